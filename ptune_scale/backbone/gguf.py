@@ -1,0 +1,89 @@
+"""GGUF files: checked, and converted once to safetensors that every rank can map into memory.
+
+De-quantizing takes seconds and the whole model's memory in each process; a safetensors copy is
+mapped and read slice by slice. Copies are kept per dtype in a cache directory
+(``$PTUNE_SCALE_CACHE``, by default ``~/.cache/ptune_scale``).
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from ptune_scale.errors import UserError
+
+_LAYOUT_VERSION = 1
+
+
+def check(path: Path) -> None:
+    """Make sure a file is GGUF and complete, reading its header only.
+
+    Raises:
+        UserError: not GGUF, truncated, or the ``gguf`` package is missing.
+    """
+    reader = _open(path)
+    size = path.stat().st_size
+    needed = max((int(t.data_offset + t.n_bytes) for t in reader.tensors), default=0)
+    if not reader.tensors or needed > size:
+        raise UserError(f"GGUF file {path} is truncated: {size} bytes, its tensors need {needed}")
+
+
+def _open(path: Path):  # noqa: ANN202 (the type belongs to an optional package)
+    try:
+        from gguf import GGUFReader
+    except ImportError:
+        raise UserError("reading GGUF needs the gguf package: pip install gguf") from None
+    with path.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise UserError(f"{path} is not a GGUF file (it does not begin with 'GGUF')")
+    try:
+        return GGUFReader(path)
+    except Exception as error:  # the reader fails in many ways on a cut file
+        raise UserError(f"GGUF file {path} is truncated or damaged ({error})") from error
+
+
+def converted_directory(path: Path, dtype: torch.dtype) -> Path:
+    """A directory with the model of a GGUF file as safetensors in ``dtype``, made if needed.
+
+    Safe to call from several processes at once: one converts, the others wait. The directory
+    appears whole or not at all.
+    """
+    stat = path.stat()
+    identity = f"{path.resolve()}/{stat.st_size}/{stat.st_mtime_ns}/{_LAYOUT_VERSION}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    root = cache_root()
+    target = root / f"{path.stem}-{key}-{str(dtype).removeprefix('torch.')}"
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.is_dir():
+            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=root))
+            try:
+                _convert(path, dtype, scratch)
+                scratch.rename(target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def cache_root() -> Path:
+    """Where converted models are kept."""
+    default = Path.home() / ".cache" / "ptune_scale"
+    return Path(os.environ.get("PTUNE_SCALE_CACHE") or default)
+
+
+def _convert(path: Path, dtype: torch.dtype, target: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    # transformers marks a model read from GGUF as quantized and then refuses to save it,
+    # although its weights are plain fp32 by now.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.to(dtype).save_pretrained(target)
+    AutoTokenizer.from_pretrained(**where).save_pretrained(target)

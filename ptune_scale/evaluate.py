@@ -1,0 +1,90 @@
+"""Metrics over ranks of answers: P@1, P@10 and mean reciprocal rank."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptune_scale.data.batch import Example, collate
+from ptune_scale.data.candidates import Candidates
+from ptune_scale.parallel import PromptFunction
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a set of facts was answered.
+
+    Attributes:
+        p_at_1, p_at_10: share of facts whose answer is first, or among the first ten.
+        mrr: mean of 1/rank.
+        facts: number of facts.
+    """
+
+    p_at_1: float
+    p_at_10: float
+    mrr: float
+    facts: int
+
+    @classmethod
+    def of(cls, ranks: Tensor) -> "Score":
+        """From ranks (N,), 1 is best."""
+        if not len(ranks):
+            return cls(0.0, 0.0, 0.0, 0)
+        ranks = ranks.double()
+        return cls(
+            float((ranks <= 1).double().mean()),
+            float((ranks <= 10).double().mean()),
+            float((1 / ranks).mean()),
+            len(ranks),
+        )
+
+
+def macro(scores: Sequence[Score]) -> Score:
+    """Mean over relations, each counting the same."""
+    count = max(1, len(scores))
+    return Score(
+        sum(s.p_at_1 for s in scores) / count,
+        sum(s.p_at_10 for s in scores) / count,
+        sum(s.mrr for s in scores) / count,
+        sum(s.facts for s in scores),
+    )
+
+
+def rank_examples(
+    function: PromptFunction,
+    examples: Sequence[Example],
+    prompts: Tensor,
+    candidates: Candidates,
+    *,
+    batch_size: int,
+    pad: int,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Rank every example's answer, in batches of similar length.
+
+    Yields:
+        positions of a batch's examples in ``examples``, and their ranks (N, K, C).
+    """
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
+    for start in range(0, len(order), batch_size):
+        index = order[start : start + batch_size]
+        batch = collate([examples[i] for i in index], pad)
+        yield index, function.ranks(batch, prompts, candidates)
+
+
+def all_ranks(
+    function: PromptFunction,
+    examples: Sequence[Example],
+    prompts: Tensor,
+    candidates: Candidates,
+    *,
+    batch_size: int,
+    pad: int,
+) -> Tensor:
+    """Ranks of all examples in their order, (len(examples), K, C)."""
+    parts = list(
+        rank_examples(function, examples, prompts, candidates, batch_size=batch_size, pad=pad)
+    )
+    ranks = torch.cat([part for _, part in parts])
+    order = torch.tensor([i for index, _ in parts for i in index])
+    return torch.empty_like(ranks).index_copy_(0, order, ranks)

@@ -1,0 +1,96 @@
+"""The product of training: prompt vectors without the encoder that made them."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ptune_scale.errors import UserError
+from ptune_scale.template import Template
+
+_FORMAT = "1"
+_FILE = "prompt.safetensors"
+
+
+@dataclass(frozen=True)
+class PromptExport:
+    """Prompts of R relations with S slots each, for one backbone.
+
+    Attributes:
+        prompts: (R, S, H) fp32, the prompt matrix P.
+        relations: ids, in the order of P's rows.
+        labels: a readable name of each relation.
+        template: where the slots stand.
+        model: the backbone as the user named it.
+        fingerprint: identity of the backbone's weights.
+    """
+
+    prompts: Tensor
+    relations: tuple[str, ...]
+    labels: tuple[str, ...]
+    template: Template
+    model: str
+    fingerprint: str
+
+    def save(self, directory: Path) -> Path:
+        """Write ``prompt.safetensors``; it replaces an older one in a single step."""
+        directory.mkdir(parents=True, exist_ok=True)
+        target = directory / _FILE
+        scratch = directory / f".{_FILE}.partial"
+        metadata = {
+            "format": _FORMAT,
+            "relations": json.dumps(self.relations),
+            "labels": json.dumps(self.labels),
+            "template": self.template.pattern,
+            "slots": str(self.template.num_slots),
+            "model": self.model,
+            "backbone_fingerprint": self.fingerprint,
+        }
+        save_file({"prompts": self.prompts.contiguous().float()}, scratch, metadata)
+        os.replace(scratch, target)
+        return target
+
+    @classmethod
+    def load(cls, directory: Path) -> "PromptExport":
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserError: no file, a damaged one, or one of another format.
+        """
+        path = directory / _FILE if directory.is_dir() else directory
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                prompts = file.get_tensor("prompts")
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"prompt {path} cannot be read: {error}") from error
+        if metadata.get("format") != _FORMAT:
+            raise UserError(f"prompt {path} has format {metadata.get('format')}, want {_FORMAT}")
+        return cls(
+            prompts,
+            tuple(json.loads(metadata["relations"])),
+            tuple(json.loads(metadata["labels"])),
+            Template.parse(metadata["template"]),
+            metadata["model"],
+            metadata["backbone_fingerprint"],
+        )
+
+    def row(self, relation: str) -> int:
+        """The row of a relation, by id or label, in any case.
+
+        Raises:
+            UserError: there is none; the message lists what there is.
+        """
+        names: Sequence[str] = [name.lower() for name in self.relations]
+        labels: Sequence[str] = [name.lower() for name in self.labels]
+        for known in (names, labels):
+            if relation.lower() in known:
+                return known.index(relation.lower())
+        raise UserError(
+            f"the prompt has no relation {relation!r}; it has {', '.join(self.relations)}"
+        )

@@ -1,0 +1,77 @@
+"""A run put together: what all methods share."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptune_scale.config import LamaConfig
+from ptune_scale.data.batch import Example
+from ptune_scale.data.candidates import Candidates
+from ptune_scale.data.prepare import PreparedFacts
+from ptune_scale.evaluate import rank_examples
+from ptune_scale.parallel import PromptFunction, StopSignal
+from ptune_scale.progress import bar
+from ptune_scale.tokenization import Tokenization
+
+
+@dataclass
+class Job:
+    """Everything a method needs; built by ``ptune_scale.lama``.
+
+    Attributes:
+        facts: the relations, in the order of the prompt matrix' rows.
+        candidates: sets that answers are ranked among; the first is the one reported.
+        function: the frozen side, in the layout that was chosen.
+        identity, flags: what a checkpoint of this run records.
+        resume_from: a checkpoint to go on from.
+        training, throughput: filled in by methods that train.
+    """
+
+    config: LamaConfig
+    facts: PreparedFacts
+    candidates: Candidates
+    tokens: Tokenization
+    function: PromptFunction
+    stop: StopSignal
+    output_dir: Path
+    model_name: str
+    fingerprint: str
+    hidden_size: int
+    embedding_std: float
+    identity: dict[str, Any]
+    flags: dict[str, Any]
+    resume_from: Path | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    throughput: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.function.world.is_main
+
+    def rank(self, examples: list[Example], prompts: Tensor, description: str) -> Tensor:
+        """Ranks of all examples' answers, (len(examples), K, C), with a progress bar.
+
+        Raises:
+            Stopped: the job was asked to stop.
+        """
+        ranks = torch.empty(
+            len(examples), len(examples[0].targets), len(self.candidates.names), dtype=torch.int64
+        )
+        size = self.config.train.eval_batch_size
+        with bar(description, len(examples), "facts", shown=self.is_main) as progress:
+            for index, part in rank_examples(
+                self.function,
+                examples,
+                prompts,
+                self.candidates,
+                batch_size=size,
+                pad=self.tokens.placeholder,
+            ):
+                ranks[index] = part
+                progress.update(len(index))
+                self.stop.check()
+        return ranks

@@ -1,0 +1,75 @@
+"""From a command line to exactly the ranks that were asked for.
+
+``deepspeed launchers/lama.py --num_gpus 2`` hands the flag to the script and, on a host without
+GPUs, starts a single rank. So the script makes the world the size that was asked for: on one node,
+the first rank becomes a torchrun of the right size (same process, same pid) and surplus ranks
+leave.
+"""
+
+import os
+import sys
+
+import torch
+
+from ptune_scale.errors import UserError
+
+_RELAUNCHED = "PTUNE_SCALE_RELAUNCHED"
+_RANK_VARIABLES = (
+    "RANK LOCAL_RANK WORLD_SIZE LOCAL_SIZE LOCAL_WORLD_SIZE CROSS_RANK CROSS_SIZE "
+    "MASTER_ADDR MASTER_PORT"
+).split()
+
+
+def needs_relaunch(num_gpus: int) -> bool:
+    """Whether this process is not yet one of ``num_gpus`` ranks.
+
+    Args:
+        num_gpus: ranks asked for; 0 takes the world as it was launched.
+
+    Raises:
+        UserError: the launcher's world is another and is not ours to change: torchrun, several
+            nodes, or more ranks than this machine has GPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if not num_gpus or num_gpus == size:
+        return False
+    if "TORCHELASTIC_RUN_ID" in os.environ or _RELAUNCHED in os.environ:
+        raise UserError(
+            f"--num_gpus {num_gpus} but torchrun started {size} ranks; "
+            f"leave --num_gpus out or run torchrun --nproc_per_node {num_gpus}"
+        )
+    if int(os.environ.get("CROSS_SIZE", 1)) > 1:
+        raise UserError(
+            f"--num_gpus {num_gpus} but the launcher started {size} ranks on several nodes; "
+            "leave --num_gpus out and set the slots of each node in the hostfile"
+        )
+    if torch.cuda.is_available() and num_gpus > torch.cuda.device_count():
+        raise UserError(
+            f"--num_gpus {num_gpus} but this process sees {torch.cuda.device_count()} GPUs"
+        )
+    return True
+
+
+def relaunch(num_gpus: int) -> None:
+    """Become a torchrun of ``num_gpus`` ranks of the same script and flags; does not return."""
+    if int(os.environ.get("RANK", 0)) != 0:
+        sys.exit(0)
+    environment = {k: v for k, v in os.environ.items() if k not in _RANK_VARIABLES}
+    environment[_RELAUNCHED] = "1"
+    cores = len(os.sched_getaffinity(0))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // num_gpus)))
+    arguments = [a for a in sys.argv[1:] if not a.startswith("--local_rank")]
+    sys.stdout.flush()
+    os.execve(
+        sys.executable,
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc_per_node={num_gpus}",
+            sys.argv[0],
+            *arguments,
+        ],
+        environment,
+    )

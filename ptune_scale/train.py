@@ -1,0 +1,231 @@
+"""P-tuning: the training loop over the left side of the waist.
+
+A step encodes P once, asks the frozen side for dP, and updates the encoders that took part. The
+loop is a generator: between two events all state is consistent and can be saved.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ptune_scale.config import TrainConfig
+from ptune_scale.data.batch import Example, collate
+from ptune_scale.data.candidates import Candidates
+from ptune_scale.data.sampler import RelationOrder, choose_relations
+from ptune_scale.errors import UserError
+from ptune_scale.evaluate import Score, all_ranks
+from ptune_scale.parallel import PromptFunction
+from ptune_scale.prompt import PromptBank
+from ptune_scale.schedule import learning_rate
+from ptune_scale.selection import Selection
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One update.
+
+    Attributes:
+        step: its number, counted from 1.
+        loss: mean over the step's relations of their mean cross-entropy, in nats.
+        facts, tokens: size of the global batch, padding not counted.
+    """
+
+    step: int
+    loss: float
+    lr: float
+    facts: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Development scores of the relations that were due after a step."""
+
+    step: int
+    scores: dict[int, Score]
+
+
+class Trainer:
+    """Trains the prompts of all relations of a job in one run.
+
+    Args:
+        orders: training data of each relation, in the bank's order.
+        dev: development examples of each relation; may be empty.
+        candidates: development answers are ranked among the first set.
+        pad: token id for padding.
+    """
+
+    def __init__(
+        self,
+        bank: PromptBank,
+        function: PromptFunction,
+        orders: Sequence[RelationOrder],
+        dev: Sequence[Sequence[Example]],
+        candidates: Candidates,
+        config: TrainConfig,
+        pad: int,
+    ) -> None:
+        self.bank = bank
+        self.function = function
+        self.orders = orders
+        self.dev = dev
+        self.candidates = candidates
+        self.config = config
+        self.pad = pad
+        self.budgets = visit_budgets(config, orders)
+        self.optimizers = [
+            torch.optim.Adam(group.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+            for group in bank.groups
+        ]
+        self.selection = Selection(bank.shape, config.patience)
+        self.visits = [0] * len(orders)
+        self.losses: list[float] = []
+        self.due: list[int] = []
+
+    @property
+    def step(self) -> int:
+        """Number of updates made so far."""
+        return len(self.losses)
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps of the whole run if no relation stops early."""
+        return math.ceil(sum(self.budgets) / relations_per_step(self.config, len(self.orders)))
+
+    def train(self) -> Iterator[StepResult | Evaluation]:
+        """Run to the end, from wherever the state is.
+
+        Raises:
+            UserError: the loss is not finite any more.
+            RuntimeError: the ranks' encoders have drifted apart.
+        """
+        while True:
+            if self.due:
+                yield self._evaluate()
+            relations = self._next_relations()
+            if not relations:
+                return
+            yield self._update(relations)
+
+    def _next_relations(self) -> list[int]:
+        eligible = [
+            r
+            for r, visits in enumerate(self.visits)
+            if visits < self.budgets[r] and not self.selection.stopped[r]
+        ]
+        count = relations_per_step(self.config, len(self.orders))
+        return choose_relations(self.visits, eligible, count, self.config.seed)
+
+    def _update(self, relations: list[int]) -> StepResult:
+        examples = [e for r in relations for e in self.orders[r].chunk(self.visits[r])]
+        batch = collate(examples, self.pad)
+        prompts = self.bank(relations)
+        losses, gradient = self.function.loss_and_gradient(batch, prompts)
+        loss = float(losses.sum()) / len(relations)
+        if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
+            raise UserError(
+                f"the loss is {loss} at step {self.step + 1}: training has diverged; "
+                "resume from the last checkpoint or start again with a lower --lr"
+            )
+        prompts.backward(gradient)
+        lr = 0.0
+        for group in self.bank.active_groups(relations):
+            lr = self._group_lr(group)
+            optimizer = self.optimizers[group]
+            for settings in optimizer.param_groups:
+                settings["lr"] = lr
+            optimizer.step()
+            optimizer.zero_grad()
+        for relation in relations:
+            self.visits[relation] += 1
+        self.losses.append(loss)
+        self.due = [r for r in relations if self._is_due(r)]
+        return StepResult(self.step, loss, lr, len(batch), int(batch.lengths.sum()))
+
+    def _group_lr(self, group: int) -> float:
+        members = list(self.bank.groups[group].position)
+        return learning_rate(
+            self.config,
+            sum(self.visits[r] for r in members),
+            sum(self.budgets[r] for r in members),
+            sum(self.orders[r].visits_per_epoch for r in members),
+        )
+
+    def _is_due(self, relation: int) -> bool:
+        visits = self.visits[relation]
+        every = self.config.eval_every or self.orders[relation].visits_per_epoch
+        return visits % every == 0 or visits == self.budgets[relation]
+
+    def _evaluate(self) -> Evaluation:
+        relations = self.due
+        self.function.check_replicas(
+            p for g in self.bank.active_groups(relations) for p in self.bank.groups[g].parameters()
+        )
+        with torch.no_grad():
+            prompts = self.bank(relations)
+        examples = [e for r in relations for e in self.dev[r]]
+        owner = torch.tensor([e.relation for e in examples])
+        scores = {r: Score.of(torch.empty(0)) for r in relations}
+        if examples:
+            ranks = all_ranks(
+                self.function,
+                examples,
+                prompts,
+                self.candidates,
+                batch_size=self.config.eval_batch_size,
+                pad=self.pad,
+            )[:, 0, 0]
+            scores = {r: Score.of(ranks[owner == r]) for r in relations}
+        for r, score in scores.items():
+            self.selection.record(r, score, prompts[r].cpu(), self.visits[r])
+        self.due = []
+        return Evaluation(self.step, scores)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of training depends on; the same on every rank."""
+        return {
+            "bank": self.bank.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "selection": self.selection.state_dict(),
+            "visits": list(self.visits),
+            "losses": list(self.losses),
+            "due": list(self.due),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.bank.load_state_dict(state["bank"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.selection.load_state_dict(state["selection"])
+        self.visits = list(state["visits"])
+        self.losses = list(state["losses"])
+        self.due = list(state["due"])
+
+
+def relations_per_step(config: TrainConfig, num_relations: int) -> int:
+    """How many relations share a step: as configured, but no more than there are."""
+    return min(config.relations_per_batch, num_relations, config.batch_size)
+
+
+def facts_per_visit(config: TrainConfig, num_relations: int) -> int:
+    """How many facts of a relation a step takes."""
+    return max(1, config.batch_size // relations_per_step(config, num_relations))
+
+
+def visit_budgets(config: TrainConfig, orders: Sequence[RelationOrder]) -> list[int]:
+    """How many visits each relation gets; with max_steps all get the same, to within one."""
+    if config.max_steps == 0:
+        return [config.max_epochs * order.visits_per_epoch for order in orders]
+    total = config.max_steps * relations_per_step(config, len(orders))
+    base, rest = divmod(total, len(orders))
+    return [base + (index < rest) for index in range(len(orders))]
+
+
+def with_default_steps(config: TrainConfig, num_relations: int) -> TrainConfig:
+    """Replace max_steps -1 by a number that grows with the relations."""
+    if config.max_steps >= 0:
+        return config
+    return replace(config, max_steps=max(240, 40 * num_relations))
