@@ -62,7 +62,9 @@ def save(
 
 def checkpoints(directory: Path) -> list[Path]:
     """Complete checkpoints in a directory, oldest first."""
-    found = [p for p in directory.iterdir() if _NAME.fullmatch(p.name)] if directory.is_dir() else []
+    found = (
+        [p for p in directory.iterdir() if _NAME.fullmatch(p.name)] if directory.is_dir() else []
+    )
     return sorted(found, key=lambda p: int(_NAME.fullmatch(p.name).group(1)))
 
 

@@ -74,11 +74,11 @@ class TrainConfig:
     relations_per_batch: int = _flag(8, "relations that share a step")
     rows_per_forward: int = _flag(0, "most facts in one forward pass of a rank, 0 for no limit")
     eval_batch_size: int = _flag(256, "facts per evaluation batch, over all ranks")
-    lr: float = _flag(1e-3, "peak learning rate of Adam")
+    lr: float = _flag(2e-3, "peak learning rate of Adam")
     schedule: Literal["linear", "constant", "exponential"] = _flag(
         "linear", "linear: warm up, then down to 0; exponential: times 0.98 each epoch"
     )
-    warmup: float = _flag(0.05, "share of training in which the learning rate rises")
+    warmup: float = _flag(0.15, "share of training in which the learning rate rises")
     weight_decay: float = _flag(5e-4, "Adam's coupled L2 penalty")
     eval_every: int = _flag(25, "a relation's own steps between evaluations on dev, 0: each epoch")
     patience: int = _flag(8, "evaluations without improvement before a relation stops, 0: never")
@@ -123,13 +123,21 @@ class LamaConfig:
                 ("max_epochs", t.max_epochs, "1 or more", t.max_epochs >= 1),
                 ("batch_size", t.batch_size, "1 or more", t.batch_size >= 1),
                 ("eval_batch_size", t.eval_batch_size, "1 or more", t.eval_batch_size >= 1),
-                ("relations_per_batch", t.relations_per_batch, "1 or more",
-                 t.relations_per_batch >= 1),
+                (
+                    "relations_per_batch",
+                    t.relations_per_batch,
+                    "1 or more",
+                    t.relations_per_batch >= 1,
+                ),
                 ("rows_per_forward", t.rows_per_forward, "0 or more", t.rows_per_forward >= 0),
                 ("eval_every", t.eval_every, "0 or more", t.eval_every >= 0),
                 ("patience", t.patience, "0 or more", t.patience >= 0),
-                ("checkpoint_every", self.run.checkpoint_every, "0 or more",
-                 self.run.checkpoint_every >= 0),
+                (
+                    "checkpoint_every",
+                    self.run.checkpoint_every,
+                    "0 or more",
+                    self.run.checkpoint_every >= 0,
+                ),
                 ("num_gpus", self.run.num_gpus, "0 or more", self.run.num_gpus >= 0),
                 ("dev_facts", d.dev_facts, "0 or more", d.dev_facts >= 0),
                 ("test_facts", d.test_facts, "0 or more", d.test_facts >= 0),

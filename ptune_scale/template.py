@@ -92,8 +92,7 @@ class Template:
             count = pattern.count(f"[{name}]")
             if count != 1:
                 raise UserError(
-                    f"template {pattern!r} has {count or 'no'} {role}s; "
-                    f"write [{name}] exactly once"
+                    f"template {pattern!r} has {count or 'no'} {role}s; write [{name}] exactly once"
                 )
         return cls(pattern, tuple(_parts(pattern)))
 
@@ -133,9 +132,7 @@ class Template:
                 f"target [Y] must be last, but {self.text_after_target!r} follows it"
             )
 
-    def render(
-        self, subject: str, tokens: Tokenization, *, trailing_space: bool = False
-    ) -> Cloze:
+    def render(self, subject: str, tokens: Tokenization, *, trailing_space: bool = False) -> Cloze:
         """Fill in a subject and tokenize.
 
         Args:

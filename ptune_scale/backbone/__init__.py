@@ -1,9 +1,9 @@
 """Frozen language models: where they come from, how they are loaded, what they compute.
 
-    source.py       a name, directory, GGUF file or hub id -> files on disk, checked
-    gguf.py         a GGUF file -> a directory of safetensors, converted once
-    loading.py      files -> Backbone (model, tokenizer, fingerprint)
-    frozen.py       the forward pass: splice in, logits at the targets out
+source.py       a name, directory, GGUF file or hub id -> files on disk, checked
+gguf.py         a GGUF file -> a directory of safetensors, converted once
+loading.py      files -> Backbone (model, tokenizer, fingerprint)
+frozen.py       the forward pass: splice in, logits at the targets out
 """
 
 from ptune_scale.backbone.frozen import FrozenLM

@@ -53,7 +53,9 @@ def find_model(name: str) -> ModelSource:
         return ModelSource(name, path.resolve())
     if path.is_dir():
         return ModelSource(name, _checked_directory(path))
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(".gguf")
+    looks_like_path = (
+        name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(".gguf")
+    )
     if looks_like_path or not name:
         raise UserError(f"model {name!r}: no such file or directory")
     return ModelSource(name, None)
@@ -67,9 +69,7 @@ def _checked_directory(path: Path) -> Path:
             return ggufs[0].resolve()
         raise UserError(f"model directory {path} has no config.json")
     if not any(any(path.glob(pattern)) for pattern in _WEIGHTS):
-        raise UserError(
-            f"model directory {path} has no weights (looked for {', '.join(_WEIGHTS)})"
-        )
+        raise UserError(f"model directory {path} has no weights (looked for {', '.join(_WEIGHTS)})")
     return path.resolve()
 
 

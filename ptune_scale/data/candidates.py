@@ -13,6 +13,7 @@ class Candidates:
         vocab_size: number V of logits.
         common: name -> token ids, or None for the whole vocabulary.
         by_relation: name -> token ids of each relation, in the job's order.
+        first: the set that comes first in ``names``, the one that is reported.
     """
 
     def __init__(
@@ -20,6 +21,8 @@ class Candidates:
         vocab_size: int,
         common: Mapping[str, list[int] | None],
         by_relation: Mapping[str, list[list[int]]] | None = None,
+        *,
+        first: str | None = None,
     ) -> None:
         self.vocab_size = vocab_size
         self._masks: dict[str, Tensor] = {}
@@ -27,6 +30,8 @@ class Candidates:
             self._masks[name] = self._mask(tokens)[None]
         for name, lists in (by_relation or {}).items():
             self._masks[name] = torch.stack([self._mask(tokens) for tokens in lists])
+        if first is not None:
+            self._masks = {first: self._masks[first], **self._masks}
 
     def _mask(self, tokens: list[int] | None) -> Tensor:
         if tokens is None:

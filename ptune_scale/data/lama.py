@@ -46,9 +46,7 @@ def load_lama(directory: Path, on_bad_record: OnBadRecord = "stop") -> FactSet:
         if "[X]" not in prompt or "[Y]" not in prompt:
             _bad(described, number, "template needs [X] and [Y]", on_bad_record, dropped)
             continue
-        parts = [
-            tuple(_facts(facts_of(name, part), on_bad_record, dropped)) for part in _PARTS
-        ]
+        parts = [tuple(_facts(facts_of(name, part), on_bad_record, dropped)) for part in _PARTS]
         if parts[0] or parts[2]:
             relations.append(Relation(name, record.get("label", name), prompt, *parts))
     if not relations:

@@ -1,8 +1,8 @@
 """Ways to ask a frozen model for facts; each is one file with one function ``run(job)``.
 
-    majority.py   control: the relation's commonest training object
-    manual.py     the hand-written prompt
-    ptuning.py    trained prompts
+majority.py   control: the relation's commonest training object
+manual.py     the hand-written prompt
+ptuning.py    trained prompts
 """
 
 from collections.abc import Callable

@@ -15,9 +15,16 @@ from ptune_scale.errors import UserError
 
 _RELAUNCHED = "PTUNE_SCALE_RELAUNCHED"
 _RANK_VARIABLES = (
-    "RANK LOCAL_RANK WORLD_SIZE LOCAL_SIZE LOCAL_WORLD_SIZE CROSS_RANK CROSS_SIZE "
-    "MASTER_ADDR MASTER_PORT"
-).split()
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "CROSS_RANK",
+    "CROSS_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
 
 
 def needs_relaunch(num_gpus: int) -> bool:

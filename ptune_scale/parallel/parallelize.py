@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.parallel import zero3
 from ptune_scale.parallel.prompt_function import PromptFunction

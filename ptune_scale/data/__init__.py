@@ -1,0 +1,1 @@
+"""Facts and SuperGLUE-style records: reading, filtering, batching."""
