@@ -1,0 +1,84 @@
+"""Bad requests to the real launcher: one clear line, a non-zero exit, nothing written over."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = ROOT / "launchers" / "lama.py"
+
+
+def run(*flags: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *launcher, str(LAUNCHER), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def write_facts(directory: Path, line: str) -> Path:
+    (directory / "test").mkdir(parents=True)
+    (directory / "train").mkdir()
+    (directory / "relations.jsonl").write_text('{"relation": "P1", "template": "[X] is [Y] ."}\n')
+    for part in ("train", "test"):
+        (directory / part / "P1.jsonl").write_text('{"sub_label": "a", "obj_label": "b"}\n' + line)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--relations", "nonsense"], ["unknown relation", "nonsense"]),
+        (["--data_dir", "/no/such/place"], ["/no/such/place", "does not exist"]),
+        (["--lr", "0"], ["--lr must be"]),
+        (["--template", "[P] [Z] [X] [Y]"], ["unknown placeholder"]),
+        (["--model", "./nowhere"], ["nowhere", "no such file"]),
+        (["--resume_from", "/no/such/run"], ["no checkpoint"]),
+        (["--method", "magic"], ["--method", "choose from"]),
+    ],
+)
+def test_bad_request_is_one_clear_line(flags, words):
+    done = run(*flags)
+    assert done.returncode == 2
+    [line] = [text for text in done.stderr.splitlines() if "lama.py: error:" in text]
+    assert all(word in line for word in words)
+
+
+def test_bad_record_names_file_and_line(tmp_path):
+    data = write_facts(tmp_path / "facts", "{broken\n")
+    done = run("--data_dir", str(data))
+    assert done.returncode == 2
+    assert "P1.jsonl:2: bad record: not JSON" in done.stderr
+
+
+def test_output_directory_in_use_is_left_alone(tmp_path):
+    (tmp_path / "results.json").write_text("precious")
+    done = run("--output_dir", str(tmp_path))
+    assert done.returncode == 2
+    assert "is in use" in done.stderr
+    assert (tmp_path / "results.json").read_text() == "precious"
+
+
+def test_directory_without_weights_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    done = run("--model", str(tmp_path))
+    assert done.returncode == 2
+    assert "no weights" in done.stderr
+
+
+def test_truncated_gguf_is_refused(tmp_path):
+    from ptune_scale.backbone import find_model
+
+    whole = find_model("smollm2-135m").path.read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(whole[: len(whole) // 2])
+    done = run("--model", str(tmp_path / "cut.gguf"))
+    assert done.returncode == 2
+    assert "truncated" in done.stderr
+
+
+def test_more_ranks_than_torchrun_started_is_refused():
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    done = run("--num_gpus", "3", launcher=torchrun)
+    assert done.returncode != 0
+    assert "--num_gpus 3 but torchrun started 2 ranks" in done.stderr
