@@ -1,0 +1,70 @@
+"""A job whose rank is killed ends soon, and goes on to the result of an uninterrupted one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = (
+    "--num_gpus 2 --dtype float32 --relations capital,continent --method ptuning --max_steps 10 "
+    "--batch_size 8 --test_facts 8 --dev_facts 4 --eval_every 4 --checkpoint_every 2"
+).split()
+
+
+def start(*flags: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "deepspeed.launcher.runner",
+        str(ROOT / "launchers" / "lama.py"),
+        *flags,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 300) -> str:
+    output = process.communicate(timeout=timeout)[0]
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def test_killed_rank_ends_the_job_and_resuming_equals_an_uninterrupted_run(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finish(start(*FLAGS, "--output_dir", str(whole)))
+
+    job = start(*FLAGS, "--output_dir", str(cut))
+    deadline = time.monotonic() + 200
+    while not list(cut.glob("checkpoint/step-*")):
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    tree = psutil.Process(job.pid).children(recursive=True)
+    ranks = [p for p in tree if p.environ().get("RANK") == "1" and "LOCAL_RANK" in p.environ()]
+    ranks[-1].send_signal(signal.SIGKILL)
+    job.communicate(timeout=60)
+    assert job.returncode != 0
+    assert not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not (cut / "results.json").exists()
+
+    finish(start("--resume_from", str(cut)))
+    one, two = (json.loads((d / "results.json").read_text()) for d in (whole, cut))
+    assert two["training"]["losses"] == one["training"]["losses"]
+    states = []
+    for directory in (whole, cut):
+        path = directory / "checkpoint" / "step-000010" / "state.pt"
+        states.append(torch.load(path, weights_only=True)["bank"])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+    refused = start("--resume_from", str(cut), "--template", "(2, sub, 2, obj)")
+    text = refused.communicate(timeout=200)[0]
+    assert refused.returncode != 0
+    assert "cannot resume" in text and "template was" in text
