@@ -12,10 +12,28 @@ import psutil
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAGS = (
-    "--num_gpus 2 --dtype float32 --relations capital,continent --method ptuning --max_steps 10 "
-    "--batch_size 8 --test_facts 8 --dev_facts 4 --eval_every 4 --checkpoint_every 2"
-).split()
+FLAGS = [
+    "--num_gpus",
+    "2",
+    "--dtype",
+    "float32",
+    "--relations",
+    "capital,continent",
+    "--method",
+    "ptuning",
+    "--max_steps",
+    "10",
+    "--batch_size",
+    "8",
+    "--test_facts",
+    "8",
+    "--dev_facts",
+    "4",
+    "--eval_every",
+    "4",
+    "--checkpoint_every",
+    "2",
+]
 
 
 def start(*flags: str) -> subprocess.Popen[str]:

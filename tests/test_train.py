@@ -19,7 +19,9 @@ CONFIG = TrainConfig(
 
 def frozen_lm() -> FrozenLM:
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32)
+    config = GPT2Config(
+        vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32, initializer_range=0.3
+    )
     return FrozenLM(GPT2LMHeadModel(config))
 
 
