@@ -228,4 +228,4 @@ def with_default_steps(config: TrainConfig, num_relations: int) -> TrainConfig:
     """Replace max_steps -1 by a number that grows with the relations."""
     if config.max_steps >= 0:
         return config
-    return replace(config, max_steps=max(240, 40 * num_relations))
+    return replace(config, max_steps=max(480, 40 * num_relations))
