@@ -90,10 +90,11 @@ def read_meta(path: Path) -> dict[str, Any]:
     """
     try:
         meta = json.loads((path / "meta.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"checkpoint {path}: meta.json cannot be read ({error})") from error
-    if meta.get("format") != _FORMAT:
-        raise UserError(f"checkpoint {path} has format {meta.get('format')}, expected {_FORMAT}")
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found != _FORMAT:
+        raise UserError(f"checkpoint {path} has format {found}, expected {_FORMAT}")
     return meta
 
 
@@ -104,7 +105,7 @@ def load_state(path: Path) -> dict[str, Any]:
         UserError: the file is missing or its bytes are not those that were written.
     """
     file = path / "state.pt"
-    if not file.is_file() or _sha256(file) != read_meta(path)["state_sha256"]:
+    if not file.is_file() or _sha256(file) != read_meta(path).get("state_sha256"):
         raise UserError(f"checkpoint {path}: state.pt is missing or damaged; use an older one")
     return torch.load(file, map_location="cpu", weights_only=True)
 

@@ -71,14 +71,17 @@ class PromptExport:
             raise UserError(f"prompt {path} cannot be read: {error}") from error
         if metadata.get("format") != _FORMAT:
             raise UserError(f"prompt {path} has format {metadata.get('format')}, want {_FORMAT}")
-        return cls(
-            prompts,
-            tuple(json.loads(metadata["relations"])),
-            tuple(json.loads(metadata["labels"])),
-            Template.parse(metadata["template"]),
-            metadata["model"],
-            metadata["backbone_fingerprint"],
-        )
+        try:
+            return cls(
+                prompts,
+                tuple(json.loads(metadata["relations"])),
+                tuple(json.loads(metadata["labels"])),
+                Template.parse(metadata["template"]),
+                metadata["model"],
+                metadata["backbone_fingerprint"],
+            )
+        except (KeyError, json.JSONDecodeError) as error:
+            raise UserError(f"prompt {path}: its metadata is incomplete ({error})") from error
 
     def row(self, relation: str) -> int:
         """The row of a relation, by id or label, in any case.

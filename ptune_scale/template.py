@@ -163,10 +163,12 @@ class Template:
                     target = len(ids) - 1
             else:
                 text = part.fill(subject)
-                if self._next_is_target(index):
-                    # The target's own token carries the space in front of it.
+                # A space in front of a target belongs to the target's own token. In front of a
+                # slot it would become a token of its own in a byte-pair tokenizer.
+                if index + 1 < len(self.parts):
                     text = text.rstrip()
-                    text += " " if trailing_space and tokens.kind == "causal" else ""
+                if trailing_space and tokens.kind == "causal" and self._next_is_target(index):
+                    text += " "
                 text = text.lstrip() if index == 0 else text
                 if text:
                     new = tokens.start(text) if len(ids) == len(prefix) else tokens.after(text)
@@ -188,7 +190,7 @@ def _from_tuple(pattern: str) -> str:
     items = []
     for item in pattern.strip().strip("()").split(","):
         item = item.strip()
-        if item.isdigit():
+        if item.isdecimal():
             items += [f"[P]*{item}"] if int(item) else []
         elif item in names:
             items.append(names[item])

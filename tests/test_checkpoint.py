@@ -1,0 +1,112 @@
+"""Checkpoints: whole or not there, and only for the run that they belong to."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ptune_scale import checkpoint
+from ptune_scale.errors import UserError
+
+IDENTITY = {"backbone": "abc", "template": "[X] [P] [Y]", "seed": 34}
+FLAGS = {"seed": 34, "relations": ["P36"]}
+
+
+def _state(value: float = 1.0) -> dict[str, object]:
+    return {"bank": {"vectors": torch.full((2, 3), value)}, "step": 7, "visits": [1, 2]}
+
+
+def _save(directory: Path, step: int, **more: int) -> Path:
+    return checkpoint.save(directory, step, _state(step), IDENTITY, FLAGS, **more)
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    path = _save(tmp_path / "checkpoint", 150)
+    assert path.name == "step-000150"
+    state = checkpoint.load_state(path)
+    assert torch.equal(state["bank"]["vectors"], torch.full((2, 3), 150.0))
+    assert (state["step"], state["visits"]) == (7, [1, 2])
+    meta = checkpoint.read_meta(path)
+    assert (meta["step"], meta["identity"], meta["flags"]) == (150, IDENTITY, FLAGS)
+
+
+def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
+    for step in (5, 20, 100, 1_000_000):
+        _save(tmp_path, step)
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["step-000100", "step-1000000"]
+    assert len(list(tmp_path.iterdir())) == 2
+    _save(tmp_path, 2_000_000, keep=1)
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["step-2000000"]
+
+
+def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+    _save(tmp_path, 5)
+    path = checkpoint.save(tmp_path, 5, _state(-1.0), IDENTITY, FLAGS)
+    assert torch.equal(checkpoint.load_state(path)["bank"]["vectors"], torch.full((2, 3), -1.0))
+
+
+def test_the_remains_of_a_killed_run_are_neither_found_nor_in_the_way(tmp_path: Path) -> None:
+    partial = tmp_path / ".step-000009.partial"
+    partial.mkdir()
+    (partial / "state.pt").write_bytes(b"half")
+    assert checkpoint.checkpoints(tmp_path) == []
+    path = _save(tmp_path, 9)
+    assert checkpoint.checkpoints(tmp_path) == [path]
+    checkpoint.load_state(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "missing"])
+def test_a_damaged_state_is_refused(tmp_path: Path, damage: str) -> None:
+    path = _save(tmp_path, 5)
+    file = path / "state.pt"
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        file.unlink()
+    with pytest.raises(UserError, match=r"state\.pt is missing or damaged"):
+        checkpoint.load_state(path)
+
+
+@pytest.mark.parametrize("text", ["{", json.dumps({"format": 99}), None])
+def test_a_damaged_or_foreign_description_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = _save(tmp_path, 5)
+    if text is None:
+        (path / "meta.json").unlink()
+    else:
+        (path / "meta.json").write_text(text)
+    with pytest.raises(UserError, match="step-000005"):
+        checkpoint.read_meta(path)
+
+
+def test_a_checkpoint_is_found_from_any_directory_around_it(tmp_path: Path) -> None:
+    _save(tmp_path / "checkpoint", 5)
+    newest = _save(tmp_path / "checkpoint", 10)
+    for path in (tmp_path, tmp_path / "checkpoint", newest):
+        assert checkpoint.find(path) == newest
+    for path in (tmp_path / "nowhere", newest.parent.parent / "empty"):
+        with pytest.raises(UserError, match="no checkpoint there"):
+            checkpoint.find(path)
+
+
+def test_a_run_of_the_same_identity_may_go_on(tmp_path: Path) -> None:
+    saved = checkpoint.read_meta(_save(tmp_path, 5))["identity"]
+    checkpoint.check_identity(saved, dict(IDENTITY), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        ({**IDENTITY, "seed": 35}, "seed was 34, is 35"),
+        ({**IDENTITY, "template": "[X] [Y]"}, "template was .* is "),
+        ({**IDENTITY, "encoder": "mlp"}, "encoder was None, is 'mlp'"),
+        ({**IDENTITY, "seed": 1, "backbone": "x"}, "backbone was 'abc', is 'x'; seed was"),
+    ],
+)
+def test_every_value_that_differs_is_named(now: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        checkpoint.check_identity(IDENTITY, now, Path("run"))

@@ -1,0 +1,90 @@
+"""The prompt bank and its encoders: shapes, sizes, independence of relations."""
+
+import pytest
+import torch
+from torch import nn
+
+from ptune_scale.encoder import build_encoder, count_parameters
+from ptune_scale.prompt import PromptBank, stable_seed
+
+KINDS = ["none", "mlp", "lstm"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_encoder_keeps_the_shape_of_its_vectors(kind: str) -> None:
+    encoder = build_encoder(kind, 8)
+    assert encoder(torch.randn(3, 5, 8)).shape == (3, 5, 8)
+
+
+def test_an_lstm_encoder_refuses_an_odd_hidden_size() -> None:
+    with pytest.raises(ValueError, match="even"):
+        build_encoder("lstm", 7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_counted_as_the_module_has_them(kind: str) -> None:
+    bank = PromptBank(["P36"], 6, 576, kind=kind)
+    assert count_parameters(kind, 576, 6) == sum(p.numel() for p in bank.parameters())
+
+
+def test_the_lstm_encoder_at_hidden_size_3072_has_the_published_size() -> None:
+    assert count_parameters("lstm", 3072, 6) == 132_194_304
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sharing", ["all", "none"])
+def test_a_bank_yields_one_row_a_relation_and_zeros_for_the_rest(kind: str, sharing: str) -> None:
+    bank = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing=sharing)
+    prompts = bank([2, 0])
+    assert prompts.shape == (3, 4, 8)
+    assert prompts.dtype == torch.float32
+    assert torch.equal(prompts[1], torch.zeros(4, 8))
+    full = bank([0, 1, 2])
+    assert torch.allclose(prompts[[0, 2]], full[[0, 2]], atol=1e-6)
+    assert not torch.equal(full[0], full[2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_sharing_a_prompt_does_not_depend_on_who_else_is_in_the_job(kind: str) -> None:
+    alone = PromptBank(["b"], 4, 8, kind=kind, sharing="none")
+    torch.manual_seed(1)
+    together = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing="none")
+    assert torch.equal(alone([0])[0], together([1])[1])
+    assert torch.equal(alone([0])[0], together([0, 1, 2])[1])
+
+
+def test_another_seed_gives_other_prompts_and_building_leaves_the_global_seed_alone() -> None:
+    state = torch.get_rng_state()
+    first = PromptBank(["a"], 2, 8, kind="none", seed=1)
+    second = PromptBank(["a"], 2, 8, kind="none", seed=2)
+    assert not torch.equal(first([0]), second([0]))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def _touched(group: nn.Module) -> list[bool]:
+    return [p.grad is not None for p in group.parameters()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_active_groups_get_gradients(kind: str) -> None:
+    bank = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing="none")
+    assert bank.active_groups([2, 0]) == [0, 2]
+    bank([2, 0]).square().sum().backward()
+    assert all(_touched(bank.groups[0]))
+    assert not any(_touched(bank.groups[1]))
+    assert all(_touched(bank.groups[2]))
+
+
+def test_with_one_shared_encoder_only_vectors_of_active_relations_get_gradients() -> None:
+    bank = PromptBank(["a", "b", "c"], 4, 8, kind="lstm", sharing="all")
+    assert len(bank.groups) == 1
+    bank([1]).square().sum().backward()
+    by_relation = bank.groups[0].vectors.grad.abs().sum((1, 2))
+    assert by_relation[1] > 0
+    assert by_relation[0] == by_relation[2] == 0
+
+
+def test_a_stable_seed_is_the_same_on_every_machine() -> None:
+    assert stable_seed(34, "prompt", "P36") == stable_seed(34, "prompt", "P36")
+    assert stable_seed(34, "prompt", "P36") != stable_seed(34, "prompt", "P37")
+    assert 0 <= stable_seed("x") < 2**63
