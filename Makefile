@@ -10,8 +10,7 @@ env: .venv/ready
 	touch $@
 
 demo: env
-	rm -rf runs/demo
-	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2 --output_dir runs/demo
+	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2
 
 test: env
 	.venv/bin/ruff check .

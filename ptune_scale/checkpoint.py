@@ -82,6 +82,12 @@ def find(path: Path) -> Path:
     raise UserError(f"--resume_from {path}: no checkpoint there")
 
 
+def run_directory(path: Path) -> Path | None:
+    """The output directory of the run that a checkpoint lies in; None if it was moved elsewhere."""
+    path = path.resolve()
+    return path.parent.parent if path.parent.name == "checkpoint" else None
+
+
 def read_meta(path: Path) -> dict[str, Any]:
     """The description of a checkpoint.
 

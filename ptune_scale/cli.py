@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptune_scale import checkpoint
-from ptune_scale.config import SECTIONS, LamaConfig, config_from_flags
+from ptune_scale.config import SECTIONS
 
 _EXAMPLES = """examples:
   %(prog)s --num_gpus 2 --output_dir out
@@ -61,11 +61,7 @@ def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, dict
     if "resume_from" in flags:
         path = checkpoint.find(Path(flags["resume_from"]))
         saved = checkpoint.read_meta(path)["flags"]
-        default_output = {"output_dir": str(path.parent.parent)}
-        flags = {**saved, **default_output, **flags, "resume_from": str(path)}
+        run = checkpoint.run_directory(path)
+        same_place = {"output_dir": str(run)} if run else {}
+        flags = {**saved, **same_place, **flags, "resume_from": str(path)}
     return typed, flags
-
-
-def to_config(flags: dict[str, Any]) -> LamaConfig:
-    """The validated configuration of flat settings."""
-    return config_from_flags(flags)

@@ -1,6 +1,6 @@
 """Metrics over ranks of answers: P@1, P@10 and mean reciprocal rank."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,27 +51,6 @@ def macro(scores: Sequence[Score]) -> Score:
     )
 
 
-def rank_examples(
-    function: PromptFunction,
-    examples: Sequence[Example],
-    prompts: Tensor,
-    candidates: Candidates,
-    *,
-    batch_size: int,
-    pad: int,
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Rank every example's answer, in batches of similar length.
-
-    Yields:
-        positions of a batch's examples in ``examples``, and their ranks (N, K, C).
-    """
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
-    for start in range(0, len(order), batch_size):
-        index = order[start : start + batch_size]
-        batch = collate([examples[i] for i in index], pad)
-        yield index, function.ranks(batch, prompts, candidates)
-
-
 def all_ranks(
     function: PromptFunction,
     examples: Sequence[Example],
@@ -80,11 +59,23 @@ def all_ranks(
     *,
     batch_size: int,
     pad: int,
+    after_batch: Callable[[int], None] = lambda rows: None,
 ) -> Tensor:
-    """Ranks of all examples in their order, (len(examples), K, C)."""
-    parts = list(
-        rank_examples(function, examples, prompts, candidates, batch_size=batch_size, pad=pad)
-    )
-    ranks = torch.cat([part for _, part in parts])
-    order = torch.tensor([i for index, _ in parts for i in index])
-    return torch.empty_like(ranks).index_copy_(0, order, ranks)
+    """Rank every example's answer, in batches of similar length.
+
+    Args:
+        examples: at least one; all with the same number K of targets.
+        after_batch: called with the size of each batch that is done.
+
+    Returns:
+        ranks of all examples in their order, (len(examples), K, C) int64.
+    """
+    shape = (len(examples), len(examples[0].targets), len(candidates.names))
+    ranks = torch.empty(shape, dtype=torch.int64)
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
+    for start in range(0, len(order), batch_size):
+        index = order[start : start + batch_size]
+        batch = collate([examples[i] for i in index], pad)
+        ranks[index] = function.ranks(batch, prompts, candidates)
+        after_batch(len(index))
+    return ranks

@@ -4,14 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ptune_scale.config import LamaConfig
 from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.prepare import PreparedFacts
-from ptune_scale.evaluate import rank_examples
+from ptune_scale.evaluate import all_ranks
 from ptune_scale.parallel import PromptFunction, StopSignal
 from ptune_scale.progress import bar
 from ptune_scale.tokenization import Tokenization
@@ -58,20 +57,18 @@ class Job:
         Raises:
             Stopped: the job was asked to stop.
         """
-        ranks = torch.empty(
-            len(examples), len(examples[0].targets), len(self.candidates.names), dtype=torch.int64
-        )
-        size = self.config.train.eval_batch_size
         with bar(description, len(examples), "facts", shown=self.is_main) as progress:
-            for index, part in rank_examples(
+
+            def after_batch(rows: int) -> None:
+                progress.update(rows)
+                self.stop.check()
+
+            return all_ranks(
                 self.function,
                 examples,
                 prompts,
                 self.candidates,
-                batch_size=size,
+                batch_size=self.config.train.eval_batch_size,
                 pad=self.tokens.placeholder,
-            ):
-                ranks[index] = part
-                progress.update(len(index))
-                self.stop.check()
-        return ranks
+                after_batch=after_batch,
+            )

@@ -1,6 +1,5 @@
 """The LAMA job from command line to results; ``launchers/lama.py`` only calls ``main``."""
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,8 +13,8 @@ from filelock import FileLock, Timeout
 from ptune_scale import checkpoint, report
 from ptune_scale.answer import load_prompt
 from ptune_scale.backbone import find_model, gguf, load_backbone
-from ptune_scale.cli import parse, to_config
-from ptune_scale.config import LamaConfig
+from ptune_scale.cli import parse
+from ptune_scale.config import LamaConfig, config_from_flags
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.embedded import load_embedded
 from ptune_scale.data.facts import FactSet
@@ -53,29 +52,29 @@ _SHAPING = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    main_rank = int(os.environ.get("RANK", 0)) == 0
+    speaks = launch.is_first_rank()
     try:
         typed, flags = parse(sys.argv[1:] if arguments is None else arguments, "lama.py")
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         if hasattr(typed, "prompt"):
             return _ask(typed, flags)
-        config = to_config(flags)
-        facts = check(config, main_rank)
+        config = config_from_flags(flags)
+        facts = check(config)
         if launch.needs_relaunch(config.run.num_gpus):
             launch.relaunch(config.run.num_gpus)
         return _run(config, facts, flags)
     except UserError as error:
-        if main_rank:
+        if speaks:
             print(f"lama.py: error: {error}", file=sys.stderr, flush=True)
         return 2
     except Stopped as stopped:
-        if main_rank:
+        if speaks:
             print(f"lama.py: {stopped}; --resume_from goes on from here", file=sys.stderr)
         return stopped.exit_status
 
 
-def check(config: LamaConfig, main_rank: bool) -> FactSet:
+def check(config: LamaConfig) -> FactSet:
     """Everything that can be found wrong before ranks start or anything is written.
 
     Raises:
@@ -102,20 +101,24 @@ def check(config: LamaConfig, main_rank: bool) -> FactSet:
     source = find_model(config.model.model)
     if source.is_gguf:
         gguf.converted_directory(source.path, getattr(torch, config.model.dtype))
-    output = Path(config.run.output_dir) if config.run.output_dir else None
     # Other ranks would see what the first one has begun to write.
-    if main_rank and output is not None and output.exists():
-        if not output.is_dir():
-            raise UserError(f"--output_dir {output} is not a directory")
-        mine = (
-            config.run.resume_from
-            and output.resolve() in Path(config.run.resume_from).resolve().parents
-        )
-        if any(p for p in output.iterdir() if p.name != ".lock") and not mine:
-            raise UserError(
-                f"--output_dir {output} is in use; choose another, or add --resume_from {output}"
-            )
+    if config.run.output_dir and launch.is_first_rank():
+        _check_output(Path(config.run.output_dir), config.run.resume_from)
     return facts
+
+
+def _check_output(output: Path, resume_from: str) -> None:
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise UserError(f"--output_dir {output} is not a directory")
+    resumed = checkpoint.run_directory(Path(resume_from)) if resume_from else None
+    holds_something = any(path.name != ".lock" for path in output.iterdir())
+    if holds_something and output.resolve() != resumed:
+        raise UserError(
+            f"--output_dir {output} is in use; choose another, "
+            f"or go on with its run by --resume_from {output}"
+        )
 
 
 def _ask(typed: Any, flags: dict[str, Any]) -> int:
@@ -148,6 +151,11 @@ def _run(config: LamaConfig, facts: FactSet, flags: dict[str, Any]) -> int:
         summary = report.build_results(job, results, layout_name(world))
         report.write(summary, output)
         print(f"\n{report.table(summary)}\n\n{report.notes(summary)}\n\nresults in {output}/")
+        if "ptuning" in config.methods:
+            print(
+                f"ask it: python {sys.argv[0]} --prompt {output}/prompt "
+                f"--relation {job.facts.relations[0].id} --subject NAME"
+            )
     world.finish()
     if lock is not None:
         lock.release()
@@ -187,7 +195,7 @@ def _build(
     )
     train = with_default_steps(config.train, len(prepared.relations))
     flags = {**flags, "max_steps": train.max_steps}
-    config = to_config(flags)
+    config = config_from_flags(flags)
     values = {k: v for section in config.as_dict().values() for k, v in section.items()}
     identity = {key: values[key] for key in _SHAPING} | {
         "relations": [relation.id for relation in prepared.relations],

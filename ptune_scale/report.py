@@ -12,7 +12,7 @@ from ptune_scale.evaluate import Score, macro
 from ptune_scale.job import Job
 from ptune_scale.methods.result import MethodResult
 
-_CONTROLS = ("majority", "manual_trailing_space")
+_CONTROLS = ("majority", "manual_train_objects", "manual_trailing_space")
 
 
 def build_results(job: Job, results: list[MethodResult], layout: str) -> dict[str, Any]:
@@ -43,9 +43,9 @@ def _score(job: Job, result: MethodResult) -> dict[str, Any]:
         ranks = result.ranks[:, column]
         scores = [Score.of(part) for part in ranks.split(sizes)]
         by_candidates[name] = {
-            "micro": vars_of(Score.of(ranks)),
-            "macro": vars_of(macro(scores)),
-            "relations": {r.id: vars_of(s) for r, s in zip(relations, scores, strict=True)},
+            "micro": _as_dict(Score.of(ranks)),
+            "macro": _as_dict(macro(scores)),
+            "relations": {r.id: _as_dict(s) for r, s in zip(relations, scores, strict=True)},
         }
     unseen = torch.tensor(
         [
@@ -62,11 +62,11 @@ def _score(job: Job, result: MethodResult) -> dict[str, Any]:
         "by_candidates": {
             name: {"micro": v["micro"], "macro": v["macro"]} for name, v in by_candidates.items()
         },
-        "unseen_objects": vars_of(Score.of(result.ranks[unseen, 0])),
+        "unseen_objects": _as_dict(Score.of(result.ranks[unseen, 0])),
     }
 
 
-def vars_of(score: Score) -> dict[str, float]:
+def _as_dict(score: Score) -> dict[str, float]:
     return {
         "p_at_1": score.p_at_1,
         "p_at_10": score.p_at_10,
@@ -77,7 +77,7 @@ def vars_of(score: Score) -> dict[str, float]:
 
 def table(results: dict[str, Any]) -> str:
     """P@1 in percent by relation, methods and controls side by side, as Markdown."""
-    columns = {**results["methods"], "majority": results["controls"]["majority"]}
+    columns = {**results["methods"], **results["controls"]}
     both = {"manual", "ptuning"} <= set(columns)
     head = ["relation", "facts", *columns, *(["gain"] if both else [])]
     rows = []

@@ -10,7 +10,7 @@ from ptune_scale.template import Template
 
 
 def run(job: Job) -> list[MethodResult]:
-    """Score the manual prompt, a causal one in both readings.
+    """Score the manual prompt, a causal one in both readings, and with typed answers as a control.
 
     "[X] was born in [Y] ." cut at [Y] ends in a space. Without it the model is read after "in";
     with it, after a token that is only a space, which a byte-pair model hardly ever saw there.
@@ -29,6 +29,14 @@ def run(job: Job) -> list[MethodResult]:
     prompts = torch.zeros(len(job.facts.relations), 0, job.hidden_size)
     ranks = job.rank(examples, prompts, "manual prompt")
     results = [MethodResult("manual", "manual prompt, read after its last word", ranks[:, 0])]
+    typed = ranks[:, 0, job.candidates.names.index("relation"), None]
+    results.append(
+        MethodResult(
+            "manual_train_objects",
+            "manual prompt, answers only among the relation's training objects",
+            typed.expand(-1, len(job.candidates.names)),
+        )
+    )
     if both:
         results.append(
             MethodResult(

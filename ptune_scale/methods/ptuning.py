@@ -38,7 +38,7 @@ def run(job: Job) -> list[MethodResult]:
         "steps": trainer.step,
         "final_loss": trainer.losses[-1] if trainer.losses else None,
         "losses": trainer.losses,
-        "best_step_of_relation": {
+        "best_visit_of_relation": {
             r.id: visit
             for r, visit in zip(job.facts.relations, trainer.selection.best_visit, strict=True)
         },

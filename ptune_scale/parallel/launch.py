@@ -27,6 +27,11 @@ _RANK_VARIABLES = (
 )
 
 
+def is_first_rank() -> bool:
+    """Whether this process speaks for the job, as far as the launcher's environment tells."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def needs_relaunch(num_gpus: int) -> bool:
     """Whether this process is not yet one of ``num_gpus`` ranks.
 
@@ -59,7 +64,7 @@ def needs_relaunch(num_gpus: int) -> bool:
 
 def relaunch(num_gpus: int) -> None:
     """Become a torchrun of ``num_gpus`` ranks of the same script and flags; does not return."""
-    if int(os.environ.get("RANK", 0)) != 0:
+    if not is_first_rank():
         sys.exit(0)
     environment = {k: v for k, v in os.environ.items() if k not in _RANK_VARIABLES}
     environment[_RELAUNCHED] = "1"
