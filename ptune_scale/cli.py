@@ -5,10 +5,11 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ptune_scale import checkpoint
 from ptune_scale.config import SECTIONS
+from ptune_scale.errors import UserError
 
 _EXAMPLES = """examples:
   %(prog)s --num_gpus 2 --output_dir out
@@ -18,9 +19,16 @@ _EXAMPLES = """examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong flag in one line, like everything else that is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (--help lists all flags)")
+
+
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """A parser with one group of flags per section of the configuration."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog,
         description="P-tune a frozen language model on facts and compare with manual prompts.",
         epilog=_EXAMPLES,
@@ -53,7 +61,7 @@ def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, dict
         what was typed, and the flat settings of the run.
 
     Raises:
-        UserError: the checkpoint to resume from is not there.
+        UserError: a flag is wrong, or the checkpoint to resume from is not there.
     """
     typed = build_parser(prog).parse_args(arguments)
     names = {field.name for section in SECTIONS.values() for field in dataclasses.fields(section)}

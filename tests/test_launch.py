@@ -31,6 +31,8 @@ def write_facts(directory: Path, line: str) -> Path:
     [
         (["--relations", "nonsense"], ["unknown relation", "nonsense"]),
         (["--data_dir", "/no/such/place"], ["/no/such/place", "does not exist"]),
+        (["--learning_rate", "1"], ["unrecognized", "--learning_rate"]),
+        (["--batch_size", "many"], ["--batch_size", "many"]),
         (["--lr", "0"], ["--lr must be"]),
         (["--template", "[P] [Z] [X] [Y]"], ["unknown placeholder"]),
         (["--model", "./nowhere"], ["nowhere", "no such file"]),
@@ -43,6 +45,7 @@ def test_bad_request_is_one_clear_line(flags, words):
     assert done.returncode == 2
     [line] = [text for text in done.stderr.splitlines() if "lama.py: error:" in text]
     assert all(word in line for word in words)
+    assert "usage:" not in done.stderr and "Traceback" not in done.stderr
 
 
 def test_bad_record_names_file_and_line(tmp_path):

@@ -86,3 +86,21 @@ def test_killed_rank_ends_the_job_and_resuming_equals_an_uninterrupted_run(tmp_p
     text = refused.communicate(timeout=200)[0]
     assert refused.returncode != 0
     assert "cannot resume" in text and "template was" in text
+
+
+def test_launcher_stopped_alone_takes_its_ranks_with_it_and_leaves_a_checkpoint(tmp_path):
+    out = tmp_path / "out"
+    job = start(*FLAGS, "--max_steps", "1000", "--output_dir", str(out))
+    deadline = time.monotonic() + 200
+    while not list(out.glob("checkpoint/step-*")):
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    tree = psutil.Process(job.pid).children(recursive=True)
+    assert tree
+    job.send_signal(signal.SIGTERM)
+    output = job.communicate(timeout=60)[0]
+    assert job.returncode != 0
+    assert "stopped by SIGTERM" in output
+    _, alive = psutil.wait_procs(tree, timeout=30)
+    assert not alive
+    assert list(out.glob("checkpoint/step-*"))
