@@ -156,9 +156,9 @@ def _run(config: LamaConfig, facts: FactSet, flags: dict[str, Any]) -> int:
                 f"ask it: python {sys.argv[0]} --prompt {output}/prompt "
                 f"--relation {job.facts.relations[0].id} --subject NAME"
             )
-    world.finish()
     if lock is not None:
         lock.release()
+    world.finish()
     return 0
 
 
