@@ -59,6 +59,9 @@ class PromptConfig:
     encoder_sharing: EncoderSharing = _flag(
         "all", "all: one encoder for all relations; none: one each, as in the paper"
     )
+    prompt_start: Literal["mean_word", "random"] = _flag(
+        "mean_word", "where prompts begin: around the mean word embedding, or as the encoder falls"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +83,9 @@ class TrainConfig:
     )
     warmup: float = _flag(0.15, "share of training in which the learning rate rises")
     weight_decay: float = _flag(5e-4, "Adam's coupled L2 penalty")
+    max_grad_norm: float = _flag(1.0, "an encoder's gradient is scaled down to this norm, 0: never")
     eval_every: int = _flag(25, "a relation's own steps between evaluations on dev, 0: each epoch")
-    patience: int = _flag(8, "evaluations without improvement before a relation stops, 0: never")
+    patience: int = _flag(8, "worse evaluations in a row before a relation stops, 0: never")
     seed: int = _flag(34, "seed of initial prompts and data order")
 
 
@@ -119,6 +123,7 @@ class LamaConfig:
                 ("lr", t.lr, "a positive number", 0 < t.lr < float("inf")),
                 ("warmup", t.warmup, "in [0, 1)", 0 <= t.warmup < 1),
                 ("weight_decay", t.weight_decay, "0 or more", t.weight_decay >= 0),
+                ("max_grad_norm", t.max_grad_norm, "0 or more", t.max_grad_norm >= 0),
                 ("max_steps", t.max_steps, "-1, 0 or more", t.max_steps >= -1),
                 ("max_epochs", t.max_epochs, "1 or more", t.max_epochs >= 1),
                 ("batch_size", t.batch_size, "1 or more", t.batch_size >= 1),
@@ -175,6 +180,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 8,
         "relations_per_batch": 1,
         "encoder_sharing": "none",
+        "prompt_start": "random",
+        "max_grad_norm": 0.0,
         "max_steps": 0,
         "max_epochs": 100,
         "eval_every": 0,

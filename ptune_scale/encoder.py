@@ -54,6 +54,20 @@ def build_encoder(kind: EncoderKind, hidden_size: int) -> nn.Module:
     return nn.Identity()
 
 
+def start_at(encoder: nn.Module, center: Tensor) -> None:
+    """Let the prompt embeddings of a new LSTM or MLP encoder begin around a point.
+
+    A fresh encoder yields vectors near zero, where no word embedding is; the first tens of
+    updates then go into finding the region that the backbone understands.
+
+    Args:
+        center: (H,), for example the mean word embedding.
+    """
+    head = encoder.mlp if isinstance(encoder, LSTMEncoder) else encoder
+    with torch.no_grad():
+        head[-1].bias.copy_(center)
+
+
 def count_parameters(kind: EncoderKind, hidden_size: int, num_slots: int) -> int:
     """Trainable parameters of one relation's vectors and encoder, counted without memory."""
     with torch.device("meta"):

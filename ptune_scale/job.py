@@ -40,6 +40,7 @@ class Job:
     fingerprint: str
     hidden_size: int
     embedding_std: float
+    embedding_mean: Tensor
     identity: dict[str, Any]
     flags: dict[str, Any]
     resume_from: Path | None = None

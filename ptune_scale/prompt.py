@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ptune_scale.encoder import EncoderKind, build_encoder
+from ptune_scale.encoder import EncoderKind, build_encoder, start_at
 
 EncoderSharing = Literal["all", "none"]
 
@@ -21,6 +21,8 @@ class EncoderGroup(nn.Module):
     Args:
         relations: positions of its relations in the bank.
         vector_std: standard deviation of the initial vectors.
+        center: (H,), where the initial prompt embeddings lie around; None for wherever the
+            encoder puts them.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class EncoderGroup(nn.Module):
         hidden_size: int,
         kind: EncoderKind,
         vector_std: float,
+        center: Tensor | None,
     ) -> None:
         super().__init__()
         self.position = {relation: row for row, relation in enumerate(relations)}
@@ -37,6 +40,10 @@ class EncoderGroup(nn.Module):
             torch.randn(len(relations), num_slots, hidden_size) * vector_std
         )
         self.encoder = build_encoder(kind, hidden_size)
+        if center is not None and kind == "none":
+            self.vectors.data += center
+        elif center is not None:
+            start_at(self.encoder, center)
 
     def forward(self, relations: Sequence[int]) -> Tensor:
         """P of some of the group's relations, (len(relations), S, H)."""
@@ -55,6 +62,7 @@ class PromptBank(nn.Module):
     Args:
         relation_ids: one id per relation; their order is the order of P's rows.
         vector_std: standard deviation of the initial free vectors.
+        center: (H,), where the initial prompt embeddings lie around, if given.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class PromptBank(nn.Module):
         sharing: EncoderSharing = "all",
         seed: int = 34,
         vector_std: float = 1.0,
+        center: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.relation_ids = tuple(relation_ids)
@@ -78,7 +87,9 @@ class PromptBank(nn.Module):
             name = "" if sharing == "all" else relation_ids[group[0]]
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stable_seed(seed, "prompt", name))
-                self.groups.append(EncoderGroup(group, num_slots, hidden_size, kind, vector_std))
+                self.groups.append(
+                    EncoderGroup(group, num_slots, hidden_size, kind, vector_std, center)
+                )
         self._group_of = {r: g for g, group in enumerate(members) for r in group}
 
     def active_groups(self, relations: Iterable[int]) -> list[int]:

@@ -1,5 +1,6 @@
 """Each relation's own early stopping and its own best prompt."""
 
+import math
 from typing import Any
 
 import torch
@@ -9,21 +10,22 @@ from ptune_scale.evaluate import Score
 
 
 class Selection:
-    """Keeps the best prompt of every relation by its development score.
+    """Keeps the latest prompt of every relation whose development score is as good as the best.
 
-    A score is better if P@1 is higher, or equal with a higher mean reciprocal rank; equal scores
-    count as an improvement, as later prompts have seen more facts. A relation without
-    development facts keeps its last prompt.
+    As good means within one standard error of the best P@1 so far (Breiman et al. 1984, section
+    3.4.3, chose among trees so): a relation has few development facts, so the highest of many
+    scores is mostly luck, and a later prompt has seen more facts. A relation without development
+    facts keeps its last prompt.
 
     Args:
         shape: (R, S, H) of the prompt matrix.
-        patience: evaluations without improvement before a relation stops; 0 for never.
+        patience: worse evaluations in a row before a relation stops; 0 for never.
     """
 
     def __init__(self, shape: tuple[int, int, int], patience: int) -> None:
         self.patience = patience
         self.prompts = torch.zeros(shape)
-        self.best = [(-1.0, -1.0)] * shape[0]
+        self.best = [0.0] * shape[0]
         self.best_visit = [0] * shape[0]
         self.misses = [0] * shape[0]
         self.stopped = [False] * shape[0]
@@ -35,11 +37,11 @@ class Selection:
             prompt: (S, H), the relation's row of P when it was evaluated.
 
         Returns:
-            whether this is the best prompt so far.
+            whether this prompt is kept.
         """
-        result = (score.p_at_1, score.mrr)
-        if score.facts == 0 or result >= self.best[relation]:
-            self.best[relation] = result
+        best = max(self.best[relation], score.p_at_1)
+        self.best[relation] = best
+        if score.p_at_1 >= best - math.sqrt(best * (1 - best) / max(1, score.facts)):
             self.best_visit[relation] = visit
             self.misses[relation] = 0
             self.prompts[relation] = prompt
@@ -60,7 +62,7 @@ class Selection:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.prompts = state["prompts"].clone()
-        self.best = [tuple(pair) for pair in state["best"]]
+        self.best = list(state["best"])
         self.best_visit = list(state["best_visit"])
         self.misses = list(state["misses"])
         self.stopped = list(state["stopped"])

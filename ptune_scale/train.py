@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from ptune_scale.config import TrainConfig
 from ptune_scale.data.batch import Example, collate
@@ -134,6 +135,8 @@ class Trainer:
         lr = 0.0
         for group in self.bank.active_groups(relations):
             lr = self._group_lr(group)
+            if self.config.max_grad_norm:
+                clip_grad_norm_(self.bank.groups[group].parameters(), self.config.max_grad_norm)
             optimizer = self.optimizers[group]
             for settings in optimizer.param_groups:
                 settings["lr"] = lr

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -35,6 +36,7 @@ class Backbone:
         fingerprint: identity of the weight files, independent of dtype and layout.
         hidden_size: size H of its input embeddings (ALBERT's is smaller than its layers').
         embedding_std: standard deviation of its word embeddings, the scale of a natural input.
+        embedding_mean: (H,) fp32, their mean.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Backbone:
     fingerprint: str
     hidden_size: int
     embedding_std: float
+    embedding_mean: Tensor
 
     @property
     def kind(self) -> Kind:
@@ -89,6 +92,7 @@ def load_backbone(
         fingerprint=fingerprint_files(weight_files(weights)),
         hidden_size=embedding.embedding_dim,
         embedding_std=float(sample.std()),
+        embedding_mean=sample.mean(dim=0),
     )
 
 

@@ -68,6 +68,7 @@ def build_trainer(job: Job, template: Template) -> Trainer:
         # Without an encoder the vectors go straight in among word embeddings, so they start at
         # that scale; an encoder gets the standard normal of the published code.
         vector_std=job.embedding_std if config.prompt.encoder == "none" else 1.0,
+        center=job.embedding_mean if config.prompt.prompt_start == "mean_word" else None,
     ).to(job.function.world.device)
     size = facts_per_visit(config.train, len(relations))
     return Trainer(
@@ -115,7 +116,7 @@ def _train(job: Job, trainer: Trainer) -> dict[str, float]:
                 else:
                     evaluating += now - started
                     best = trainer.selection.best
-                    mean = sum(max(0.0, p_at_1) for p_at_1, _ in best) / len(best)
+                    mean = sum(best) / len(best)
                     progress.set_postfix(loss=f"{trainer.losses[-1]:.2f}", dev=f"{mean:.3f}")
                     scalars.add(
                         {
