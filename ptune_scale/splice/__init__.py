@@ -1,8 +1,10 @@
 """Embedding splice: word embeddings with prompt rows written into the prompt slots.
 
-``splice`` is the one entry; which implementation serves it is decided in ``dispatch``.
+``embed_and_splice`` goes from the embedding table to a model's inputs; ``splice`` starts from word
+embeddings that were looked up elsewhere. Which implementation serves them is decided in
+``dispatch``.
 """
 
-from ptune_scale.splice.dispatch import splice
+from ptune_scale.splice.dispatch import embed_and_splice, splice
 
-__all__ = ["splice"]
+__all__ = ["embed_and_splice", "splice"]

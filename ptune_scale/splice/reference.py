@@ -1,5 +1,6 @@
-"""The plain splice: the contract that any fused kernel is tested against."""
+"""The plain splices: the contracts that any fused kernel is tested against."""
 
+import torch
 from torch import Tensor
 
 
@@ -20,3 +21,58 @@ def splice_reference(words: Tensor, prompts: Tensor, relations: Tensor, slots: T
     cells = rows * num_slots + flat_slots[places]
     values = prompts.reshape(-1, hidden).index_select(0, cells).to(words.dtype)
     return words.reshape(-1, hidden).index_copy(0, places, values).view_as(words)
+
+
+def embed_and_splice_reference(
+    table: Tensor,
+    ids: Tensor,
+    prompts: Tensor,
+    relations: Tensor,
+    slots: Tensor,
+    *,
+    scale: float | None = None,
+    positions: Tensor | None = None,
+    shard: tuple[int, int] | None = None,
+    writes_prompts: bool = True,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Look words up outside the graph, then copy prompt rows over them in place.
+
+    In place because no one else holds the words, and on a tensor that is no view: only then does
+    autograd read the prompt places alone, without copying the whole gradient first.
+
+    Args, returns and errors: see ``ptune_scale.splice.dispatch.embed_and_splice``.
+    """
+    dtype = dtype or table.dtype
+    flat_slots = slots.reshape(-1)
+    places = (flat_slots >= 0).nonzero().squeeze(1)
+    with torch.no_grad():
+        start = 0 if shard is None else shard[0]
+        words = _look_up(table, ids.masked_fill(slots >= 0, start).reshape(-1), shard)
+        added = positions.repeat(len(ids), 1) if positions is not None and writes_prompts else None
+        inputs = _finish(words, scale, added, dtype)
+        added = None if added is None else added[places]
+    cells = relations[places // ids.shape[1]] * prompts.shape[1] + flat_slots[places]
+    values = prompts.float().flatten(0, 1).index_select(0, cells)
+    if not writes_prompts:  # stays in the graph: dP is zero, not missing
+        values = values.masked_fill(torch.ones_like(values, dtype=torch.bool), 0.0)
+    values = _finish(values, scale, added, dtype)
+    return inputs.index_copy_(0, places, values).view(*ids.shape, table.shape[1])
+
+
+def _look_up(table: Tensor, ids: Tensor, shard: tuple[int, int] | None) -> Tensor:
+    if shard is None:
+        return table.index_select(0, ids)
+    outside = (ids < shard[0]) | (ids >= shard[1])
+    rows = (ids - shard[0]).masked_fill(outside, 0)
+    return table.index_select(0, rows).masked_fill_(outside.unsqueeze(1), 0.0)
+
+
+def _finish(
+    values: Tensor, scale: float | None, positions: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    if scale is not None:
+        values = values.float() * scale
+    if positions is not None:
+        values = values.float() + positions.float()
+    return values.to(dtype)
