@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from ptune_scale.backbone.megatron import part_files
+
 _BLOCK = 64 * 1024
 _NUM_BLOCKS = 32
 
@@ -27,8 +29,14 @@ def fingerprint_files(paths: Iterable[Path]) -> str:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files whose bytes are the model: its weights and its configuration."""
+    """The files whose bytes are the model: its weights and its configuration.
+
+    Of fairseq Megatron shards the configuration is in the shards; what their token ids mean is in
+    ``dict.txt``.
+    """
     if path.is_file():
         return [path]
+    if not (path / "config.json").is_file() and (parts := part_files(path)):
+        return [path / "dict.txt", *parts]
     weights = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
     return [path / "config.json", *weights]

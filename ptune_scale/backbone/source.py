@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptune_scale.backbone import gguf
+from ptune_scale.backbone.megatron import (
+    NAMED_CONFIGS,
+    MegatronShardSource,
+    build_tokenizer,
+    part_files,
+)
 from ptune_scale.errors import UserError
 
 PACKAGED_MODEL = "smollm2-135m"
@@ -23,7 +29,8 @@ class ModelSource:
 
     Attributes:
         name: what the user called it; recorded in results and exports.
-        path: a GGUF file, a model directory, or None for an id on the Hugging Face hub.
+        path: a GGUF file, a model directory (Hugging Face's or fairseq Megatron shards), or None
+            for an id on the Hugging Face hub.
     """
 
     name: str
@@ -33,19 +40,30 @@ class ModelSource:
     def is_gguf(self) -> bool:
         return self.path is not None and self.path.is_file()
 
+    @property
+    def is_megatron(self) -> bool:
+        """Whether this is a directory of fairseq Megatron shards."""
+        return self.path is not None and self.path.is_dir() and holds_shards(self.path)
+
 
 def find_model(name: str) -> ModelSource:
     """Find a model by packaged name, GGUF file, directory or Hugging Face id.
 
     Raises:
-        UserError: nothing there, a directory without config or weights, a damaged GGUF file, or
-            a packaged file whose SHA-256 is not the published one.
+        UserError: nothing there, a directory without config or weights, damaged, missing or
+            foreign Megatron shards, a damaged GGUF file, or a packaged file whose SHA-256 is not
+            the published one.
     """
     if name == PACKAGED_MODEL:
         path = _packaged_file()
         gguf.check(path)
         return ModelSource(name, path)
     path = Path(name).expanduser()
+    if name in NAMED_CONFIGS and not path.exists():
+        raise UserError(
+            f"model {name}: only its sizes are built in; to load it, give the directory with its "
+            "model-model_part-0.pt ..., dict.txt and GPT-2's encoder.json and vocab.bpe"
+        )
     if path.is_file():
         if path.suffix != ".gguf":
             raise UserError(f"model {name}: a file must be a GGUF file; otherwise give a directory")
@@ -61,7 +79,16 @@ def find_model(name: str) -> ModelSource:
     return ModelSource(name, None)
 
 
+def holds_shards(path: Path) -> bool:
+    """Whether a directory is a fairseq checkpoint; a configuration makes it Hugging Face's."""
+    return not (path / "config.json").is_file() and bool(part_files(path))
+
+
 def _checked_directory(path: Path) -> Path:
+    if holds_shards(path):
+        MegatronShardSource(path)
+        build_tokenizer(path)
+        return path.resolve()
     if not (path / "config.json").is_file():
         ggufs = sorted(path.glob("*.gguf"))
         if len(ggufs) == 1:

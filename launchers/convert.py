@@ -1,0 +1,8 @@
+"""Convert a fairseq Megatron checkpoint to safetensors or back; see ``--help``."""
+
+import sys
+
+from ptune_scale.backbone.megatron.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

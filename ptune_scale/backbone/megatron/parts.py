@@ -1,0 +1,82 @@
+"""The files of a fairseq checkpoint: found, checked for completeness, opened without running code.
+
+Tensors stay in the file until they are used. Only tensors, containers and ``argparse.Namespace``
+are allowed in a pickle, so that a checkpoint from the internet cannot run code.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+
+from ptune_scale.errors import UserError
+
+DICTIONARY = "dict.txt"
+
+_PART = re.compile(r"model-model_part-(\d+)\.pt")
+
+
+def part_files(directory: Path) -> list[Path]:
+    """The shards in a directory, in rank order; empty if it holds none."""
+    found = {int(m[1]): p for p in directory.iterdir() if (m := _PART.fullmatch(p.name))}
+    return [found[index] for index in sorted(found)]
+
+
+def load_part(path: Path, *, mapped: bool = True) -> dict[str, object]:
+    """What a shard holds: "model" (its tensors), "args" and more.
+
+    Damage to the tensors' own bytes goes unseen: they are not read here.
+
+    Args:
+        mapped: leave the tensors in the file until they are used.
+
+    Raises:
+        UserError: truncated or damaged, something else than a shard, or a pickle that names a
+            class which is not allowed.
+    """
+    if not path.stat().st_size:
+        raise UserError(f"shard {path} is empty")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+    except UnpicklingError as error:
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise UserError(
+            f"shard {path} is refused: its pickle names {refused[1]}, and only tensors and "
+            "argparse.Namespace are allowed"
+            if refused
+            else f"shard {path} is damaged: its pickle cannot be read"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise UserError(f"shard {path} is truncated or damaged ({reason})") from error
+    tensors = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise UserError(f"shard {path} is not a fairseq checkpoint: it has no state dict 'model'")
+    return content
+
+
+def check_sequence(directory: Path) -> list[Path]:
+    """The shards of a directory, all there.
+
+    Raises:
+        UserError: none, or a number is left out.
+    """
+    paths = part_files(directory) if directory.is_dir() else []
+    if not paths:
+        raise UserError(f"{directory} has no shard model-model_part-0.pt")
+    for index, path in enumerate(paths):
+        expected = directory / f"model-model_part-{index}.pt"
+        if path != expected:
+            raise UserError(f"shard {expected} is missing, although {path.name} is there")
+    return paths
+
+
+def is_legacy(path: Path) -> bool:
+    """Whether a file is what ``torch.save`` wrote before PyTorch 1.6, which cannot be mapped."""
+    with path.open("rb") as stream:
+        # A zip archive begins with PK, a bare pickle of protocol 2 and later with 0x80.
+        return stream.read(1) == b"\x80"

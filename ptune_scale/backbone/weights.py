@@ -1,0 +1,115 @@
+"""Reading a checkpoint slice by slice, so that no rank reads or holds more than its own part.
+
+A source knows names and shapes without reading a weight. Formats with more than one file check all
+of them before the first slice is read: a missing, truncated or swapped file is named at once.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ptune_scale.errors import UserError
+
+
+class WeightSource(ABC):
+    """Named tensors of a checkpoint, read in slices."""
+
+    @abstractmethod
+    def names(self) -> frozenset[str]:
+        """Names of all tensors."""
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a whole tensor, without reading it."""
+
+    @abstractmethod
+    def read(self, name: str, dim: int = 0, start: int = 0, stop: int | None = None) -> Tensor:
+        """The slice [start, stop) of a tensor along one dimension, in the stored dtype, on the CPU.
+
+        Only the files and, as far as the format allows, only the bytes of the slice are read.
+        """
+
+    def read_flat(self, name: str, start: int, stop: int) -> Tensor:
+        """Elements [start, stop) of the flattened tensor; reads the rows that hold them."""
+        shape = self.shape(name)
+        if not shape or start >= stop:
+            return self.read(name).flatten()[start:stop]
+        per_row = max(1, torch.Size(shape[1:]).numel())
+        first, last = start // per_row, -(-stop // per_row)
+        rows = self.read(name, 0, first, last).flatten()
+        return rows[start - first * per_row : stop - first * per_row]
+
+
+class SafetensorsSource(WeightSource):
+    """``model.safetensors``, or the shards that ``model.safetensors.index.json`` names.
+
+    Args:
+        directory: a model directory.
+
+    Raises:
+        UserError: no such file, an index that cannot be read, a shard that is missing, truncated
+            or holds other tensors than the index says.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._file_of = self._find_files(directory)
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._open: dict[Path, safe_open] = {}
+        for path in sorted(set(self._file_of.values())):
+            expected = {name for name, file in self._file_of.items() if file == path}
+            self._check_file(path, expected)
+
+    @staticmethod
+    def _find_files(directory: Path) -> dict[str, Path]:
+        index = directory / "model.safetensors.index.json"
+        if index.is_file():
+            try:
+                weight_map = json.loads(index.read_text())["weight_map"]
+                return {name: directory / file for name, file in weight_map.items()}
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise UserError(f"{index} is not an index of safetensors shards") from error
+        single = directory / "model.safetensors"
+        if not single.is_file():
+            raise UserError(f"model directory {directory} has no model.safetensors and no index")
+        try:
+            with safe_open(single, "pt") as file:
+                return dict.fromkeys(file.keys(), single)
+        except SafetensorError as error:
+            raise UserError(f"weight file {single} is truncated or damaged ({error})") from error
+
+    def _check_file(self, path: Path, expected: set[str]) -> None:
+        if not path.is_file():
+            raise UserError(f"weight shard {path} is missing (the index names it)")
+        try:
+            file = safe_open(path, "pt")
+        except SafetensorError as error:
+            raise UserError(f"weight shard {path} is truncated or damaged ({error})") from error
+        missing = expected - set(file.keys())
+        if missing:
+            raise UserError(
+                f"weight shard {path} does not hold {min(missing)!r}, which the index says it "
+                "does: is it the file of another model or another shard?"
+            )
+        self._open[path] = file
+        for name in expected:
+            self._shapes[name] = tuple(file.get_slice(name).get_shape())
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._file_of)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def read(self, name: str, dim: int = 0, start: int = 0, stop: int | None = None) -> Tensor:
+        file = self._open[self._file_of[name]]
+        shape = self._shapes[name]
+        stop = shape[dim] if shape and stop is None else stop
+        if not shape or (start, stop) == (0, shape[dim]):
+            return file.get_tensor(name)
+        part = file.get_slice(name)
+        return part[(slice(None),) * dim + (slice(start, stop),)]
