@@ -9,7 +9,7 @@ from ptune_scale.backbone import Backbone, load_backbone
 from ptune_scale.data.batch import Example, collate
 from ptune_scale.errors import UserError
 from ptune_scale.export import PromptExport
-from ptune_scale.parallel import World, parallelize
+from ptune_scale.parallel import single
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class TunedPrompt:
             )
         self.export = export
         self.backbone = backbone
-        self._function = parallelize(backbone.lm, World())
+        self._function = single(backbone.lm)
 
     def answer(self, subject: str, relation: str, k: int = 5) -> list[Answer]:
         """The k likeliest answers, best first.

@@ -1,8 +1,13 @@
 """Checkpoints to resume from: small, whole, independent of the number of ranks and the layout.
 
-A checkpoint is a directory ``step-000150`` with ``state.pt`` (encoders, optimizers, selection,
-position in the data) and ``meta.json`` (what it belongs to). It appears whole or not at all. The
-frozen backbone is not in it; its fingerprint is.
+A checkpoint is a directory ``step-000150`` of parts: ``state.pt`` (selection, position in the
+data), an ``encoder-NAME.pt`` for each prompt encoder with its optimizer, and ``meta.json`` (what it
+belongs to, and the sha256 of every part). Ranks write the parts that they speak for and read those
+that they need: no rank ever needs all encoders in memory, and a run can go on in another layout.
+The frozen backbone is not in it; its fingerprint is.
+
+It appears whole or not at all: all ranks write into a scratch directory, and when everything is on
+disk the main rank renames it. With several nodes it must lie on a file system that they share.
 """
 
 import hashlib
@@ -10,54 +15,88 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
 from ptune_scale.errors import UserError
+from ptune_scale.parallel import World
 
-_FORMAT = 1
+_FORMAT = 2
+_ALONE = World()
 _NAME = re.compile(r"step-(\d+)")
 
 
 def save(
     directory: Path,
     step: int,
-    state: dict[str, Any],
+    parts: Mapping[str, Any],
     identity: dict[str, Any],
     flags: dict[str, Any],
+    *,
+    world: World = _ALONE,
     keep: int = 2,
 ) -> Path:
-    """Write a checkpoint and remove all but the newest ``keep``.
+    """Write a checkpoint and remove all but the newest ``keep``; all ranks call it together.
 
     Args:
+        parts: what this rank has to write, by name; each name is written by one rank.
         identity: what a resuming run must agree on, see ``check_identity``.
         flags: the run's settings, so that they need not be typed again.
+        world: the ranks that write; by default this process alone.
+
+    Raises:
+        UserError: the ranks do not see each other's files.
+        Exception: on every rank, where one could not write.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     target = directory / f"step-{step:06d}"
     scratch = directory / f".{target.name}.partial"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    torch.save(state, scratch / "state.pt")
+    world.together(lambda: _begin(scratch) if world.is_main else None)
+    written = world.together(lambda: {n: _write(scratch, n, part) for n, part in parts.items()})
     meta = {
         "format": _FORMAT,
         "step": step,
-        "state_sha256": _sha256(scratch / "state.pt"),
+        "sha256": {name: digest for part in written for name, digest in part.items()},
         "identity": identity,
         "flags": flags,
     }
+    world.together(lambda: _complete(scratch, target, meta, keep) if world.is_main else None)
+    return target
+
+
+def _begin(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+
+
+def _write(scratch: Path, name: str, part: Any) -> str:
+    # A network file system may not show another node's new directory before it is asked for.
+    scratch.mkdir(parents=True, exist_ok=True)
+    file = scratch / _file(name)
+    torch.save({"part": name, "value": part}, file)
+    _sync(file)
+    return _sha256(file)
+
+
+def _complete(scratch: Path, target: Path, meta: dict[str, Any], keep: int) -> None:
+    missing = [_file(name) for name in meta["sha256"] if not (scratch / _file(name)).is_file()]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)}: written by other ranks, not to be seen in {scratch}; with "
+            "several nodes --output_dir must be on a file system that they share"
+        )
     (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
-    for path in scratch.iterdir():
-        _sync(path)
+    _sync(scratch / "meta.json")
+    _sync(scratch)
     if target.exists():
         shutil.rmtree(target)
     scratch.rename(target)
-    _sync(directory)
-    for old in checkpoints(directory)[:-keep]:
+    _sync(target.parent)
+    for old in checkpoints(target.parent)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
-    return target
 
 
 def checkpoints(directory: Path) -> list[Path]:
@@ -92,7 +131,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     """The description of a checkpoint.
 
     Raises:
-        UserError: unreadable, or written by a later version.
+        UserError: unreadable, or of another format.
     """
     try:
         meta = json.loads((path / "meta.json").read_text())
@@ -100,20 +139,33 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path}: meta.json cannot be read ({error})") from error
     found = meta.get("format") if isinstance(meta, dict) else None
     if found != _FORMAT:
-        raise UserError(f"checkpoint {path} has format {found}, expected {_FORMAT}")
+        raise UserError(
+            f"checkpoint {path} has format {found}, this version reads {_FORMAT}: "
+            "go on with the version that wrote it, or start again"
+        )
+    if not all(isinstance(meta.get(key), dict) for key in ("sha256", "identity", "flags")):
+        raise UserError(f"checkpoint {path}: meta.json is incomplete")
     return meta
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """The state of a checkpoint, on the CPU.
+def load_part(path: Path, name: str) -> Any:
+    """A part of a checkpoint, on the CPU.
 
     Raises:
-        UserError: the file is missing or its bytes are not those that were written.
+        UserError: its file is missing, or its bytes are not those that were written.
     """
-    file = path / "state.pt"
-    if not file.is_file() or _sha256(file) != read_meta(path).get("state_sha256"):
-        raise UserError(f"checkpoint {path}: state.pt is missing or damaged; use an older one")
-    return torch.load(file, map_location="cpu", weights_only=True)
+    file = path / _file(name)
+    expected = read_meta(path)["sha256"].get(name)
+    try:
+        intact = file.is_file() and _sha256(file) == expected
+    except OSError as error:
+        raise UserError(f"checkpoint {path}: {file.name} cannot be read ({error})") from error
+    if not intact:
+        raise UserError(f"checkpoint {path}: {file.name} is missing or damaged; use an older one")
+    saved = torch.load(file, map_location="cpu", weights_only=True)
+    if saved["part"] != name:
+        raise UserError(f"checkpoint {path}: {file.name} is that of {saved['part']}")
+    return saved["value"]
 
 
 def check_identity(saved: dict[str, Any], now: dict[str, Any], path: Path) -> None:
@@ -129,6 +181,10 @@ def check_identity(saved: dict[str, Any], now: dict[str, Any], path: Path) -> No
     ]
     if different:
         raise UserError(f"cannot resume from {path}: {'; '.join(different)}")
+
+
+def _file(name: str) -> str:
+    return f"{quote(name, safe=' ')}.pt"
 
 
 def _short(value: Any) -> str:

@@ -90,14 +90,32 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParallelConfig:
+    """the layout"""
+
+    num_gpus: int = _flag(0, "number of ranks on this machine; 0: as launched")
+    tensor_parallel: int = _flag(1, "ranks that share each layer; -1: all that are left")
+    pipeline_parallel: int = _flag(1, "stages of consecutive layers; -1: all that are left")
+    zero_stage: int = _flag(
+        -1,
+        "3: data-parallel ranks share each weight (DeepSpeed ZeRO-3); 0: each has a replica; "
+        "-1: 3 where neither tensor nor pipeline parallelism is used",
+    )
+    encoder_placement: Literal["replicated", "owned"] = _flag(
+        "replicated",
+        "replicated: each rank of the first stage holds all prompt encoders; owned: each encoder "
+        "on one of these ranks (after a crash the last periodic checkpoint is what remains)",
+    )
+    deepspeed_config: str = _flag("", "another DeepSpeed JSON than ds_configs/zero3.json")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """the run"""
 
     output_dir: str = _flag("", "where results go; by default runs/DATE-TIME")
     resume_from: str = _flag("", "output directory or checkpoint of an earlier run to go on with")
     checkpoint_every: int = _flag(50, "steps between checkpoints, 0 for none but on a signal")
-    num_gpus: int = _flag(0, "number of ranks on this machine; 0: as launched")
-    deepspeed_config: str = _flag("", "another DeepSpeed JSON than ds_configs/zero3.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +126,7 @@ class LamaConfig:
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
+    parallel: ParallelConfig = ParallelConfig()
     run: RunConfig = RunConfig()
 
     def __post_init__(self) -> None:
@@ -143,7 +162,7 @@ class LamaConfig:
                     "0 or more",
                     self.run.checkpoint_every >= 0,
                 ),
-                ("num_gpus", self.run.num_gpus, "0 or more", self.run.num_gpus >= 0),
+                ("num_gpus", self.parallel.num_gpus, "0 or more", self.parallel.num_gpus >= 0),
                 ("dev_facts", d.dev_facts, "0 or more", d.dev_facts >= 0),
                 ("test_facts", d.test_facts, "0 or more", d.test_facts >= 0),
             )
@@ -165,6 +184,7 @@ SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "prompt": PromptConfig,
     "train": TrainConfig,
+    "parallel": ParallelConfig,
     "run": RunConfig,
 }
 

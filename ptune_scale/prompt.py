@@ -4,13 +4,13 @@ Shapes: R relations, S prompt slots, H the backbone's embedding size.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ptune_scale.encoder import EncoderKind, build_encoder, start_at
+from ptune_scale.encoder import EncoderKind, build_encoder, count_parameters, start_at
 
 EncoderSharing = Literal["all", "none"]
 
@@ -57,12 +57,19 @@ class PromptBank(nn.Module):
     With ``sharing="all"`` one encoder serves all relations (vectors stay per relation); with
     ``"none"`` each relation has its own encoder, as in the paper. A relation's initial values
     depend on ``seed`` and, where nothing is shared, on its own id alone: whoever else is in the
-    job makes no difference.
+    job makes no difference. So a process can hold some of the encoders only: those it does not
+    hold are never built, and the rows of their relations are zero in its P.
 
     Args:
         relation_ids: one id per relation; their order is the order of P's rows.
         vector_std: standard deviation of the initial free vectors.
         center: (H,), where the initial prompt embeddings lie around, if given.
+        held: numbers of the groups to build; None for all.
+
+    Attributes:
+        members: of each group, the positions of its relations.
+        group_names: of each group, its relation's id, or "shared".
+        groups: the groups that are held, by number.
     """
 
     def __init__(
@@ -76,40 +83,63 @@ class PromptBank(nn.Module):
         seed: int = 34,
         vector_std: float = 1.0,
         center: Tensor | None = None,
+        held: Collection[int] | None = None,
     ) -> None:
         super().__init__()
         self.relation_ids = tuple(relation_ids)
         self.shape = (len(relation_ids), num_slots, hidden_size)
-        everyone = range(len(relation_ids))
-        members = [list(everyone)] if sharing == "all" else [[index] for index in everyone]
-        self.groups = nn.ModuleList()
-        for group in members:
+        self.kind = kind
+        self.members = group_members(len(relation_ids), sharing)
+        self.group_names = ("shared",) if sharing == "all" else self.relation_ids
+        self.groups: dict[int, EncoderGroup] = {}
+        for number, group in enumerate(self.members):
+            if held is not None and number not in held:
+                continue
             name = "" if sharing == "all" else relation_ids[group[0]]
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stable_seed(seed, "prompt", name))
-                self.groups.append(
-                    EncoderGroup(group, num_slots, hidden_size, kind, vector_std, center)
+                self.groups[number] = EncoderGroup(
+                    group, num_slots, hidden_size, kind, vector_std, center
                 )
-        self._group_of = {r: g for g, group in enumerate(members) for r in group}
+        self._modules_held = nn.ModuleList(self.groups.values())
+        self.register_buffer("_no_rows", torch.zeros(self.shape), persistent=False)
+        self._group_of = {r: g for g, group in enumerate(self.members) for r in group}
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable parameters of all groups, held or not."""
+        relations, num_slots, hidden_size = self.shape
+        encoder = count_parameters(self.kind, hidden_size, num_slots=0)
+        return relations * num_slots * hidden_size + len(self.members) * encoder
 
     def active_groups(self, relations: Iterable[int]) -> list[int]:
-        """The groups whose encoders run for these relations, in ascending order."""
+        """The groups that these relations belong to, held or not, in ascending order."""
         return sorted({self._group_of[relation] for relation in relations})
 
     def forward(self, relations: Sequence[int]) -> Tensor:
         """P, (R, S, H) in fp32: rows of ``relations`` are encoded, all others are zero.
 
-        Only the encoders of these relations run, so only they receive gradients.
+        Only the encoders of these relations run, so only they receive gradients. Rows of a group
+        that is not held are zero too; where none is held, P needs no gradient.
         """
         order: list[int] = []
         encoded: list[Tensor] = []
         for group in self.active_groups(relations):
+            if group not in self.groups:
+                continue
             mine = [relation for relation in relations if self._group_of[relation] == group]
             encoded.append(self.groups[group](mine))
             order += mine
+        if not encoded:
+            return self._no_rows.clone()
         rows = torch.cat(encoded)
-        empty = torch.zeros(self.shape, dtype=rows.dtype, device=rows.device)
-        return empty.index_copy(0, torch.tensor(order, device=rows.device), rows)
+        return self._no_rows.index_copy(0, torch.tensor(order, device=rows.device), rows)
+
+
+def group_members(num_relations: int, sharing: EncoderSharing) -> list[list[int]]:
+    """Of each encoder, the positions of the relations that it serves."""
+    everyone = range(num_relations)
+    return [list(everyone)] if sharing == "all" else [[index] for index in everyone]
 
 
 def stable_seed(*parts: object) -> int:

@@ -15,13 +15,13 @@ from ptune_scale.methods.result import MethodResult
 _CONTROLS = ("majority", "manual_train_objects", "manual_trailing_space")
 
 
-def build_results(job: Job, results: list[MethodResult], layout: str) -> dict[str, Any]:
+def build_results(job: Job, results: list[MethodResult]) -> dict[str, Any]:
     """Everything that was measured, ready for JSON; scores are shares between 0 and 1."""
     scored = {result.name: _score(job, result) for result in results}
     return {
         "model": job.model_name,
         "world_size": job.function.world.size,
-        "layout": layout,
+        "layout": job.function.mesh.degrees.name,
         "seed": job.config.train.seed,
         "candidates": job.candidates.names[0],
         "methods": {k: v for k, v in scored.items() if k not in _CONTROLS},

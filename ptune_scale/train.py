@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from ptune_scale.config import TrainConfig
 from ptune_scale.data.batch import Example, collate
@@ -18,10 +17,11 @@ from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder, choose_relations
 from ptune_scale.errors import UserError
 from ptune_scale.evaluate import Score, all_ranks
-from ptune_scale.parallel import PromptFunction
+from ptune_scale.parallel import EncoderPlacement, PromptFunction
 from ptune_scale.prompt import PromptBank
 from ptune_scale.schedule import learning_rate
 from ptune_scale.selection import Selection
+from ptune_scale.trainable import TrainableEncoders
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Trainer:
         dev: development examples of each relation; may be empty.
         candidates: development answers are ranked among the first set.
         pad: token id for padding.
+        placement: says who holds which of the bank's groups; None where they are replicated.
     """
 
     def __init__(
@@ -68,8 +69,12 @@ class Trainer:
         candidates: Candidates,
         config: TrainConfig,
         pad: int,
+        placement: EncoderPlacement | None = None,
     ) -> None:
+        if placement is None:
+            placement = EncoderPlacement.build("replicated", function.mesh, len(bank.members))
         self.bank = bank
+        self.encoders = TrainableEncoders(bank, placement, config)
         self.function = function
         self.orders = orders
         self.dev = dev
@@ -77,10 +82,6 @@ class Trainer:
         self.config = config
         self.pad = pad
         self.budgets = visit_budgets(config, orders)
-        self.optimizers = [
-            torch.optim.Adam(group.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-            for group in bank.groups
-        ]
         self.selection = Selection(bank.shape, config.patience)
         self.visits = [0] * len(orders)
         self.losses: list[float] = []
@@ -123,7 +124,7 @@ class Trainer:
     def _update(self, relations: list[int]) -> StepResult:
         examples = [e for r in relations for e in self.orders[r].chunk(self.visits[r])]
         batch = collate(examples, self.pad)
-        prompts = self.bank(relations)
+        prompts = self.encoders.encode(relations)
         losses, gradient = self.function.loss_and_gradient(batch, prompts)
         loss = float(losses.sum()) / len(relations)
         if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
@@ -131,25 +132,17 @@ class Trainer:
                 f"the loss is {loss} at step {self.step + 1}: training has diverged; "
                 "resume from the last checkpoint or start again with a lower --lr"
             )
-        prompts.backward(gradient)
-        lr = 0.0
-        for group in self.bank.active_groups(relations):
-            lr = self._group_lr(group)
-            if self.config.max_grad_norm:
-                clip_grad_norm_(self.bank.groups[group].parameters(), self.config.max_grad_norm)
-            optimizer = self.optimizers[group]
-            for settings in optimizer.param_groups:
-                settings["lr"] = lr
-            optimizer.step()
-            optimizer.zero_grad()
+        rates = {group: self._group_lr(group) for group in self.bank.active_groups(relations)}
+        self.encoders.update(prompts, gradient, rates)
         for relation in relations:
             self.visits[relation] += 1
         self.losses.append(loss)
         self.due = [r for r in relations if self._is_due(r)]
+        lr = max(rates.values())
         return StepResult(self.step, loss, lr, len(batch), int(batch.lengths.sum()))
 
     def _group_lr(self, group: int) -> float:
-        members = list(self.bank.groups[group].position)
+        members = self.bank.members[group]
         return learning_rate(
             self.config,
             sum(self.visits[r] for r in members),
@@ -164,11 +157,9 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation:
         relations = self.due
-        self.function.check_replicas(
-            p for g in self.bank.active_groups(relations) for p in self.bank.groups[g].parameters()
-        )
+        self.encoders.check_replicas(relations)
         with torch.no_grad():
-            prompts = self.bank(relations)
+            prompts = self.encoders.encode(relations)
         examples = [e for r in relations for e in self.dev[r]]
         owner = torch.tensor([e.relation for e in examples])
         scores = {r: Score.of(torch.empty(0)) for r in relations}
@@ -188,10 +179,8 @@ class Trainer:
         return Evaluation(self.step, scores)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of training depends on; the same on every rank."""
+        """What the rest of training depends on besides the encoders; the same everywhere."""
         return {
-            "bank": self.bank.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "selection": self.selection.state_dict(),
             "visits": list(self.visits),
             "losses": list(self.losses),
@@ -199,9 +188,6 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.bank.load_state_dict(state["bank"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
         self.selection.load_state_dict(state["selection"])
         self.visits = list(state["visits"])
         self.losses = list(state["losses"])

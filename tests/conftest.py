@@ -1,5 +1,6 @@
 """Tiny models with random weights: real architectures and tokenizers that load in milliseconds."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ _TEXT = (
 )
 WORDS = _TEXT.split()
 """Each of these is a single token inside a sentence, for both tiny tokenizers."""
+
+CAPITALS = {"Norway": "Oslo", "Sweden": "Stockholm", "France": "Paris", "Germany": "Berlin"}
+CONTINENTS = {"Norway": "Europe", "Sweden": "Europe", "France": "Europe", "Italy": "Europe"}
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -82,6 +86,27 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=vocab["[PAD]"],
     )
     return _save(BertForMaskedLM, config, fast, tmp_path_factory.mktemp("tiny_bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of two relations; what is trained on is tested on under another subject."""
+    directory = tmp_path_factory.mktemp("tiny_facts")
+    relations = [
+        {"relation": "P36", "label": "capital", "template": "the capital of [X] is [Y] ."},
+        {"relation": "P30", "label": "continent", "template": "[X] is located in [Y] ."},
+    ]
+    (directory / "relations.jsonl").write_text("\n".join(map(json.dumps, relations)))
+    for relation, facts in (("P36", CAPITALS), ("P30", CONTINENTS)):
+        for part, prefix in (("train", ""), ("test", "the ")):
+            (directory / part).mkdir(exist_ok=True)
+            (directory / part / f"{relation}.jsonl").write_text(
+                "\n".join(
+                    json.dumps({"sub_label": prefix + subject, "obj_label": object_})
+                    for subject, object_ in facts.items()
+                )
+            )
+    return directory
 
 
 def _save(model_class, config, tokenizer, directory: Path) -> Path:  # noqa: ANN001

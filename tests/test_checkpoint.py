@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, and only for the run that they belong to."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,30 @@ IDENTITY = {"backbone": "abc", "template": "[X] [P] [Y]", "seed": 34}
 FLAGS = {"seed": 34, "relations": ["P36"]}
 
 
-def _state(value: float = 1.0) -> dict[str, object]:
-    return {"bank": {"vectors": torch.full((2, 3), value)}, "step": 7, "visits": [1, 2]}
+def _parts(value: float = 1.0) -> dict[str, object]:
+    return {
+        "state": {"visits": [1, 2]},
+        "encoder-P36": {"parameters": {"vectors": torch.full((2, 3), value)}},
+        "encoder-P17": {"parameters": {"vectors": torch.full((2, 3), -value)}},
+    }
+
+
+def _vectors(path: Path, name: str = "encoder-P36") -> torch.Tensor:
+    return checkpoint.load_part(path, name)["parameters"]["vectors"]
 
 
 def _save(directory: Path, step: int, **more: int) -> Path:
-    return checkpoint.save(directory, step, _state(step), IDENTITY, FLAGS, **more)
+    return checkpoint.save(directory, step, _parts(step), IDENTITY, FLAGS, **more)
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     path = _save(tmp_path / "checkpoint", 150)
     assert path.name == "step-000150"
-    state = checkpoint.load_state(path)
-    assert torch.equal(state["bank"]["vectors"], torch.full((2, 3), 150.0))
-    assert (state["step"], state["visits"]) == (7, [1, 2])
+    files = ["encoder-P17.pt", "encoder-P36.pt", "meta.json", "state.pt"]
+    assert sorted(p.name for p in path.iterdir()) == files
+    assert torch.equal(_vectors(path), torch.full((2, 3), 150.0))
+    assert torch.equal(_vectors(path, "encoder-P17"), torch.full((2, 3), -150.0))
+    assert checkpoint.load_part(path, "state") == {"visits": [1, 2]}
     meta = checkpoint.read_meta(path)
     assert (meta["step"], meta["identity"], meta["flags"]) == (150, IDENTITY, FLAGS)
 
@@ -42,8 +53,8 @@ def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     _save(tmp_path, 5)
-    path = checkpoint.save(tmp_path, 5, _state(-1.0), IDENTITY, FLAGS)
-    assert torch.equal(checkpoint.load_state(path)["bank"]["vectors"], torch.full((2, 3), -1.0))
+    path = checkpoint.save(tmp_path, 5, _parts(-1.0), IDENTITY, FLAGS)
+    assert torch.equal(_vectors(path), torch.full((2, 3), -1.0))
 
 
 def test_the_remains_of_a_killed_run_are_neither_found_nor_in_the_way(tmp_path: Path) -> None:
@@ -53,13 +64,14 @@ def test_the_remains_of_a_killed_run_are_neither_found_nor_in_the_way(tmp_path: 
     assert checkpoint.checkpoints(tmp_path) == []
     path = _save(tmp_path, 9)
     assert checkpoint.checkpoints(tmp_path) == [path]
-    checkpoint.load_state(path)
+    checkpoint.load_part(path, "state")
 
 
+@pytest.mark.parametrize("part", ["state", "encoder-P36"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "missing"])
-def test_a_damaged_state_is_refused(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_part_is_refused(tmp_path: Path, damage: str, part: str) -> None:
     path = _save(tmp_path, 5)
-    file = path / "state.pt"
+    file = path / f"{part}.pt"
     content = bytearray(file.read_bytes())
     if damage == "cut":
         file.write_bytes(content[: len(content) // 2])
@@ -68,11 +80,55 @@ def test_a_damaged_state_is_refused(tmp_path: Path, damage: str) -> None:
         file.write_bytes(content)
     else:
         file.unlink()
-    with pytest.raises(UserError, match=r"state\.pt is missing or damaged"):
-        checkpoint.load_state(path)
+    with pytest.raises(UserError, match=rf"{part}\.pt is missing or damaged"):
+        checkpoint.load_part(path, part)
+    checkpoint.load_part(path, "encoder-P17")
 
 
-@pytest.mark.parametrize("text", ["{", json.dumps({"format": 99}), None])
+def test_parts_that_changed_places_are_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path, 5)
+    one, other = path / "encoder-P36.pt", path / "encoder-P17.pt"
+    one.rename(path / "aside")
+    other.rename(one)
+    (path / "aside").rename(other)
+    with pytest.raises(UserError, match=r"encoder-P36\.pt is missing or damaged"):
+        checkpoint.load_part(path, "encoder-P36")
+    meta = json.loads((path / "meta.json").read_text())
+    digests = meta["sha256"]
+    digests["encoder-P36"], digests["encoder-P17"] = digests["encoder-P17"], digests["encoder-P36"]
+    (path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=r"encoder-P36\.pt is that of encoder-P17"):
+        checkpoint.load_part(path, "encoder-P36")
+
+
+def test_a_part_that_was_not_saved_is_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path, 5)
+    (path / "encoder-P19.pt").write_bytes((path / "encoder-P36.pt").read_bytes())
+    with pytest.raises(UserError, match=r"encoder-P19\.pt is missing or damaged"):
+        checkpoint.load_part(path, "encoder-P19")
+
+
+def test_an_id_that_is_no_file_name_makes_no_difference(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 5, {"encoder-a/b é": [1]}, IDENTITY, FLAGS)
+    assert checkpoint.load_part(path, "encoder-a/b é") == [1]
+
+
+def test_a_failed_write_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    older = _save(tmp_path, 5)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        checkpoint.save(tmp_path, 6, {"state": lambda: None}, IDENTITY, FLAGS)
+    assert checkpoint.checkpoints(tmp_path) == [older]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path, 5)
+    meta = {"format": 1, "step": 5, "state_sha256": "0", "identity": IDENTITY, "flags": FLAGS}
+    (path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="has format 1, this version reads 2"):
+        checkpoint.read_meta(path)
+
+
+@pytest.mark.parametrize("text", ["{", json.dumps({"format": 99}), '{"format": 2}', None])
 def test_a_damaged_or_foreign_description_is_refused(tmp_path: Path, text: str | None) -> None:
     path = _save(tmp_path, 5)
     if text is None:

@@ -84,6 +84,30 @@ def test_with_one_shared_encoder_only_vectors_of_active_relations_get_gradients(
     assert by_relation[0] == by_relation[2] == 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bank_that_holds_some_groups_has_their_rows_of_the_full_bank(kind: str) -> None:
+    sizes = {"num_slots": 4, "hidden_size": 8, "kind": kind, "sharing": "none"}
+    full = PromptBank(["a", "b", "c"], **sizes)
+    part = PromptBank(["a", "b", "c"], **sizes, held=[1])
+    everyone = [0, 1, 2]
+    assert torch.equal(part(everyone)[1], full(everyone)[1])
+    assert not part(everyone)[[0, 2]].any()
+    assert list(part.groups) == [1] and part.active_groups([2, 1]) == [1, 2]
+    count = sum(p.numel() for p in full.parameters())
+    assert full.num_parameters == part.num_parameters == count
+    assert sum(p.numel() for p in part.parameters()) == count // 3
+
+
+@pytest.mark.parametrize("sharing", ["all", "none"])
+def test_a_bank_that_holds_nothing_has_no_parameters_and_yields_zeros(sharing: str) -> None:
+    bank = PromptBank(["a", "b"], 4, 8, sharing=sharing, held=[])
+    assert not list(bank.parameters())
+    prompts = bank([0, 1])
+    assert prompts.shape == (2, 4, 8) and not prompts.any() and not prompts.requires_grad
+    whole = PromptBank(["a", "b"], 4, 8, sharing=sharing)
+    assert bank.num_parameters == sum(p.numel() for p in whole.parameters())
+
+
 def test_a_stable_seed_is_the_same_on_every_machine() -> None:
     assert stable_seed(34, "prompt", "P36") == stable_seed(34, "prompt", "P36")
     assert stable_seed(34, "prompt", "P36") != stable_seed(34, "prompt", "P37")

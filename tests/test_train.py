@@ -8,7 +8,7 @@ from ptune_scale.config import TrainConfig
 from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder
-from ptune_scale.parallel import World, parallelize
+from ptune_scale.parallel import single
 from ptune_scale.prompt import PromptBank
 from ptune_scale.train import Trainer, facts_per_visit
 
@@ -41,7 +41,7 @@ def trainer(names: list[str], config: TrainConfig, sharing: str, lm: FrozenLM) -
     size = facts_per_visit(config, len(names))
     return Trainer(
         bank,
-        parallelize(lm, World()),
+        single(lm),
         [
             RelationOrder(name, examples(i, name, 9), size, config.seed)
             for i, name in enumerate(names)
@@ -77,6 +77,7 @@ def test_resumed_equals_uninterrupted_to_the_bit():
         pass
     second = trainer(["A", "B", "C"], CONFIG, "all", lm)
     second.load_state_dict(first.state_dict())
+    second.encoders.load_parts(first.encoders.parts().__getitem__)
     list(second.train())
     assert second.losses == whole.losses
     assert torch.equal(second.selection.prompts, whole.selection.prompts)
@@ -91,5 +92,7 @@ def test_training_lowers_the_loss_and_leaves_the_backbone_alone():
     assert run.losses[-1] < 0.8 * run.losses[0]
     assert all(torch.equal(a, b) for a, b in zip(before, lm.parameters(), strict=True))
     assert all(p.grad is None for p in lm.parameters())
-    held = {id(p) for o in run.optimizers for g in o.param_groups for p in g["params"]}
+    held = {
+        id(p) for o in run.encoders.optimizers.values() for g in o.param_groups for p in g["params"]
+    }
     assert not held & {id(p) for p in lm.parameters()}

@@ -14,19 +14,26 @@ from ptune_scale.splice import splice
 
 
 class FrozenLM(nn.Module):
-    """A Hugging Face causal or masked model in which nothing trains.
+    """A Hugging Face causal or masked model, or one pipeline stage of it, in which nothing trains.
 
     The head runs at target positions only. To serve every architecture with its own head (bias,
     transform, soft-capping ...) unchanged, a hook between the model's body and its head replaces
     the hidden states (N, T, H) by those at the targets (N, K, H).
 
     Args:
-        model: a model with a head whose body is ``model.base_model``.
+        model: a model with a head whose body is ``model.base_model``; for a stage, a model whose
+            other layers were taken out.
+        is_first: this stage embeds ids and splices prompts; otherwise it is given hidden states.
+        is_last: this stage has the head; otherwise it returns hidden states.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, is_first: bool = True, is_last: bool = True
+    ) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.is_first = is_first
+        self.is_last = is_last
         self._targets: Tensor | None = None
         model.base_model.register_forward_hook(self._keep_targets)
 
@@ -42,18 +49,31 @@ class FrozenLM(nn.Module):
         output["last_hidden_state"] = hidden.gather(1, index)
         return output
 
-    def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
-        """Logits (N, K, V) in fp32; gradients reach ``prompts`` (R, S, H) only.
+    def forward(
+        self, batch: Batch, prompts: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """From ids (or, on a later stage, hidden states) to logits (or hidden states).
 
         A causal model needs no attention mask for padding on the right: nothing before a target
         can see it. A masked model gets one if there is padding.
+
+        Args:
+            prompts: (R, S, H) the prompt matrix P, on the first stage; gradients reach it alone.
+            hidden: (N, T, H) what the stage before returned, on any other.
+
+        Returns:
+            logits (N, K, V) in fp32 from the last stage, hidden states (N, T, H) from others.
         """
-        with torch.no_grad():
-            words = self.model.get_input_embeddings()(batch.ids)
-        inputs = splice(words, prompts, batch.relations, batch.slots)
+        if self.is_first:
+            with torch.no_grad():
+                words = self.model.get_input_embeddings()(batch.ids)
+            hidden = splice(words, prompts, batch.relations, batch.slots)
+        extras = self._extras(batch)
+        if not self.is_last:
+            return self.model.base_model(inputs_embeds=hidden, **extras)[0]
         self._targets = batch.targets
         try:
-            logits = self.model(inputs_embeds=inputs, **self._extras(batch)).logits
+            logits = self.model(inputs_embeds=hidden, **extras).logits
         finally:
             self._targets = None
         return logits.float()

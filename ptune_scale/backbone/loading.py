@@ -1,9 +1,11 @@
-"""Loads a frozen backbone: model, tokenizer, identity."""
+"""Opens a frozen backbone: identity, tokenizer, shapes; weights are loaded as they are needed."""
 
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -11,6 +13,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     PretrainedConfig,
+    PreTrainedModel,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -18,38 +21,140 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ptune_scale.backbone import gguf
+from ptune_scale.backbone.anatomy import Anatomy, anatomy_of
 from ptune_scale.backbone.fingerprint import fingerprint_files, weight_files
 from ptune_scale.backbone.frozen import FrozenLM
+from ptune_scale.backbone.megatron import MegatronShardSource, build_tokenizer, load_megatron
 from ptune_scale.backbone.source import ModelSource, find_model
+from ptune_scale.backbone.weights import SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
 from ptune_scale.tokenization import Kind, Tokenization
 
+_EMBEDDING_SAMPLE = 1 << 14
 
-@dataclass
+
 class Backbone:
-    """A frozen model with what the rest of the system needs to know of it.
+    """A frozen model: what the rest of the system needs to know of it, and ways to its weights.
+
+    Opening it reads configuration and tokenizer only. ``lm`` loads the whole model; layouts that
+    give each rank a part build ``empty_model`` and fill it from ``weights``.
+
+    Args:
+        source: a model that was found.
+        dtype: of the weights once they are loaded.
+        attention: Hugging Face attention implementation.
 
     Attributes:
         name: what the user called the model.
-        lm: the forward pass; its parameters need no gradient.
+        config: the model's configuration.
         tokens: its tokenizer.
         fingerprint: identity of the weight files, independent of dtype and layout.
-        hidden_size: size H of its input embeddings (ALBERT's is smaller than its layers').
-        embedding_std: standard deviation of its word embeddings, the scale of a natural input.
-        embedding_mean: (H,) fp32, their mean.
+
+    Raises:
+        UserError: the model is not there, damaged, or neither causal nor masked.
     """
 
-    name: str
-    lm: FrozenLM
-    tokens: Tokenization
-    fingerprint: str
-    hidden_size: int
-    embedding_std: float
-    embedding_mean: Tensor
+    def __init__(self, source: ModelSource, dtype: torch.dtype, attention: str) -> None:
+        self.name = source.name
+        self.dtype = dtype
+        self.attention = attention
+        path = source.path
+        self._shards = MegatronShardSource(path) if source.is_megatron else None
+        if source.is_gguf:
+            self._where = str(gguf.converted_directory(path, dtype))
+        else:
+            self._where = str(path or source.name)
+        self.config: PretrainedConfig
+        if self._shards is not None:
+            self.config = self._shards.config
+            self.tokens = Tokenization(build_tokenizer(path), "causal")
+        else:
+            try:
+                self.config = AutoConfig.from_pretrained(self._where)
+                tokenizer = AutoTokenizer.from_pretrained(self._where)
+                self.tokens = Tokenization(tokenizer, model_kind(self.config))
+            except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+                raise self._cannot_load(error) from error
+        weights = path if path is not None else self._directory
+        self.fingerprint = fingerprint_files(weight_files(weights))
+
+    def _cannot_load(self, error: Exception) -> UserError:
+        return UserError(f"model {self.name}: cannot load it: {' '.join(str(error).split())}")
 
     @property
     def kind(self) -> Kind:
         return self.tokens.kind
+
+    @cached_property
+    def lm(self) -> FrozenLM:
+        """The whole model on the CPU, loaded at first use.
+
+        Weights that are stored in ``dtype`` stay mapped from disk until something copies them.
+        """
+        if self._shards is not None:
+            return FrozenLM(load_megatron(self._directory, self.dtype, self.attention)[0])
+        try:
+            network = _auto(self.kind).from_pretrained(
+                self._where, dtype=self.dtype, attn_implementation=self.attention
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise self._cannot_load(error) from error
+        return FrozenLM(network)
+
+    def empty_model(self) -> PreTrainedModel:
+        """The model with parameters on the meta device; its buffers (rotary tables) are real."""
+        return empty_model(self.config, self.dtype, self.attention)
+
+    @cached_property
+    def _shapes(self) -> PreTrainedModel:
+        return self.empty_model()
+
+    @cached_property
+    def weights(self) -> WeightSource:
+        """The checkpoint, to be read in slices.
+
+        Raises:
+            UserError: neither safetensors nor Megatron shards, or a file is missing or damaged.
+        """
+        return self._shards or SafetensorsSource(self._directory)
+
+    @cached_property
+    def _directory(self) -> Path:
+        directory = Path(self._where)
+        if not directory.is_dir():
+            from huggingface_hub import snapshot_download
+
+            try:
+                directory = Path(snapshot_download(self._where))
+            except (OSError, ValueError) as error:
+                raise self._cannot_load(error) from error
+        return directory
+
+    @property
+    def anatomy(self) -> Anatomy | None:
+        """Where its parts are, if the family says so."""
+        return anatomy_of(self.config)
+
+    @property
+    def hidden_size(self) -> int:
+        """Size H of its input embeddings (ALBERT's is smaller than its layers')."""
+        return self._shapes.get_input_embeddings().embedding_dim
+
+    @property
+    def vocab_size(self) -> int:
+        """Number V of logits."""
+        return self._shapes.get_output_embeddings().weight.shape[0]
+
+    @cached_property
+    def embedding_sample(self) -> Tensor:
+        """The first rows of its word embeddings, at most 16,384, fp32."""
+        name = parameter_name(self._shapes, self._shapes.get_input_embeddings().weight)
+        try:
+            stored = stored_name(self.weights, self._shapes, (name,))
+        except UserError:
+            return self.lm.model.get_input_embeddings().weight[:_EMBEDDING_SAMPLE].detach().float()
+        rows = min(_EMBEDDING_SAMPLE, self.weights.shape(stored)[0])
+        return self.weights.read(stored, 0, 0, rows).float()
 
 
 def load_backbone(
@@ -58,9 +163,7 @@ def load_backbone(
     dtype: torch.dtype = torch.float32,
     attention: str = "eager",
 ) -> Backbone:
-    """Load a causal or masked language model, frozen and in eval mode, on the CPU.
-
-    Weights that are stored in ``dtype`` stay mapped from disk until something copies them.
+    """Open a causal or masked language model, frozen and in eval mode.
 
     Args:
         model: "smollm2-135m", a directory, a GGUF file, a Hugging Face id, or a found source.
@@ -70,29 +173,55 @@ def load_backbone(
     Raises:
         UserError: the model is not there, damaged, or neither causal nor masked.
     """
-    source = find_model(model) if isinstance(model, str) else model
-    path = source.path
-    where = str(gguf.converted_directory(path, dtype) if source.is_gguf else path or source.name)
-    try:
-        config = AutoConfig.from_pretrained(where)
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        kind = model_kind(config)
-        auto = AutoModelForMaskedLM if kind == "masked" else AutoModelForCausalLM
-        network = auto.from_pretrained(where, dtype=dtype, attn_implementation=attention)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"model {source.name}: cannot load it: {reason}") from error
-    weights = path if path is not None else Path(_hub_snapshot(source.name))
-    embedding = network.get_input_embeddings()
-    sample = embedding.weight[: 1 << 14].detach().float()
-    return Backbone(
-        name=source.name,
-        lm=FrozenLM(network),
-        tokens=Tokenization(tokenizer, kind),
-        fingerprint=fingerprint_files(weight_files(weights)),
-        hidden_size=embedding.embedding_dim,
-        embedding_std=float(sample.std()),
-        embedding_mean=sample.mean(dim=0),
+    return Backbone(find_model(model) if isinstance(model, str) else model, dtype, attention)
+
+
+def empty_model(
+    config: PretrainedConfig, dtype: torch.dtype, attention: str = "eager"
+) -> PreTrainedModel:
+    """A model with parameters on the meta device; its buffers (rotary tables) are real.
+
+    Raises:
+        ValueError: the configuration's type has no language-modelling head.
+    """
+    with init_empty_weights(include_buffers=False):
+        auto = _auto(model_kind(config))
+        model = auto.from_config(config, attn_implementation=attention)
+    model.tie_weights()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model.eval().requires_grad_(False)
+
+
+def _auto(kind: Kind) -> type:
+    return AutoModelForMaskedLM if kind == "masked" else AutoModelForCausalLM
+
+
+def parameter_name(model: PreTrainedModel, parameter: Tensor) -> str:
+    """The name of one of a model's parameters."""
+    return next(n for n, p in model.named_parameters() if p is parameter)
+
+
+def stored_name(weights: WeightSource, model: PreTrainedModel, names: tuple[str, ...]) -> str:
+    """What a checkpoint calls a parameter.
+
+    Checkpoints of a bare base model lack the prefix of its head's model, and the other way round.
+
+    Args:
+        names: all names of the parameter in ``model``; tied weights have several.
+
+    Raises:
+        UserError: it is not in the checkpoint under any of them.
+    """
+    prefix = f"{model.base_model_prefix}."
+    stored = weights.names()
+    for name in names:
+        for candidate in (name, name.removeprefix(prefix), prefix + name):
+            if candidate in stored:
+                return candidate
+    raise UserError(
+        f"the checkpoint has no weight named {names[0]!r}; a layout that reads weights in slices "
+        "needs a checkpoint saved by the current transformers"
     )
 
 
@@ -113,9 +242,3 @@ def model_kind(config: PretrainedConfig) -> Kind:
     if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "causal"
     raise ValueError(f"model type {config.model_type!r} has no language-modelling head")
-
-
-def _hub_snapshot(name: str) -> str:
-    from huggingface_hub import snapshot_download
-
-    return snapshot_download(name, local_files_only=True)

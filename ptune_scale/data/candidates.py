@@ -48,28 +48,45 @@ class Candidates:
         mask = self._masks[name]
         return bool(mask[relation if len(mask) > 1 else 0, token])
 
-    def ranks(self, logits: Tensor, labels: Tensor, relations: Tensor) -> Tensor:
-        """Rank of each label in each set.
+    def count_better(
+        self, logits: Tensor, gold: Tensor, labels: Tensor, relations: Tensor, start: int = 0
+    ) -> Tensor:
+        """How many tokens of each set stand before the label in the sorted list.
 
-        Equal to its place in the sorted list of candidates; a tie counts for the lower token id,
-        as in a stable sort.
+        A tie counts for the lower token id, as in a stable sort. ``logits`` may be a part of the
+        vocabulary; counts of all parts add up.
 
         Args:
-            logits: (N, K, V).
+            logits: (N, K, W), of tokens ``start`` and up; those beyond the vocabulary are -inf.
+            gold: (N, K, 1), the labels' own logits.
             labels, relations: (N,) int64.
 
         Returns:
-            (N, K, C) int64, 1 is best; V + 1 where the label is not in the set.
+            (N, K, C) int64.
         """
-        index = labels[:, None, None].expand(-1, logits.shape[1], 1)
-        gold = logits.gather(2, index)
-        earlier = torch.arange(logits.shape[2], device=logits.device) < index
+        tokens = torch.arange(start, start + logits.shape[2], device=logits.device)
+        earlier = tokens < labels[:, None, None]
         better = (logits > gold) | ((logits == gold) & earlier)
+        real = min(logits.shape[2], max(0, self.vocab_size - start))
+        better = better[..., :real]
         columns = []
         for mask in self._masks.values():
-            mask = mask.to(logits.device)
-            rows = mask[relations] if len(mask) > 1 else mask.expand(len(labels), -1)
-            rank = 1 + (better & rows[:, None]).sum(-1)
-            inside = rows.gather(1, labels[:, None])
-            columns.append(torch.where(inside, rank, logits.shape[2] + 1))
+            part = mask[:, start : start + real].to(logits.device)
+            rows = part[relations] if len(mask) > 1 else part
+            columns.append((better & rows[:, None]).sum(-1))
+        return torch.stack(columns, dim=-1)
+
+    def ranks(self, better: Tensor, labels: Tensor, relations: Tensor) -> Tensor:
+        """Rank of each label in each set, 1 is best; V + 1 where the label is not in the set.
+
+        Args:
+            better: (N, K, C) from ``count_better``, over the whole vocabulary.
+            labels, relations: (N,) int64.
+        """
+        columns = []
+        for place, mask in enumerate(self._masks.values()):
+            mask = mask.to(labels.device)
+            inside = mask[relations, labels] if len(mask) > 1 else mask[0, labels]
+            rank = 1 + better[..., place]
+            columns.append(torch.where(inside[:, None], rank, self.vocab_size + 1))
         return torch.stack(columns, dim=-1)

@@ -1,8 +1,8 @@
 """P-tuning: train the prompts, keep each relation's best, score and export them."""
 
+import functools
 import time
-
-import torch
+from pathlib import Path
 
 from ptune_scale import checkpoint
 from ptune_scale.data.prepare import fill
@@ -10,8 +10,9 @@ from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.export import PromptExport
 from ptune_scale.job import Job
 from ptune_scale.methods.result import MethodResult
+from ptune_scale.parallel import EncoderPlacement, Stopped, World
 from ptune_scale.progress import Scalars, bar, peak_memory_mb
-from ptune_scale.prompt import PromptBank
+from ptune_scale.prompt import PromptBank, group_members
 from ptune_scale.template import Template
 from ptune_scale.train import StepResult, Trainer, facts_per_visit
 
@@ -21,7 +22,7 @@ def run(job: Job) -> list[MethodResult]:
     template = Template.parse(job.config.prompt.template)
     trainer = build_trainer(job, template)
     if job.resume_from is not None:
-        trainer.load_state_dict(checkpoint.load_state(job.resume_from))
+        job.function.world.together(lambda: _load(trainer, job.resume_from))
     trained = _train(job, trainer)
     prompts = trainer.selection.prompts
     if job.is_main:
@@ -42,7 +43,9 @@ def run(job: Job) -> list[MethodResult]:
             r.id: visit
             for r, visit in zip(job.facts.relations, trainer.selection.best_visit, strict=True)
         },
-        "trainable_parameters": sum(p.numel() for p in trainer.bank.parameters()),
+        "trainable_parameters": trainer.bank.num_parameters,
+        "encoder_placement": trainer.encoders.placement.kind,
+        "encoder_bytes_per_rank": trainer.encoders.bytes_held(),
     }
     job.throughput = trained
     examples = [
@@ -58,6 +61,11 @@ def build_trainer(job: Job, template: Template) -> Trainer:
     """A trainer at step 0 for the job's relations."""
     config = job.config
     relations = job.facts.relations
+    placement = EncoderPlacement.build(
+        config.parallel.encoder_placement,
+        job.function.mesh,
+        len(group_members(len(relations), config.prompt.encoder_sharing)),
+    )
     bank = PromptBank(
         [relation.id for relation in relations],
         template.num_slots,
@@ -69,6 +77,7 @@ def build_trainer(job: Job, template: Template) -> Trainer:
         # that scale; an encoder gets the standard normal of the published code.
         vector_std=job.embedding_std if config.prompt.encoder == "none" else 1.0,
         center=job.embedding_mean if config.prompt.prompt_start == "mean_word" else None,
+        held=placement.held,
     ).to(job.function.world.device)
     size = facts_per_visit(config.train, len(relations))
     return Trainer(
@@ -82,6 +91,7 @@ def build_trainer(job: Job, template: Template) -> Trainer:
         job.candidates,
         config.train,
         job.tokens.placeholder,
+        placement,
     )
 
 
@@ -126,16 +136,23 @@ def _train(job: Job, trainer: Trainer) -> dict[str, float]:
                         event.step,
                     )
                 if every and isinstance(event, StepResult) and event.step % every == 0:
-                    _save(job, trainer)
+                    _save(job, trainer, job.function.world)
                 job.stop.check()
                 started = time.perf_counter()
+        except Stopped:
+            # All ranks agreed to stop at this point, so they can save together.
+            _save(job, trainer, job.function.world)
+            raise
         except BaseException:
-            # A signal, a lost rank or a bad loss: what was learned so far is whole on this rank.
-            _save(job, trainer)
+            # A lost rank or a bad loss: what was learned so far is whole, but other ranks may be
+            # dead. The main rank saves without them if it has all encoders; if it does not, the
+            # last periodic checkpoint is what remains.
+            if job.is_main and trainer.encoders.placement.main_speaks_for_all:
+                _save(job, trainer, World())
             raise
         finally:
             scalars.close()
-    _save(job, trainer)
+    _save(job, trainer, job.function.world)
     return {
         "facts_per_second": facts / seconds if seconds else 0.0,
         "tokens_per_second": tokens / seconds if seconds else 0.0,
@@ -145,9 +162,17 @@ def _train(job: Job, trainer: Trainer) -> dict[str, float]:
     }
 
 
-def _save(job: Job, trainer: Trainer) -> None:
+def _save(job: Job, trainer: Trainer, world: World) -> None:
+    """Write a checkpoint; all ranks of ``world`` call this together."""
+    parts = trainer.encoders.parts()
     if job.is_main:
-        with torch.no_grad():
-            state = trainer.state_dict()
-        directory = job.output_dir / "checkpoint"
-        checkpoint.save(directory, trainer.step, state, job.identity, job.flags)
+        parts["state"] = trainer.state_dict()
+    directory = job.output_dir / "checkpoint"
+    checkpoint.save(directory, trainer.step, parts, job.identity, job.flags, world=world)
+
+
+def _load(trainer: Trainer, path: Path) -> None:
+    """Take over a checkpoint, in whatever layout it was written."""
+    read = functools.partial(checkpoint.load_part, path)
+    trainer.load_state_dict(read("state"))
+    trainer.encoders.load_parts(read)

@@ -2,16 +2,43 @@
 
 launch.py           from a command line to exactly the ranks that were asked for
 lifeline.py         ranks that end when their launcher is gone
+contact.py          another rank lost, told apart from an error of this one
 stop.py             signals, agreed between ranks at safe points
 world.py            the ranks of a job and the few collectives in use
 prompt_function.py  the waist: (batch, P) -> (losses, dP), rows spread over ranks
-zero3.py            a backbone sharded by DeepSpeed ZeRO-3
+placement.py        which ranks hold which prompt encoders
+degrees.py          how many ranks share what, and which products are allowed
+mesh.py             the ranks arranged by degree
+vocabulary.py       losses and ranks from logits of which a rank holds all or a shard
+slices.py           which part of the checkpoint a rank reads
+pipeline.py         stages of consecutive layers, 1F1B
+tensor/             layers spread over ranks: DTensor, fairscale
+zero3.py            weights sharded by DeepSpeed ZeRO-3
 parallelize.py      the one place where a layout is chosen and applied
+footprint.py        bytes in use and bytes sent, counted as operations come by
+dry_run.py          a layout without its ranks, on memory that does not exist
 """
 
-from ptune_scale.parallel.parallelize import parallelize
+from ptune_scale.parallel.contact import LostContact
+from ptune_scale.parallel.degrees import Degrees
+from ptune_scale.parallel.mesh import Mesh
+from ptune_scale.parallel.parallelize import parallelize, single
+from ptune_scale.parallel.placement import EncoderPlacement
 from ptune_scale.parallel.prompt_function import PromptFunction
+from ptune_scale.parallel.slices import count_local_elements
 from ptune_scale.parallel.stop import Stopped, StopSignal
 from ptune_scale.parallel.world import World
 
-__all__ = ["PromptFunction", "StopSignal", "Stopped", "World", "parallelize"]
+__all__ = [
+    "Degrees",
+    "EncoderPlacement",
+    "LostContact",
+    "Mesh",
+    "PromptFunction",
+    "StopSignal",
+    "Stopped",
+    "World",
+    "count_local_elements",
+    "parallelize",
+    "single",
+]

@@ -32,6 +32,26 @@ def is_first_rank() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
+def speaks() -> bool:
+    """Whether this process tells its user what is wrong: on each node one does.
+
+    What is wrong may be wrong on one node only, such as a missing file, and nodes may have consoles
+    of their own.
+    """
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
+def world_size() -> int:
+    """Number of ranks that the launcher started."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def world_is_given() -> bool:
+    """Whether the number of ranks is the launcher's, and not ours to change."""
+    several_nodes = int(os.environ.get("CROSS_SIZE", 1)) > 1
+    return several_nodes or "TORCHELASTIC_RUN_ID" in os.environ or _RELAUNCHED in os.environ
+
+
 def needs_relaunch(num_gpus: int) -> bool:
     """Whether this process is not yet one of ``num_gpus`` ranks.
 
@@ -42,7 +62,7 @@ def needs_relaunch(num_gpus: int) -> bool:
         UserError: the launcher's world is another and is not ours to change: torchrun, several
             nodes, or more ranks than this machine has GPUs.
     """
-    size = int(os.environ.get("WORLD_SIZE", 1))
+    size = world_size()
     if not num_gpus or num_gpus == size:
         return False
     if "TORCHELASTIC_RUN_ID" in os.environ or _RELAUNCHED in os.environ:

@@ -2,40 +2,125 @@
 
 from pathlib import Path
 
+from transformers import PretrainedConfig, PreTrainedModel
+
+from ptune_scale.backbone.anatomy import anatomy_of
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.parallel import zero3
-from ptune_scale.parallel.prompt_function import PromptFunction
+from ptune_scale.backbone.loading import Backbone
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import pipeline, tensor, zero3
+from ptune_scale.parallel.degrees import Degrees
+from ptune_scale.parallel.mesh import Mesh
+from ptune_scale.parallel.pipeline import PipelineEngine
+from ptune_scale.parallel.prompt_function import Engine, PromptFunction, WholeEngine
+from ptune_scale.parallel.slices import Names, Slices, fill, pending
+from ptune_scale.parallel.vocabulary import Vocabulary, WholeVocabulary
 from ptune_scale.parallel.world import World
 
 
-def layout_name(world: World) -> str:
-    """What results record: "single" or "zero3"."""
-    return "single" if world.size == 1 else "zero3"
+def single(lm: FrozenLM) -> PromptFunction:
+    """The plain reference: one process with the whole model."""
+    world = World()
+    mesh = Mesh.build(world, Degrees())
+    return PromptFunction(WholeEngine(lm), mesh, WholeVocabulary())
+
+
+def check(config: PretrainedConfig, degrees: Degrees) -> None:
+    """Make sure that a model can be laid out so, before anything is loaded.
+
+    Raises:
+        UserError: with the reason and the numbers.
+    """
+    anatomy = anatomy_of(config)
+    if degrees.tensor > 1:
+        tensor.check(config, anatomy, degrees.tensor)
+        if degrees.zero_stage == 3 and anatomy.tensor.library == "dtensor":
+            raise UserError(
+                f"--zero_stage 3 with --tensor_parallel {degrees.tensor}: DeepSpeed cannot "
+                "partition the DTensor weights of this model's tensor-parallel layers; it can with "
+                "GPT-2 and Megatron. Use --zero_stage 0"
+            )
+    if degrees.pipeline > 1:
+        pipeline.check(config, anatomy, degrees.pipeline)
 
 
 def parallelize(
-    lm: FrozenLM,
-    world: World,
+    backbone: Backbone,
+    mesh: Mesh,
     *,
     deepspeed_config: Path | None = None,
     rows_per_forward: int | None = None,
 ) -> PromptFunction:
     """Turn a frozen model into the function (batch, P) -> (losses, dP) over all ranks.
 
-    One rank computes with the whole model. Several ranks shard the model by ZeRO-3 and share the
-    rows of each batch.
-
     Args:
         deepspeed_config: another configuration than ``ds_configs/zero3.json``.
         rows_per_forward: most rows in one forward pass of a rank.
 
     Raises:
-        UserError: the DeepSpeed configuration cannot be used.
+        UserError: the model or the DeepSpeed configuration does not fit the layout, or the
+            checkpoint lacks a weight.
     """
-    if world.size == 1:
-        return PromptFunction(lm.to(world.device), world, rows_per_forward)
-    dtype = next(lm.parameters()).dtype
-    config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, dtype)
-    for buffer in lm.buffers():
-        buffer.data = buffer.data.to(world.device)
-    return zero3.shard(lm, world, config, rows_per_forward)
+    degrees = mesh.degrees
+    check(backbone.config, degrees)
+    if degrees.tensor == degrees.pipeline == 1 and not (
+        degrees.zero_stage == 3 and can_slice(backbone)
+    ):
+        engine = _whole(backbone, mesh, deepspeed_config)
+        return PromptFunction(engine, mesh, WholeVocabulary(), rows_per_forward)
+
+    model, names, slices, vocabulary = shape(backbone.empty_model(), mesh)  # steps 1 to 3
+    lm = FrozenLM(model, is_first=mesh.is_first_stage, is_last=mesh.is_last_stage)
+    # 4. Only now are weights read, each rank its own part; ZeRO-3 halves, thirds ... them further.
+    engine: Engine
+    if degrees.zero_stage == 3:
+        config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, backbone.dtype)
+        engine = zero3.shard(lm, mesh, config, names=names, slices=slices, weights=backbone.weights)
+    else:
+        fill(model, names, slices, backbone.weights, mesh.world.device)
+        engine = WholeEngine(lm)
+    # 5. The schedule goes around the finished stage.
+    if degrees.pipeline > 1:
+        engine = PipelineEngine(lm, mesh, backbone.dtype, backbone.config.hidden_size)
+    return PromptFunction(engine, mesh, vocabulary, rows_per_forward)
+
+
+def shape(model: PreTrainedModel, mesh: Mesh) -> tuple[PreTrainedModel, Names, Slices, Vocabulary]:
+    """Reduce an empty model to this rank's part, in place; no weight is read.
+
+    Returns:
+        the model, the checkpoint's names of its parameters, the slices of those that are not
+        whole, and what this rank holds of the vocabulary.
+
+    Raises:
+        UserError: the model cannot be laid out so.
+    """
+    # 1. Shapes and names of everything, memory for nothing.
+    names, slices = Names(model), Slices()
+    anatomy, vocab_size = anatomy_of(model.config), model.get_output_embeddings().weight.shape[0]
+    # 2. Pipeline first: layers of other stages are gone before anything is done to them.
+    if mesh.degrees.pipeline > 1:
+        pipeline.cut(model, anatomy, mesh)
+    # 3. Tensor parallelism next: it changes the shapes that are sharded and filled afterwards.
+    vocabulary: Vocabulary = WholeVocabulary()
+    if mesh.degrees.tensor > 1:
+        vocabulary = tensor.spread(model, anatomy, mesh, names, slices, vocab_size)
+    return model, names, slices, vocabulary
+
+
+def can_slice(backbone: Backbone) -> bool:
+    """Whether the checkpoint's names are the model's, so that it can be read in slices."""
+    model = backbone.empty_model()
+    try:
+        list(pending(model, Names(model), {}, backbone.weights))
+    except UserError:
+        return False
+    return True
+
+
+def _whole(backbone: Backbone, mesh: Mesh, deepspeed_config: Path | None) -> Engine:
+    """Every rank loads the model as transformers does, whatever its checkpoint looks like."""
+    if mesh.degrees.zero_stage != 3:
+        return WholeEngine(backbone.lm.to(mesh.world.device))
+    config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, backbone.dtype)
+    return zero3.shard(backbone.lm, mesh, config)

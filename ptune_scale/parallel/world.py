@@ -1,14 +1,24 @@
 """The ranks of a job and the few collectives that the system uses."""
 
-import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ptune_scale.errors import UserError
+
+T = TypeVar("T")
+
+# How long a rank waits for another. One that dies closes its connections, and the others see that
+# at once; this limit is for a machine that vanishes without a word. It has to be longer than any
+# rank keeps the others waiting: at startup on a slow disk, in a step on CPU cores, while it saves.
+_PATIENCE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class World:
             local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", size)))
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
         if size > 1:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
         return cls(rank, size, device)
 
     @property
@@ -62,18 +72,42 @@ class World:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return int(tensor)
 
-    def same_everywhere(self, tensors: Iterable[Tensor]) -> bool:
-        """Whether all ranks hold bit-identical tensors."""
+    def gather(self, value: T) -> list[T]:
+        """Small picklable values of all ranks, in the order of ranks; the same on every rank."""
         if self.size == 1:
-            return True
-        digest = hashlib.sha256()
-        for tensor in tensors:
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        mine = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).to(self.device)
-        low, high = mine.clone(), mine.clone()
-        dist.all_reduce(low, op=dist.ReduceOp.MIN)
-        dist.all_reduce(high, op=dist.ReduceOp.MAX)
-        return bool((low == high).all())
+            return [value]
+        values: list[T] = [value] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def together(self, action: Callable[[], T]) -> list[T]:
+        """Do something on all ranks; where it fails on one it fails on all, so that none waits.
+
+        Returns:
+            what each rank's action returned, which must be picklable and small.
+
+        Raises:
+            UserError: on every rank, if it was raised on any.
+            Exception: the rank's own, of another kind.
+            RuntimeError: another rank's, of another kind.
+        """
+        result, error = None, None
+        try:
+            result = action()
+        except Exception as raised:
+            error = raised
+        failure = None if error is None else (isinstance(error, UserError), str(error))
+        outcomes = self.gather((result, failure))
+        failures = [(rank, *failed) for rank, (_, failed) in enumerate(outcomes) if failed]
+        for _, is_for_user, message in failures:
+            if is_for_user:
+                raise UserError(message) from error
+        if error is not None:
+            raise error
+        if failures:
+            rank, _, message = failures[0]
+            raise RuntimeError(f"rank {rank} failed: {message}")
+        return [result for result, _ in outcomes]
 
     def finish(self) -> None:
         """End a successful job on all ranks together; with several ranks this does not return.

@@ -1,4 +1,4 @@
-"""A frozen backbone sharded by DeepSpeed ZeRO-3: each rank keeps 1/N of every weight.
+"""A frozen backbone sharded by DeepSpeed ZeRO-3: each replica keeps 1/N of every weight.
 
 The backbone gets a DeepSpeed engine without optimizer and is called through ``engine.module``;
 the prompt encoder stays outside, whole on every rank.
@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from ptune_scale.backbone.frozen import FrozenLM
+from ptune_scale.backbone.weights import WeightSource
 from ptune_scale.errors import UserError
-from ptune_scale.parallel.prompt_function import PromptFunction
-from ptune_scale.parallel.world import World
+from ptune_scale.parallel.mesh import DATA, PIPELINE, TENSOR, Mesh
+from ptune_scale.parallel.prompt_function import WholeEngine
+from ptune_scale.parallel.slices import Names, Slices, pending
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "ds_configs" / "zero3.json"
 
@@ -31,6 +34,7 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
         raise UserError(f"DeepSpeed config {path}: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise UserError(f"DeepSpeed config {path}:{error.lineno}: bad JSON: {error.msg}") from error
+    config.pop("purpose", None)  # ours, for the reader of the file
     stage = config.get("zero_optimization", {}).get("stage")
     if stage != 3:
         raise UserError(f"DeepSpeed config {path}: zero_optimization.stage is {stage}, must be 3")
@@ -46,34 +50,107 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     return config
 
 
-def shard(
-    lm: FrozenLM, world: World, config: dict[str, Any], rows_per_forward: int | None
-) -> PromptFunction:
-    """Partition the weights of ``lm`` over all ranks, in place.
+class _Parallel:
+    """The ranks as DeepSpeed asks for them (the interface that it calls ``mpu``)."""
 
-    Every rank must hold the same weights. Mapped weights are copied slice by slice: only the
-    rank's own part is ever allocated.
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def get_data_parallel_group(self) -> dist.ProcessGroup:
+        return self._mesh.group(DATA)
+
+    def get_data_parallel_rank(self) -> int:
+        return self._mesh.data_rank
+
+    def get_data_parallel_world_size(self) -> int:
+        return self._mesh.degrees.data
+
+    def get_model_parallel_group(self) -> dist.ProcessGroup:
+        return self._mesh.group(TENSOR)
+
+    def get_model_parallel_rank(self) -> int:
+        return self._mesh.tensor_rank
+
+    def get_model_parallel_world_size(self) -> int:
+        return self._mesh.degrees.tensor
+
+    def get_pipeline_parallel_group(self) -> dist.ProcessGroup:
+        return self._mesh.group(PIPELINE)
+
+
+def shard(
+    lm: FrozenLM,
+    mesh: Mesh,
+    config: dict[str, Any],
+    *,
+    names: Names | None = None,
+    slices: Slices | None = None,
+    weights: WeightSource | None = None,
+) -> WholeEngine:
+    """Partition a model's weights over the data-parallel ranks, in place.
+
+    With ``weights`` the model is empty, and each rank reads its own part of each weight. Without,
+    every rank holds the same loaded model; of mapped weights only the rank's part is ever copied.
+
+    Args:
+        config: from ``read_config``.
     """
     import deepspeed
     import deepspeed.ops
 
-    if world.device.type == "cpu":
+    if mesh.world.device.type == "cpu":
         # DeepSpeed would compile a shared-memory op here, for an all-reduce that is not used.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed()
-    deepspeed.zero.Init(module=lm, config_dict_or_path=config)
-    engine, *_ = deepspeed.initialize(model=lm, config=config)
-    return PromptFunction(
-        engine.module,
-        world,
-        rows_per_forward,
-        # The input embedding sees ids, which carry no gradient, so no backward hook frees it.
-        after_forward=engine.optimizer.release_backward_leftovers,
+    for buffer in lm.buffers():
+        buffer.data = buffer.data.to(mesh.world.device)
+    everyone = mesh.degrees.data == mesh.world.size
+    mpu = None if everyone else _Parallel(mesh)
+    if weights is None:
+        deepspeed.zero.Init(module=lm, config_dict_or_path=config, mpu=mpu)
+    else:
+        _partition_from(lm, mesh, config, mpu, names, slices or {}, weights)
+    engine, *_ = deepspeed.initialize(model=lm, config=config, mpu=mpu)
+    # The input embedding sees ids, which carry no gradient, so no backward hook frees it.
+    return WholeEngine(engine.module, engine.optimizer.release_backward_leftovers)
+
+
+def _partition_from(
+    lm: FrozenLM,
+    mesh: Mesh,
+    config: dict[str, Any],
+    mpu: _Parallel | None,
+    names: Names,
+    slices: Slices,
+    weights: WeightSource,
+) -> None:
+    """Give each parameter its partition, reading nothing but this rank's elements.
+
+    ``zero.Init`` would broadcast whole weights from the first rank, which then has to read them
+    all. Its two steps per parameter are taken one by one instead. Memory for the whole parameter
+    is asked for, but only the pages of the rank's own elements are ever touched.
+    """
+    import deepspeed
+
+    group = None if mpu is None else mesh.group(DATA)
+    with torch.device("meta"):
+        nothing = torch.nn.Module()
+    init = deepspeed.zero.Init(
+        module=nothing, data_parallel_group=group, config_dict_or_path=config, mpu=mpu
     )
-
-
-def local_elements(lm: FrozenLM) -> tuple[int, int]:
-    """Backbone elements kept on this rank between steps, and in the whole model."""
-    parameters = list(lm.parameters())
-    local = sum(p.ds_tensor.numel() + p.numel() for p in parameters)
-    return local, sum(p.ds_numel for p in parameters)
+    rank, size = mesh.data_rank, mesh.degrees.data
+    for parameter, name, part in list(pending(lm.model, names, slices, weights)):
+        count = parameter.numel()
+        share = -(-count // size)
+        start, stop = min(rank * share, count), min((rank + 1) * share, count)
+        whole = torch.empty(parameter.shape, dtype=parameter.dtype, device=mesh.world.device)
+        if part.ranges or part.transposed:
+            mine = part.read(weights, name).reshape(-1)[start:stop]
+        else:
+            mine = weights.read_flat(name, start, stop)
+        whole.view(-1)[start:stop].copy_(mine)
+        # A meta tensor cannot be given memory; the parameter object has to stay the same, since
+        # modules share it.
+        torch.utils.swap_tensors(parameter, torch.nn.Parameter(whole, requires_grad=False))
+        init._convert_to_deepspeed_param(parameter)
+        parameter.partition()

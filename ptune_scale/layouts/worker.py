@@ -1,0 +1,104 @@
+"""A rank of one layout: trains a few steps of the LAMA job and keeps what happened.
+
+Kept are what a layout must not change (losses and dP of every step, the prompts at the end) and
+what it may: elements on each rank, time, bytes on the network interface. Rounding grows from step
+to step, as in any training, so dP is also taken at the very prompts that the reference run had.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import deepspeed  # noqa: F401 (imported here, its memory is not taken for the backbone's)
+import psutil
+import torch
+from torch import Tensor
+
+from ptune_scale.assemble import build_job, check, degrees_of
+from ptune_scale.cli import parse
+from ptune_scale.config import config_from_flags
+from ptune_scale.data.batch import Batch
+from ptune_scale.job import Job
+from ptune_scale.layouts.memory import PeakMemory
+from ptune_scale.methods.ptuning import build_trainer
+from ptune_scale.parallel import Mesh, StopSignal, World, count_local_elements
+from ptune_scale.template import Template
+from ptune_scale.train import StepResult
+
+REFERENCE = "PTUNE_SCALE_LAYOUT_REFERENCE"
+"""Environment variable: what a single process kept, whose prompts dP is also taken at."""
+OUTPUT = "PTUNE_SCALE_LAYOUT_OUTPUT"
+"""Environment variable that makes a process a worker: where the first rank saves."""
+
+
+def run(arguments: list[str]) -> int:
+    """Train with the flags of the LAMA job; nothing but the record is written."""
+    _, flags = parse(arguments, "layouts.py")
+    config = config_from_flags(flags)
+    facts = check(config)
+    world = World.start()
+    mesh = Mesh.build(world, degrees_of(config, world.size))
+    with PeakMemory() as loading:
+        job = build_job(config, facts, flags, mesh, StopSignal(world), Path(os.devnull))
+    _record(job, Path(os.environ[OUTPUT]), loading.growth)
+    world.finish()
+    return 0
+
+
+def _record(job: Job, output: Path, loading_bytes: int) -> None:
+    trainer = build_trainer(job, Template.parse(job.config.prompt.template))
+    reference = os.environ.get(REFERENCE)
+    given = torch.load(reference, weights_only=True)["inputs"] if reference else []
+    kept: dict[str, list[Tensor]] = {"inputs": [], "losses": [], "gradients": [], "at_given": []}
+    plain = job.function.loss_and_gradient
+    extra_seconds = 0.0
+
+    def recorded(batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal extra_seconds
+        loss, gradient = plain(batch, prompts)
+        if given:
+            started = time.perf_counter()
+            kept["at_given"].append(plain(batch, given[len(kept["losses"])])[1])
+            extra_seconds += time.perf_counter() - started
+        kept["inputs"].append(prompts.detach().clone())
+        kept["losses"].append(loss.clone())
+        kept["gradients"].append(gradient.clone())
+        return loss, gradient
+
+    job.function.loss_and_gradient = recorded
+    world = job.function.world
+    seconds, count = 0.0, 0
+    # Connections, schedules and buffers are made at first use: the second half is timed.
+    skipped = trainer.planned_steps // 2
+    sent = _bytes_sent()
+    started = time.perf_counter()
+    for event in trainer.train():
+        now = time.perf_counter()
+        if isinstance(event, StepResult):
+            seconds, count = seconds + now - started, count + 1
+            if count == skipped:
+                world.gather(None)
+                seconds, extra_seconds, sent = 0.0, 0.0, _bytes_sent()
+        started = time.perf_counter()
+    world.gather(None)
+    sent = _bytes_sent() - sent
+    passes = 2 if given else 1
+    loading = world.gather(loading_bytes)
+    local = world.gather(count_local_elements(job.function.engine.lm))
+    if world.is_main:
+        result = {
+            "layout": job.function.mesh.degrees.name,
+            **kept,
+            "prompts": trainer.selection.prompts,
+            "local": local,
+            "loading_bytes": loading,
+            "element_size": getattr(torch, job.config.model.dtype).itemsize,
+            "seconds_per_step": (seconds - extra_seconds) / max(1, count - skipped),
+            "bytes_per_step_and_rank": sent / max(1, count - skipped) / world.size / passes,
+        }
+        torch.save(result, output)
+
+
+def _bytes_sent() -> int:
+    """Bytes that left over the loopback interface: with all ranks on one machine, all of them."""
+    return psutil.net_io_counters(pernic=True)["lo"].bytes_sent

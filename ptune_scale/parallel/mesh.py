@@ -1,0 +1,70 @@
+"""The ranks of a job arranged by degree: who shares a batch, a pipeline, a layer."""
+
+import contextlib
+import io
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from ptune_scale.parallel.degrees import Degrees
+from ptune_scale.parallel.world import World
+
+DATA, PIPELINE, TENSOR = "data", "pipeline", "tensor"
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """This rank's place in a layout.
+
+    Attributes:
+        world: all ranks.
+        degrees: the layout.
+        data_rank, stage, tensor_rank: this rank's coordinates.
+        device_mesh: dimensions "data", "pipeline", "tensor"; None on a single rank.
+    """
+
+    world: World
+    degrees: Degrees
+    data_rank: int
+    stage: int
+    tensor_rank: int
+    device_mesh: DeviceMesh | None
+
+    @classmethod
+    def build(cls, world: World, degrees: Degrees) -> "Mesh":
+        """Make the process groups; call on all ranks together."""
+        data_rank, stage, tensor_rank = degrees.coordinates(world.rank)
+        device_mesh = None
+        if world.size > 1:
+            shape = (degrees.data, degrees.pipeline, degrees.tensor)
+            names = (DATA, PIPELINE, TENSOR)
+            device_mesh = init_device_mesh(world.device.type, shape, mesh_dim_names=names)
+        if degrees.tensor > 1:
+            _initialize_fairscale(degrees)
+        return cls(world, degrees, data_rank, stage, tensor_rank, device_mesh)
+
+    @property
+    def is_first_stage(self) -> bool:
+        return self.stage == 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.stage == self.degrees.pipeline - 1
+
+    def group(self, dimension: str) -> dist.ProcessGroup:
+        """The process group of this rank along a dimension."""
+        return self.device_mesh.get_group(dimension)
+
+
+def _initialize_fairscale(degrees: Degrees) -> None:
+    """fairscale's layers find their process group in its own global state.
+
+    It arranges ranks as (data, pipeline, model), the same order as ours.
+    """
+    from fairscale.nn.model_parallel import initialize
+
+    if initialize.model_parallel_is_initialized():
+        initialize.destroy_model_parallel()
+    with contextlib.redirect_stdout(io.StringIO()):
+        initialize.initialize_model_parallel(degrees.tensor, degrees.pipeline)

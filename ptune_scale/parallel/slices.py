@@ -1,0 +1,147 @@
+"""Which part of a stored weight a rank keeps, and filling an empty model with just that.
+
+A layout first shapes an empty model (parameters on the meta device), noting for each parameter
+that it changed which slice of the checkpoint belongs there. Only then are weights read.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from ptune_scale.backbone.loading import stored_name
+from ptune_scale.backbone.weights import WeightSource
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a stored tensor along one dimension.
+
+    Attributes:
+        dim: the dimension, as stored.
+        ranges: (start, stop) of the pieces, joined in this order. What lies beyond the stored
+            tensor is zero.
+        transposed: the parameter is the transpose of what is stored.
+    """
+
+    dim: int = 0
+    ranges: tuple[tuple[int, int], ...] = ()
+    transposed: bool = False
+
+    def read(self, weights: WeightSource, name: str) -> Tensor:
+        if not self.ranges:
+            whole = weights.read(name)
+            return whole.T if self.transposed else whole
+        size = weights.shape(name)[self.dim]
+        pieces = []
+        for start, stop in self.ranges:
+            inside = min(stop, size)
+            if start < inside:
+                pieces.append(weights.read(name, self.dim, start, inside))
+            missing = stop - max(start, inside)
+            if missing > 0:
+                shape = list(weights.shape(name))
+                shape[self.dim] = missing
+                dtype = pieces[-1].dtype if pieces else torch.float32
+                pieces.append(torch.zeros(shape, dtype=dtype))
+        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces, self.dim)
+        return joined.T if self.transposed else joined
+
+
+Slices = dict[nn.Parameter, Slice]
+"""Parameters that are not the whole of what is stored."""
+
+
+class Names:
+    """The checkpoint's names of a model's parameters, noted while the model is still complete."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._names: dict[nn.Parameter, tuple[str, ...]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            self._names[parameter] = (*self._names.get(parameter, ()), name)
+
+    def replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """``new`` has taken the place of ``old``."""
+        self._names[new] = self._names[old]
+
+    def stored(self, parameter: nn.Parameter, weights: WeightSource) -> str:
+        return stored_name(weights, self._model, self._names[parameter])
+
+
+def pending(
+    model: nn.Module, names: Names, slices: Slices, weights: WeightSource
+) -> Iterator[tuple[nn.Parameter, str, Slice]]:
+    """Each parameter of a shaped model with where its content is stored.
+
+    Raises:
+        UserError: the checkpoint lacks one of them.
+    """
+    for parameter in list(model.parameters()):
+        stored = names.stored(parameter, weights)
+        yield parameter, stored, slices.get(parameter, Slice())
+
+
+def fill(
+    model: nn.Module, names: Names, slices: Slices, weights: WeightSource, device: torch.device
+) -> None:
+    """Read this rank's part of every weight, in place; the model leaves the meta device.
+
+    Raises:
+        UserError: the checkpoint lacks a weight.
+        ValueError: a slice does not have its parameter's shape.
+    """
+    todo = list(pending(model, names, slices, weights))
+    for parameter, name, part in todo:
+        shape = local_shape(parameter)
+        content = part.read(weights, name).to(device=device, dtype=parameter.dtype)
+        if content.shape != shape:
+            raise ValueError(f"{name}: read {tuple(content.shape)}, need {tuple(shape)}")
+        put(model, parameter, content.contiguous())
+    for buffer in model.buffers():
+        buffer.data = buffer.data.to(device)
+
+
+def local_shape(parameter: Tensor) -> torch.Size:
+    """Shape of this rank's part."""
+    return parameter.to_local().shape if isinstance(parameter, DTensor) else parameter.shape
+
+
+def count_local_elements(model: nn.Module) -> int:
+    """Elements of a laid-out backbone that this rank keeps between steps."""
+    total = 0
+    for parameter in model.parameters():
+        if hasattr(parameter, "ds_tensor"):
+            total += parameter.ds_tensor.numel()
+        else:
+            total += local_shape(parameter).numel()
+    return total
+
+
+def put(model: nn.Module, parameter: nn.Parameter, content: Tensor) -> None:
+    """Give a meta parameter its content, in all modules that share it."""
+    if isinstance(parameter, DTensor):
+        spread = DTensor.from_local(
+            content,
+            parameter.device_mesh,
+            parameter.placements,
+            run_check=False,
+            shape=parameter.shape,
+            stride=parameter.stride(),
+        )
+        new = nn.Parameter(spread, requires_grad=False)
+    else:
+        new = nn.Parameter(content, requires_grad=False)
+    for module in model.modules():
+        for name, value in list(module._parameters.items()):
+            if value is parameter:
+                module._parameters[name] = new
+
+
+def replace_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Put a module in the place of the one at a path below ``root``."""
+    parent, _, name = path.rpartition(".")
+    setattr(root.get_submodule(parent), name, module)

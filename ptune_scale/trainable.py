@@ -1,0 +1,111 @@
+"""The encoders that this process trains: P out, dP in, and what of them is saved.
+
+A process may hold some of the job's encoders only, each with its optimizer. The placement completes
+P, so what asks for P and has dP need not know who holds what.
+
+Shapes: R relations, S slots, H embedding size.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from ptune_scale.config import TrainConfig
+from ptune_scale.parallel import EncoderPlacement
+from ptune_scale.prompt import PromptBank
+
+
+class TrainableEncoders:
+    """A prompt bank with an Adam optimizer for each group that it holds.
+
+    All methods but ``parts`` and ``load_parts`` are called in all processes together.
+
+    Raises:
+        ValueError: the bank does not hold what the placement says.
+    """
+
+    def __init__(self, bank: PromptBank, placement: EncoderPlacement, config: TrainConfig) -> None:
+        if tuple(bank.groups) != placement.held:
+            raise ValueError(
+                f"the bank holds groups {tuple(bank.groups)}, placed here are {placement.held}"
+            )
+        self.bank = bank
+        self.placement = placement
+        self.max_grad_norm = config.max_grad_norm
+        self.optimizers = {
+            number: torch.optim.Adam(
+                group.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            )
+            for number, group in bank.groups.items()
+        }
+
+    def encode(self, relations: Sequence[int]) -> Tensor:
+        """P, (R, S, H) in fp32, the same everywhere; rows of other relations are zero.
+
+        Gradients flow to the encoders held here.
+        """
+        return self.placement.gather(self.bank(relations), relations)
+
+    def update(self, prompts: Tensor, gradient: Tensor, rates: Mapping[int, float]) -> None:
+        """Step the encoders that are held here.
+
+        Args:
+            prompts: what ``encode`` returned.
+            gradient: (R, S, H), dP, the same everywhere.
+            rates: learning rate of each group that took part.
+        """
+        if prompts.requires_grad:
+            prompts.backward(gradient)
+        for group in self.bank.groups.keys() & rates.keys():
+            if self.max_grad_norm:
+                clip_grad_norm_(self.bank.groups[group].parameters(), self.max_grad_norm)
+            optimizer = self.optimizers[group]
+            for settings in optimizer.param_groups:
+                settings["lr"] = rates[group]
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def check_replicas(self, relations: Sequence[int]) -> None:
+        """Make sure that encoders of these relations are the same wherever they are held.
+
+        Raises:
+            RuntimeError: they are not.
+        """
+        held = self.bank.groups.keys() & self.bank.active_groups(relations)
+        self.placement.check_replicas({g: self.bank.groups[g].parameters() for g in held})
+
+    def bytes_held(self) -> list[int]:
+        """Bytes of parameters and optimizer state in each process."""
+        tensors = list(self.bank.parameters())
+        for optimizer in self.optimizers.values():
+            for state in optimizer.state.values():
+                tensors += [value for value in state.values() if torch.is_tensor(value)]
+        return self.placement.world.gather(sum(tensor.nbytes for tensor in tensors))
+
+    def parts(self) -> dict[str, Any]:
+        """What this process has to save: ``encoder-NAME`` for each group that it speaks for."""
+        return {
+            self._part(group): {
+                "parameters": self.bank.groups[group].state_dict(),
+                "optimizer": self.optimizers[group].state_dict(),
+            }
+            for group in self.placement.spoken_for
+        }
+
+    def load_parts(self, read: Callable[[str], Any]) -> None:
+        """Take over saved encoders, whichever processes saved them.
+
+        Args:
+            read: returns the part of a name. Asked for one after another, so that only one encoder
+                is in memory twice.
+        """
+        for number, group in self.bank.groups.items():
+            saved = read(self._part(number))
+            group.load_state_dict(saved["parameters"])
+            self.optimizers[number].load_state_dict(saved["optimizer"])
+
+    def _part(self, group: int) -> str:
+        return f"encoder-{self.bank.group_names[group]}"

@@ -1,0 +1,88 @@
+"""Small models of the families that layouts know, and how to run a layout of them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("layout_worker.py")
+VOCABULARY = 65
+"""Not a multiple of two: vocabulary shards are padded."""
+
+
+def _network(family: str) -> torch.nn.Module:
+    if family == "gpt2":
+        sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64}
+        return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **sizes, initializer_range=0.2))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+    sizes |= {"vocab_size": VOCABULARY, "intermediate_size": 48, "initializer_range": 0.2}
+    if family == "bert":
+        return BertForMaskedLM(BertConfig(**sizes))
+    if family == "megatron":
+        return MegatronForCausalLM(MegatronConfig(**sizes))
+    if family == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**sizes, num_key_value_heads=2, head_dim=8))
+    tied = family == "llama"
+    return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=2, tie_word_embeddings=tied))
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Directory of a random model with four layers, by family."""
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            directory = made[family] = tmp_path_factory.mktemp(family)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                _network(family).save_pretrained(directory)
+            words = {chr(97 + i % 26) * (1 + i // 26): i for i in range(VOCABULARY)}
+            tokenizer = Tokenizer(models.WordLevel(words, unk_token="a"))
+            tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+            PreTrainedTokenizerFast(
+                tokenizer_object=tokenizer, unk_token="a", mask_token="b"
+            ).save_pretrained(directory)
+        return made[family]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_layouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+    """Run several layouts of a model one after another, in one torchrun of so many ranks."""
+
+    def run(model: Path, ranks: int, layouts: list[str]) -> list[dict[str, Any]]:
+        output = tmp_path_factory.mktemp("layout")
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+        done = subprocess.run(
+            [sys.executable, *torchrun, str(WORKER), str(model), str(output), *layouts],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        return [torch.load(output / f"{layout}.pt", weights_only=True) for layout in layouts]
+
+    return run

@@ -1,0 +1,98 @@
+"""Run by torchrun: losses, prompt gradients and ranks of fixed batches, in several layouts.
+
+Arguments: model directory, output directory, layouts as TENSOR-PIPELINE-ZERO_STAGE, for ZeRO-3
+optionally with the name of a file in ds_configs behind it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import nn
+
+from ptune_scale.backbone import load_backbone
+from ptune_scale.data.batch import Batch, Example, collate
+from ptune_scale.data.candidates import Candidates
+from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize
+
+CONFIGS = Path(__file__).resolve().parents[2] / "ds_configs"
+VOCABULARY = 60
+
+
+def fixed_batch(rows: int, longest: int) -> Batch:
+    """Rows of several lengths, two relations, slots before and after the words."""
+    generator = torch.Generator().manual_seed(rows)
+    examples = []
+    for row in range(rows):
+        length = 2 + row % (longest - 3)
+        words = torch.randint(5, VOCABULARY, (length,), generator=generator).tolist()
+        label = int(torch.randint(5, VOCABULARY, (1,), generator=generator))
+        examples.append(
+            Example(row % 2, (0, *words, 0), (0, *[-1] * length, 1), (length + 1,), label)
+        )
+    return collate(examples, pad=0)
+
+
+def weights_of(model: nn.Module) -> list[torch.Tensor]:
+    """Copies of this rank's backbone weights, whole where ZeRO-3 shards them."""
+    parameters = list(model.parameters())
+    sharded = [p for p in parameters if hasattr(p, "ds_tensor")]
+    with deepspeed.zero.GatheredParameters(sharded, enabled=bool(sharded)):
+        return [
+            (p.to_local() if hasattr(p, "to_local") else p).detach().clone() for p in parameters
+        ]
+
+
+def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
+    tensor, pipeline, zero_stage, *config = layout.split("-")
+    tensor, pipeline, zero_stage = int(tensor), int(pipeline), int(zero_stage)
+    degrees = Degrees.resolve(world.size, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
+    mesh = Mesh.build(world, degrees)
+    backbone = load_backbone(model, dtype=torch.float32)
+    function = parallelize(
+        backbone,
+        mesh,
+        deepspeed_config=CONFIGS / f"{config[0]}.json" if config else None,
+        rows_per_forward=4,
+    )
+    lm = function.engine.lm
+    before = weights_of(lm)
+    shape = (2, 2, backbone.hidden_size)
+    prompts = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    candidates = Candidates(
+        backbone.vocab_size,
+        {"full_vocab": None, "even": list(range(0, VOCABULARY, 2))},
+        {"relation": [[5, 6, 7, 8], [9, 10, 11]]},
+    )
+    result = {"losses": [], "gradients": [], "ranks": [], "layout": degrees.name}
+    for rows, longest in ((7, 9), (1, 6), (7, 9)):
+        batch = fixed_batch(rows, longest)
+        losses, gradient = function.loss_and_gradient(batch, prompts)
+        result["losses"].append(losses)
+        result["gradients"].append(gradient)
+        result["ranks"].append(function.ranks(batch, prompts, candidates))
+    result["top"] = function.top(fixed_batch(3, 8), prompts, 4)
+    counts = torch.zeros(world.size, dtype=torch.int64)
+    counts[world.rank] = count_local_elements(lm)
+    result["local"] = world.sum_(counts)
+    changed = any(not torch.equal(a, b) for a, b in zip(before, weights_of(lm), strict=True))
+    touched = any(p.grad is not None or p.requires_grad for p in lm.parameters())
+    result["same_bytes"] = not world.any(int(changed))
+    result["untouched"] = not world.any(int(touched))
+    return result
+
+
+def main() -> None:
+    model, output, *layouts = sys.argv[1:]
+    world = World.start()
+    for layout in layouts:
+        result = run_layout(model, layout, world)
+        if world.is_main:
+            torch.save(result, Path(output) / f"{layout}.pt")
+    world.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Encoders on every rank or on one each: the same training, less memory; any layout goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from ptune_scale import checkpoint
+from ptune_scale.encoder import count_parameters
+from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("placement_worker.py")
+LAUNCHER = ROOT / "launchers" / "lama.py"
+TWO_RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def placements(kind: str, degrees: Degrees, num_groups: int) -> list[EncoderPlacement]:
+    """What each rank of a layout is told."""
+    found = []
+    for rank in range(degrees.world_size):
+        mesh = Mesh(World(rank, degrees.world_size), degrees, *degrees.coordinates(rank), None)
+        found.append(EncoderPlacement.build(kind, mesh, num_groups))
+    return found
+
+
+def test_owned_encoders_are_spread_evenly_over_the_first_stage() -> None:
+    degrees = Degrees(data=2, pipeline=3, tensor=2)
+    found = placements("owned", degrees, 41)
+    first_stage = [rank for rank in range(12) if degrees.coordinates(rank)[1] == 0]
+    assert sorted(len(placement.held) for placement in found) == [0] * 8 + [10, 10, 10, 11]
+    assert all(bool(found[rank].held) == (rank in first_stage) for rank in range(12))
+    assert sorted(group for placement in found for group in placement.held) == list(range(41))
+    assert all(placement.spoken_for == placement.held for placement in found)
+    assert not any(placement.main_speaks_for_all for placement in found)
+
+
+def test_a_shared_encoder_is_owned_by_the_main_rank() -> None:
+    found = placements("owned", Degrees(data=2, tensor=2), 1)
+    assert [placement.held for placement in found] == [(0,), (), (), ()]
+    assert all(placement.main_speaks_for_all for placement in found)
+
+
+def test_replicated_encoders_are_on_the_whole_first_stage_and_the_main_rank_speaks() -> None:
+    found = placements("replicated", Degrees(pipeline=2, tensor=2), 3)
+    assert [placement.held for placement in found] == [(0, 1, 2), (0, 1, 2), (), ()]
+    assert [placement.spoken_for for placement in found] == [(0, 1, 2), (), (), ()]
+    assert all(placement.main_speaks_for_all for placement in found)
+
+
+@pytest.fixture(scope="module")
+def results(small_model, tmp_path_factory) -> Callable[[str], dict[str, Any]]:
+    """Runs of ``placement_worker.py`` on two ranks and on one, by name."""
+    model, output = small_model("gpt2"), tmp_path_factory.mktemp("placement")
+    on_two = ["owned=owned-1", "replicated=replicated-1", "stages=replicated-2"]
+    on_two += ["to_replicated=replicated-1-owned", "to_owned=owned-1-stages"]
+    for ranks, runs in (
+        (TWO_RANKS, on_two),
+        ([], ["single=replicated-1", "to_single=replicated-1-owned"]),
+    ):
+        done = subprocess.run(
+            [sys.executable, *ranks, str(WORKER), str(model), str(output), *runs],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-8000:]
+    return lambda name: torch.load(output / f"{name}.pt", weights_only=True)
+
+
+def test_every_rank_knows_losses_scores_and_prompts(results) -> None:
+    for name in ("owned", "replicated", "stages"):
+        found = results(name)
+        assert found["outcomes"][0] == found["outcomes"][1]
+        assert torch.equal(found["prompts"][0], found["prompts"][1])
+        assert len(found["outcomes"][0][0]) == 14
+        assert bool((found["prompts"][0].abs().amax((1, 2)) > 0).all())
+
+
+def test_owned_equals_replicated_to_the_bit(results) -> None:
+    owned, replicated = results("owned"), results("replicated")
+    assert owned["layout"] == replicated["layout"] == "dp2"
+    assert owned["outcomes"] == replicated["outcomes"]
+    assert torch.equal(owned["prompts"], replicated["prompts"])
+
+
+def test_going_on_in_the_other_placement_equals_the_run_to_the_bit(results) -> None:
+    owned, resumed = results("owned"), results("to_replicated")
+    assert resumed["outcomes"] == owned["outcomes"]
+    assert torch.equal(resumed["prompts"], owned["prompts"])
+
+
+@pytest.mark.parametrize("name", ["owned", "stages", "to_single", "to_owned"])
+def test_the_placement_does_not_change_the_result(results, name: str) -> None:
+    single, other = results("single"), results(name)
+    expected, found = (torch.tensor(run["outcomes"][0][0]) for run in (single, other))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(other["prompts"][0], single["prompts"][0], atol=1e-5, rtol=0)
+
+
+def test_each_rank_has_the_memory_of_what_it_holds(results) -> None:
+    [whole] = results("single")["bytes"]
+    # Parameters and the two moments of Adam; its step counters are a few bytes more.
+    parameters = 4 * count_parameters("lstm", 32, 2)
+    assert results("owned")["parameters"] == results("single")["parameters"] == parameters
+    assert 1 <= whole / (3 * 4 * parameters) < 1.01
+    assert results("replicated")["bytes"] == [whole, whole]
+    assert results("owned")["bytes"] == [whole // 2, whole // 2]
+    assert results("owned")["groups"] == [{0, 2}, {1, 3}]
+    assert results("stages")["bytes"] == [whole, 0]
+    assert results("stages")["groups"] == [{0, 1, 2, 3}, set()]
+
+
+def start(*flags: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *TWO_RANKS, str(LAUNCHER), *flags],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_job_with_owned_encoders_is_killed_refused_stopped_and_goes_on(
+    tiny_gpt2: Path, tiny_facts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    job = start(
+        *("--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--output_dir", str(out)),
+        *("--dtype", "float32", "--candidates", "full_vocab", "--method", "ptuning"),
+        *("--batch_size", "8", "--dev_facts", "1", "--max_steps", "800", "--zero_stage", "0"),
+        *("--encoder_sharing", "none", "--encoder_placement", "owned", "--checkpoint_every", "50"),
+        *("--patience", "0"),
+    )
+    deadline = time.monotonic() + 300
+    while not list(out.glob("checkpoint/step-*")):
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    tree = psutil.Process(job.pid).children(recursive=True)
+    [rank] = [p for p in tree if p.environ().get("RANK") == "1"]
+    rank.send_signal(signal.SIGKILL)
+    job.communicate(timeout=60)
+    assert job.returncode != 0
+
+    # 1. No rank has all encoders, so what remains is the last checkpoint that all ranks made.
+    newest = checkpoint.find(out)
+    step = checkpoint.read_meta(newest)["step"]
+    assert 0 < step < 800 and step % 50 == 0
+    names = ["encoder-P30.pt", "encoder-P36.pt", "meta.json", "state.pt"]
+    assert sorted(path.name for path in newest.iterdir()) == names
+
+    # 2. Only rank 1 reads this file, and both ranks refuse to go on.
+    damaged = tmp_path / "damaged"
+    shutil.copytree(newest, damaged)
+    held_by_rank_1 = [relation["relation"] for relation in _relations(tiny_facts)][1]
+    (damaged / f"encoder-{held_by_rank_1}.pt").write_bytes(b"junk")
+    refused = start("--resume_from", str(damaged), "--output_dir", str(tmp_path / "refused"))
+    text = refused.communicate(timeout=120)[0]
+    assert refused.returncode != 0
+    assert f"lama.py: error: checkpoint {damaged}: encoder-{held_by_rank_1}.pt is missing" in text
+    assert text.count("lama.py: error:") == 1 and "UserError" not in text
+
+    # 3. The intact one goes on; told to stop, all ranks save together.
+    written = (newest / "meta.json").stat().st_mtime_ns
+    stopped = start("--resume_from", str(out), "--checkpoint_every", "0")
+    before = set(out.glob("tensorboard/*"))
+    while set(out.glob("tensorboard/*")) == before:
+        assert stopped.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGTERM)
+    text = stopped.communicate(timeout=60)[0]
+    assert "stopped by SIGTERM" in text, text[-3000:]
+    newest = checkpoint.find(out)
+    assert (newest / "meta.json").stat().st_mtime_ns > written
+    assert sorted(path.name for path in newest.iterdir()) == names
+
+    # 4. And to the end.
+    resumed = start("--resume_from", str(out))
+    text = resumed.communicate(timeout=200)[0]
+    assert resumed.returncode == 0, text[-3000:]
+    training = json.loads((out / "results.json").read_text())["training"]
+    assert training["steps"] == 800
+    assert training["encoder_placement"] == "owned"
+    one, other = training["encoder_bytes_per_rank"]
+    assert one == other > 3 * 4 * training["trainable_parameters"] // 2
+
+
+def _relations(directory: Path) -> list[dict[str, str]]:
+    lines = (directory / "relations.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,78 @@
+"""Run by torchrun: the payloads that the first rank gives to collectives in a step.
+
+Arguments: model directory, output directory, layouts as TENSOR-PIPELINE-ZERO_STAGE.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed._functional_collectives import AsyncCollectiveTensor
+from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ptune_scale.backbone import load_backbone
+from ptune_scale.data.batch import Example, collate
+from ptune_scale.parallel import Degrees, Mesh, World, parallelize
+from ptune_scale.parallel.placement import EncoderPlacement
+
+KINDS = {
+    "allreduce_": "all_reduce",
+    "all_reduce": "all_reduce",
+    "_allgather_base_": "all_gather",
+    "send": "point_to_point",
+}
+
+
+class Payloads(TorchDispatchMode):
+    """Adds up the bytes of what is reduced, has been gathered or is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: dict[str, int] = {}
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        if any(issubclass(t, (DTensor, AsyncCollectiveTensor)) for t in types):
+            return NotImplemented
+        kind = KINDS.get(operation.__name__.partition(".")[0])
+        if kind and operation.namespace in ("c10d", "_c10d_functional"):
+            tensors = [t for t in tree_leaves(arguments[0]) if isinstance(t, Tensor)]
+            size = sum(t.numel() * t.element_size() for t in tensors)
+            self.bytes[kind] = self.bytes.get(kind, 0) + size
+        return operation(*arguments, **(keywords or {}))
+
+
+def payloads(model: str, layout: str, world: World) -> dict[str, int]:
+    tensor, pipeline, zero_stage = map(int, layout.split("-"))
+    degrees = Degrees.resolve(world.size, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
+    backbone = load_backbone(model, dtype=torch.float32)
+    mesh = Mesh.build(world, degrees)
+    function, placement = parallelize(backbone, mesh), EncoderPlacement.build("replicated", mesh, 1)
+    slots = (0, *[-1] * 14, 1)
+    rows = [Example(row % 2, (0, *range(5, 19), 0), slots, (15,), 7 + row) for row in range(8)]
+    prompts = torch.randn(2, 2, backbone.hidden_size)
+    for _ in range(3):
+        with Payloads() as found:
+            given = placement.gather(prompts, [0, 1])
+            function.loss_and_gradient(collate(rows, pad=0), given)
+    return found.bytes
+
+
+def main() -> None:
+    model, output, *layouts = sys.argv[1:]
+    world = World.start()
+    for layout in layouts:
+        found = payloads(model, layout, world)
+        if world.is_main:
+            (Path(output) / f"{layout}.json").write_text(json.dumps(found))
+    world.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The LAMA job as its users start it, on tiny models."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = str(ROOT / "launchers" / "lama.py")
+SMALL = [
+    *("--dtype", "float32", "--max_steps", "30", "--batch_size", "8", "--lr", "1e-2"),
+    *("--warmup", "0", "--dev_facts", "1", "--candidates", "full_vocab"),
+]
+DEEPSPEED = [sys.executable, "-m", "deepspeed.launcher.runner"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+def run(command: list[str], *flags: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*command, *flags], env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "ranks"),
+    [
+        pytest.param([sys.executable, LAUNCHER], 1, id="python"),
+        pytest.param([sys.executable, LAUNCHER, "--num_gpus", "2"], 2, id="python --num_gpus"),
+        pytest.param([*TORCHRUN, LAUNCHER], 2, id="torchrun"),
+        pytest.param(
+            [*DEEPSPEED, LAUNCHER, "--num_gpus", "2"], 2, id="deepspeed SCRIPT --num_gpus"
+        ),
+        pytest.param(
+            [*DEEPSPEED, "--num_gpus", "2", LAUNCHER], 2, id="deepspeed --num_gpus SCRIPT"
+        ),
+    ],
+)
+def test_each_launcher_gives_the_ranks_asked_for(command, ranks, tiny_gpt2, tiny_facts, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--output_dir", str(out)]
+    done = run(command, *flags, *SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((out / "results.json").read_text())
+    assert results["world_size"] == ranks
+    assert results["layout"] == ("single" if ranks == 1 else "zero3")
+    assert results["training"]["steps"] == 30
+
+
+def test_a_masked_model_learns_its_training_facts(tiny_bert, tiny_facts, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--model", str(tiny_bert), "--data_dir", str(tiny_facts), "--output_dir", str(out)]
+    template = ["--template", "[P]*2 [X] [P]*2 [Y] ."]
+    done = run([sys.executable, LAUNCHER], *flags, *SMALL, *template, "--max_steps", "120")
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = json.loads((out / "results.json").read_text())["training"]["losses"]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    assert (out / "prompt").is_dir() and (out / "p_at_1.png").is_file()
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(tiny_gpt2, tiny_facts, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in tiny_gpt2.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    weights["transformer.ln_f.weight"] = torch.full_like(
+        weights["transformer.ln_f.weight"], float("nan")
+    )
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    flags = ["--model", str(broken), "--data_dir", str(tiny_facts), "--method", "ptuning"]
+    done = run([sys.executable, LAUNCHER], *flags, *SMALL, "--output_dir", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "lama.py: error: the loss is nan at step 1" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "results.json").exists()
