@@ -1,5 +1,6 @@
 """Bad requests to the real launcher: one clear line, a non-zero exit, nothing written over."""
 
+import json
 import os
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_more_ranks_than_torchrun_started_is_refused():
 def test_resuming_never_writes_into_a_directory_above_the_run(tmp_path):
     step = tmp_path / "run" / "checkpoint" / "step-000001"
     step.mkdir(parents=True)
-    (step / "meta.json").write_text('{"format": 2, "step": 1, "identity": {}, "flags": {}, "sha256": {}}')
+    meta = {"format": 2, "step": 1, "identity": {}, "flags": {}, "sha256": {}}
+    (step / "meta.json").write_text(json.dumps(meta))
     done = run("--resume_from", str(tmp_path / "run"), "--output_dir", str(tmp_path))
     assert done.returncode == 2
     assert "is in use" in done.stderr
