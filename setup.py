@@ -7,8 +7,10 @@ setup(
     version="0.1.0",
     description="P-tuning of frozen language models at any size",
     python_requires=">=3.11",
-    packages=find_packages(include=["ptune_scale", "ptune_scale.*"]),
-    package_data={"ptune_scale": ["py.typed"]},
+    packages=[*find_packages(include=["ptune_scale", "ptune_scale.*"]), "ptune_scale.ds_configs"],
+    # Users copy and change these files, so a checkout has them at the top.
+    package_dir={"ptune_scale.ds_configs": "ds_configs"},
+    package_data={"ptune_scale": ["py.typed"], "ptune_scale.ds_configs": ["*.json"]},
     install_requires=[
         "torch",
         "deepspeed",

@@ -1,5 +1,6 @@
 """Puts a LAMA job together: checks what was asked for, then builds what all methods share."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,23 @@ from ptune_scale.backbone import find_model, gguf, load_backbone
 from ptune_scale.config import LamaConfig, config_from_flags
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.embedded import load_embedded
-from ptune_scale.data.facts import FactSet
+from ptune_scale.data.facts import FactSet, digest
 from ptune_scale.data.lama import load_lama, read_vocab
-from ptune_scale.data.prepare import prepare
+from ptune_scale.data.prepare import fill, prepare
 from ptune_scale.errors import UserError
 from ptune_scale.job import Job
 from ptune_scale.methods import METHODS
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, launch, parallelize, zero3
-from ptune_scale.parallel.parallelize import check as check_layout
+from ptune_scale.parallel.parallelize import check_backbone
 from ptune_scale.template import Template
 from ptune_scale.train import with_default_steps
 
-# Two runs of these flags train the same prompts; a resumed run must agree on all of them.
+RUNS = "runs"
+"""Where results go that have no --output_dir."""
+
+# Two runs of these flags train the same prompts; a resumed run must agree on all of them. Not
+# among them is what changes rounding alone and may differ from one start to the next: the layout,
+# rows_per_forward and attention. dtype is, because it rounds the weights themselves.
 _SHAPING = (
     "dtype",
     "template",
@@ -41,7 +47,6 @@ _SHAPING = (
     "patience",
     "seed",
     "dev_facts",
-    "candidates",
 )
 
 
@@ -70,15 +75,28 @@ def check(config: LamaConfig) -> FactSet:
         dtype = getattr(torch, config.model.dtype)
         zero3.read_config(Path(config.parallel.deepspeed_config), dtype)
     degrees = degrees_of(config, config.parallel.num_gpus or launch.world_size())
+    # One process has nothing to shard: a run of several can go on in it with the same flags.
+    if config.parallel.deepspeed_config and degrees.zero_stage != 3 and degrees.world_size > 1:
+        raise UserError(
+            f"--deepspeed_config {config.parallel.deepspeed_config} with layout {degrees.name}: "
+            "only ZeRO-3 (--zero_stage 3) reads it; leave it out (--deepspeed_config '' where the "
+            "run resumed had it)"
+        )
     source = find_model(config.model.model)
     if source.is_gguf:
         gguf.converted_directory(source.path, getattr(torch, config.model.dtype))
     if degrees.world_size > 1:
         dtype = getattr(torch, config.model.dtype)
-        check_layout(load_backbone(source, dtype=dtype).config, degrees)
+        check_backbone(load_backbone(source, dtype=dtype), degrees)
     # Other ranks would see what the first one has begun to write.
-    if config.run.output_dir and launch.is_first_rank():
-        _check_output(Path(config.run.output_dir), config.run.resume_from)
+    if launch.is_first_rank():
+        output = Path(config.run.output_dir or RUNS)
+        try:
+            if config.run.output_dir:
+                _check_output(output, config.run.resume_from)
+            _check_writable(output)
+        except OSError as error:
+            raise UserError(f"--output_dir {output}: {error.strerror}") from error
     return facts
 
 
@@ -106,6 +124,18 @@ def _check_output(output: Path, resume_from: str) -> None:
         )
 
 
+def _check_writable(output: Path) -> None:
+    """Try what comes later, where it will; file permissions alone do not tell.
+
+    Raises:
+        OSError: nothing can be made there.
+    """
+    existing = output
+    while not existing.exists():
+        existing = existing.parent
+    tempfile.TemporaryDirectory(prefix=".ptune_scale-", dir=existing).cleanup()
+
+
 def build_job(
     config: LamaConfig,
     facts: FactSet,
@@ -118,6 +148,7 @@ def build_job(
 
     Raises:
         UserError: facts, template, checkpoint or layout do not fit the model.
+        Stopped: the job was asked to stop.
     """
     backbone = load_backbone(
         config.model.model,
@@ -125,7 +156,8 @@ def build_job(
         attention=config.model.attention,
     )
     tokens = backbone.tokens
-    Template.parse(config.prompt.template).check(tokens.kind)
+    template = Template.parse(config.prompt.template)
+    template.check(tokens.kind)
     name, words = _candidate_words(config.data.candidates, facts)
     answers = None if words is None else tokens.word_tokens(words)
     prepared = prepare(
@@ -149,12 +181,25 @@ def build_job(
     identity = {key: values[key] for key in _SHAPING} | {
         "relations": [relation.id for relation in prepared.relations],
         "facts": facts.fingerprint(),
+        # Files keep their names when their words change, and tokenizers are not in the weights.
+        "candidates": name if answers is None else f"{len(answers)} tokens {digest(answers)[:32]}",
+        "examples": digest(
+            [
+                [(example.ids, example.slots, example.targets, example.label) for example in part]
+                for index, relation in enumerate(prepared.relations)
+                for part in (
+                    fill(index, relation.train, template, tokens),
+                    fill(index, relation.dev, template, tokens),
+                )
+            ]
+        ),
         "backbone": backbone.fingerprint,
     }
     resume_from = Path(config.run.resume_from) if config.run.resume_from else None
     if resume_from is not None:
         saved = checkpoint.read_meta(resume_from)["identity"]
         checkpoint.check_identity(saved, identity, resume_from)
+    stop.check()
     deepspeed_config = config.parallel.deepspeed_config
     function = parallelize(
         backbone,
@@ -162,6 +207,7 @@ def build_job(
         deepspeed_config=Path(deepspeed_config) if deepspeed_config else None,
         rows_per_forward=config.train.rows_per_forward or None,
     )
+    stop.check()
     return Job(
         config=config,
         facts=prepared,

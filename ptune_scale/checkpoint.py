@@ -7,7 +7,9 @@ that they need: no rank ever needs all encoders in memory, and a run can go on i
 The frozen backbone is not in it; its fingerprint is.
 
 It appears whole or not at all: all ranks write into a scratch directory, and when everything is on
-disk the main rank renames it. With several nodes it must lie on a file system that they share.
+disk the main rank renames it. Where one of the same step is replaced, the older one is called
+``step-000150.old`` for the moment between two renames, so that a process killed there loses
+neither. With several nodes checkpoints must lie on a file system that they share.
 """
 
 import hashlib
@@ -27,7 +29,9 @@ from ptune_scale.parallel import World
 
 _FORMAT = 2
 _ALONE = World()
-_NAME = re.compile(r"step-(\d+)")
+_NAME = re.compile(r"step-(\d+)(\.old)?")
+# Never read: unfinished writes and unfinished removals of a process that was killed.
+_REMAINS = ".step-*"
 
 
 def save(
@@ -41,6 +45,8 @@ def save(
     keep: int = 2,
 ) -> Path:
     """Write a checkpoint and remove all but the newest ``keep``; all ranks call it together.
+
+    What killed processes left behind is removed too: nobody else may be writing to ``directory``.
 
     Args:
         parts: what this rank has to write, by name; each name is written by one rank.
@@ -68,7 +74,8 @@ def save(
 
 
 def _begin(scratch: Path) -> None:
-    shutil.rmtree(scratch, ignore_errors=True)
+    for remains in scratch.parent.glob(_REMAINS):
+        shutil.rmtree(remains, ignore_errors=True)
     scratch.mkdir(parents=True)
 
 
@@ -91,20 +98,58 @@ def _complete(scratch: Path, target: Path, meta: dict[str, Any], keep: int) -> N
     (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
     _sync(scratch / "meta.json")
     _sync(scratch)
-    if target.exists():
-        shutil.rmtree(target)
+    _put_in_place(scratch, target)
+    for old in checkpoints(target.parent)[:-keep]:
+        _remove(old)
+
+
+def _put_in_place(scratch: Path, target: Path) -> None:
+    """Rename; a checkpoint that has the name already goes when the new one is there."""
+    aside = target.with_name(f"{target.name}.old")
+    if (target / "meta.json").is_file():
+        _remove(aside)
+        target.rename(aside)
+    else:
+        _remove(target)  # not a checkpoint, and so no loss
     scratch.rename(target)
     _sync(target.parent)
-    for old in checkpoints(target.parent)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, which ceases to be a checkpoint at once and not file by file."""
+    if path.exists():
+        doomed = path.with_name(f".{path.name}.removed")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def checkpoints(directory: Path) -> list[Path]:
     """Complete checkpoints in a directory, oldest first."""
-    found = (
-        [p for p in directory.iterdir() if _NAME.fullmatch(p.name)] if directory.is_dir() else []
-    )
-    return sorted(found, key=lambda p: int(_NAME.fullmatch(p.name).group(1)))
+    found = [
+        path
+        for path in (directory.iterdir() if directory.is_dir() else ())
+        if _NAME.fullmatch(path.name) and (path / "meta.json").is_file()
+    ]
+    return sorted(found, key=lambda path: (_step(path), not path.name.endswith(".old")))
+
+
+def abandon_after(directory: Path, step: int) -> None:
+    """Rename checkpoints of later steps, so that a run that goes on from ``step`` is the newest.
+
+    It was resumed from there because later ones are damaged or not wanted. They are kept, as
+    ``abandoned-step-000200``, but neither found nor counted any more.
+    """
+    for path in checkpoints(directory):
+        if _step(path) > step:
+            aside = path.with_name(f"abandoned-{path.name}")
+            _remove(aside)
+            path.rename(aside)
+
+
+def _step(path: Path) -> int:
+    return int(_NAME.fullmatch(path.name).group(1))
 
 
 def find(path: Path) -> Path:

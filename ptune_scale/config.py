@@ -104,9 +104,12 @@ class ParallelConfig:
     encoder_placement: Literal["replicated", "owned"] = _flag(
         "replicated",
         "replicated: each rank of the first stage holds all prompt encoders; owned: each encoder "
-        "on one of these ranks (after a crash the last periodic checkpoint is what remains)",
+        "on one of these ranks, which needs --encoder_sharing none to spread anything (after a "
+        "crash the last periodic checkpoint is what remains)",
     )
-    deepspeed_config: str = _flag("", "another DeepSpeed JSON than ds_configs/zero3.json")
+    deepspeed_config: str = _flag(
+        "", "another DeepSpeed JSON than ds_configs/zero3.json, for layouts with ZeRO-3"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from ptune_scale.tokenization import Tokenization
 
 @dataclass
 class Job:
-    """Everything a method needs; built by ``ptune_scale.lama``.
+    """Everything a method needs; built by ``ptune_scale.assemble``.
 
     Attributes:
         facts: the relations, in the order of the prompt matrix' rows.

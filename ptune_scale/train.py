@@ -49,6 +49,14 @@ class Evaluation:
     scores: dict[int, Score]
 
 
+class Diverged(UserError):
+    """The loss or its gradient is not finite any more; nothing was updated by it.
+
+    The same run would come here again, for a seed leaves nothing to chance: only other settings
+    help.
+    """
+
+
 class Trainer:
     """Trains the prompts of all relations of a job in one run.
 
@@ -58,6 +66,10 @@ class Trainer:
         candidates: development answers are ranked among the first set.
         pad: token id for padding.
         placement: says who holds which of the bank's groups; None where they are replicated.
+
+    Attributes:
+        is_whole: the state is that after a whole number of updates, so that it may be saved even
+            if an error ended the training.
     """
 
     def __init__(
@@ -86,6 +98,7 @@ class Trainer:
         self.visits = [0] * len(orders)
         self.losses: list[float] = []
         self.due: list[int] = []
+        self.is_whole = True
 
     @property
     def step(self) -> int:
@@ -101,7 +114,7 @@ class Trainer:
         """Run to the end, from wherever the state is.
 
         Raises:
-            UserError: the loss is not finite any more.
+            Diverged: the loss is not finite any more.
             RuntimeError: the ranks' encoders have drifted apart.
         """
         while True:
@@ -128,16 +141,21 @@ class Trainer:
         losses, gradient = self.function.loss_and_gradient(batch, prompts)
         loss = float(losses.sum()) / len(relations)
         if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
-            raise UserError(
-                f"the loss is {loss} at step {self.step + 1}: training has diverged; "
-                "resume from the last checkpoint or start again with a lower --lr"
+            what = f"loss is {loss}"
+            if math.isfinite(loss):
+                what = f"gradient of a loss of {loss} is not finite"
+            raise Diverged(
+                f"the {what} at step {self.step + 1}: training has diverged; "
+                "start again with a lower --lr"
             )
         rates = {group: self._group_lr(group) for group in self.bank.active_groups(relations)}
+        self.is_whole = False
         self.encoders.update(prompts, gradient, rates)
         for relation in relations:
             self.visits[relation] += 1
         self.losses.append(loss)
         self.due = [r for r in relations if self._is_due(r)]
+        self.is_whole = True
         lr = max(rates.values())
         return StepResult(self.step, loss, lr, len(batch), int(batch.lengths.sum()))
 
@@ -173,9 +191,12 @@ class Trainer:
                 pad=self.pad,
             )[:, 0, 0]
             scores = {r: Score.of(ranks[owner == r]) for r in relations}
+        rows = prompts.cpu()
+        self.is_whole = False
         for r, score in scores.items():
-            self.selection.record(r, score, prompts[r].cpu(), self.visits[r])
+            self.selection.record(r, score, rows[r], self.visits[r])
         self.due = []
+        self.is_whole = True
         return Evaluation(self.step, scores)
 
     def state_dict(self) -> dict[str, Any]:

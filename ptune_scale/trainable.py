@@ -72,7 +72,8 @@ class TrainableEncoders:
         """Make sure that encoders of these relations are the same wherever they are held.
 
         Raises:
-            RuntimeError: they are not.
+            RuntimeError: they are not. All began alike and got the same gradients, so a machine or
+                a library is at fault and nothing that was trained since can be trusted.
         """
         held = self.bank.groups.keys() & self.bank.active_groups(relations)
         self.placement.check_replicas({g: self.bank.groups[g].parameters() for g in held})

@@ -1,7 +1,10 @@
 """Checkpoints: whole or not there, and only for the run that they belong to."""
 
+import contextlib
 import json
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,14 +60,67 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     assert torch.equal(_vectors(path), torch.full((2, 3), -1.0))
 
 
+@pytest.mark.parametrize("survives", range(6))
+def test_a_process_killed_while_it_replaces_a_step_leaves_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    _save(tmp_path, 5, keep=1)
+    left = survives
+
+    def until_killed(operation: Callable[..., object]) -> Callable[..., object]:
+        def operate(*arguments: object, **more: object) -> object:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return operation(*arguments, **more)
+
+        return operate
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", until_killed(Path.rename))
+        patch.setattr(shutil, "rmtree", until_killed(shutil.rmtree))
+        killed = survives < 5
+        with pytest.raises(KeyboardInterrupt) if killed else contextlib.nullcontext():
+            checkpoint.save(tmp_path, 5, _parts(-1.0), IDENTITY, FLAGS, keep=1)
+    found = checkpoint.find(tmp_path)
+    assert checkpoint.read_meta(found)["step"] == 5
+    value = 5.0 if survives < 2 else -1.0
+    assert torch.equal(_vectors(found), torch.full((2, 3), value))
+    assert torch.equal(_vectors(found, "encoder-P17"), torch.full((2, 3), -value))
+    # And the next save cleans up.
+    _save(tmp_path, 6, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000006"]
+
+
 def test_the_remains_of_a_killed_run_are_neither_found_nor_in_the_way(tmp_path: Path) -> None:
-    partial = tmp_path / ".step-000009.partial"
-    partial.mkdir()
-    (partial / "state.pt").write_bytes(b"half")
+    names = [".step-000009.partial", ".step-000007.partial", ".step-000003.removed", "step-000009"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.pt").write_bytes(b"half")
     assert checkpoint.checkpoints(tmp_path) == []
     path = _save(tmp_path, 9)
     assert checkpoint.checkpoints(tmp_path) == [path]
+    assert list(tmp_path.iterdir()) == [path]
     checkpoint.load_part(path, "state")
+
+
+def test_what_lost_its_description_does_not_hide_an_intact_one(tmp_path: Path) -> None:
+    older, newer = _save(tmp_path, 5), _save(tmp_path, 10)
+    (newer / "meta.json").unlink()
+    assert checkpoint.find(tmp_path) == older
+
+
+def test_later_ones_are_out_of_the_way_of_a_run_that_goes_on_from_an_older_one(
+    tmp_path: Path,
+) -> None:
+    for _ in range(2):
+        older, later = _save(tmp_path, 5), _save(tmp_path, 10)
+        checkpoint.abandon_after(tmp_path, 5)
+        assert checkpoint.checkpoints(tmp_path) == [older]
+        assert torch.equal(_vectors(tmp_path / f"abandoned-{later.name}"), torch.full((2, 3), 10.0))
+    newest = _save(tmp_path, 7)
+    assert checkpoint.checkpoints(tmp_path) == [older, newest]
 
 
 @pytest.mark.parametrize("part", ["state", "encoder-P36"])

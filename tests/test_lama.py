@@ -63,7 +63,10 @@ def test_a_masked_model_learns_its_training_facts(tiny_bert, tiny_facts, tmp_pat
     assert (out / "prompt").is_dir() and (out / "p_at_1.png").is_file()
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(tiny_gpt2, tiny_facts, tmp_path):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(
+    ranks, tiny_gpt2, tiny_facts, tmp_path
+):
     broken = tmp_path / "broken"
     broken.mkdir()
     for path in tiny_gpt2.iterdir():
@@ -74,8 +77,30 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(tiny_gpt2, tiny_
     )
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     flags = ["--model", str(broken), "--data_dir", str(tiny_facts), "--method", "ptuning"]
-    done = run([sys.executable, LAUNCHER], *flags, *SMALL, "--output_dir", str(tmp_path / "out"))
+    flags += ["--num_gpus", str(ranks), "--output_dir", str(tmp_path / "out")]
+    done = run([sys.executable, LAUNCHER], *flags, *SMALL)
     assert done.returncode == 2
-    assert "lama.py: error: the loss is nan at step 1" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("lama.py: error: the loss is nan at step 1") == 1
+    assert "Traceback" not in done.stderr and "FAILED" not in done.stderr
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_directory_that_cannot_be_locked_is_one_line_of_all_ranks(tiny_gpt2, tiny_facts, tmp_path):
+    out = tmp_path / "out"
+    (out / ".lock").mkdir(parents=True)
+    flags = ["--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--output_dir", str(out)]
+    done = run([sys.executable, LAUNCHER, "--num_gpus", "2"], *flags, *SMALL)
+    assert done.returncode == 2
+    [line] = [text for text in done.stderr.splitlines() if text.startswith("lama.py: ")]
+    assert f"--output_dir {out}" in line
+    assert "Traceback" not in done.stderr and "FAILED" not in done.stderr
+
+
+def test_owned_placement_of_one_shared_encoder_is_warned_of(tiny_gpt2, tiny_facts, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--output_dir", str(out)]
+    owned = ["--num_gpus", "2", "--encoder_placement", "owned"]
+    done = run([sys.executable, LAUNCHER], *flags, *SMALL, *owned, "--max_steps", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    [line] = [text for text in done.stderr.splitlines() if "lama.py: warning:" in text]
+    assert "--encoder_sharing none" in line

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ROOT / "launchers" / "lama.py"
+CONFIG = str(ROOT / "ds_configs" / "zero3.json")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 def run(*flags: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -39,6 +41,16 @@ def write_facts(directory: Path, line: str) -> Path:
         (["--model", "./nowhere"], ["nowhere", "no such file"]),
         (["--resume_from", "/no/such/run"], ["no checkpoint"]),
         (["--method", "magic"], ["--method", "choose from"]),
+        (["--output_dir", "/proc/out"], ["--output_dir /proc/out", "No such file"]),
+        (["--tensor_parallel", "2"], ["--tensor_parallel 2", "needs 2 ranks", "--num_gpus 2"]),
+        (
+            ["--num_gpus", "2", "--tensor_parallel", "2", "--zero_stage", "3"],
+            ["--zero_stage 3", "2 x 1 = 2 leaves one data-parallel rank"],
+        ),
+        (
+            ["--num_gpus", "2", "--zero_stage", "0", "--deepspeed_config", CONFIG],
+            [f"--deepspeed_config {CONFIG}", "layout dp2", "only ZeRO-3"],
+        ),
     ],
 )
 def test_bad_request_is_one_clear_line(flags, words):
@@ -82,10 +94,26 @@ def test_truncated_gguf_is_refused(tmp_path):
 
 
 def test_more_ranks_than_torchrun_started_is_refused():
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = run("--num_gpus", "3", launcher=torchrun)
+    done = run("--num_gpus", "3", launcher=TORCHRUN)
     assert done.returncode != 0
-    assert "--num_gpus 3 but torchrun started 2 ranks" in done.stderr
+    assert done.stderr.count("--num_gpus 3 but torchrun started 2 ranks") == 1
+
+
+def test_what_only_a_silent_rank_finds_wrong_is_said_by_it(monkeypatch):
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    done = run("--relations", "nonsense")
+    assert done.returncode == 2
+    assert done.stderr.count("lama.py: error:") == 1
+
+
+def test_one_process_goes_on_with_the_flags_of_zero3(tmp_path):
+    from ptune_scale.assemble import check
+    from ptune_scale.config import config_from_flags
+
+    flags = {"zero_stage": 3, "deepspeed_config": CONFIG, "output_dir": str(tmp_path / "a" / "b")}
+    assert check(config_from_flags(flags)).relations
+    assert not list(tmp_path.iterdir())
 
 
 def test_resuming_never_writes_into_a_directory_above_the_run(tmp_path):

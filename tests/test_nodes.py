@@ -175,7 +175,8 @@ def test_job_of_a_killed_launcher_stops_on_both_nodes_and_saves(flags, tmp_path)
         assert all(status != 0 for status in job.wait(90))
         assert not psutil.wait_procs(ranks, timeout=30)[1]
         lines = clear_lines(job.text)
-    assert lines and all("stopped by SIGTERM; --resume_from goes on" in line for line in lines)
+    assert lines
+    assert all(f"stopped by SIGTERM; go on with --resume_from {out}" in line for line in lines)
     assert checkpoint.find(out).is_dir()
 
 

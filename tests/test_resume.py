@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,9 +27,6 @@ FLAGS = [
     "10",
     "--batch_size",
     "8",
-    # Gentle steps: at the default rate, rounding grows tenfold every two or three steps.
-    "--lr",
-    "1e-4",
     "--test_facts",
     "8",
     "--dev_facts",
@@ -79,9 +75,6 @@ def test_killed_rank_ends_the_job_and_resuming_equals_an_uninterrupted_run(tmp_p
     assert not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert not (cut / "results.json").exists()
 
-    alone = tmp_path / "alone"
-    shutil.copytree(cut, alone, ignore=shutil.ignore_patterns(".lock"))
-    resumed_at = checkpoint.read_meta(checkpoint.find(alone))["step"]
     finish(start("--resume_from", str(cut)))
     one, two = (json.loads((d / "results.json").read_text()) for d in (whole, cut))
     assert two["training"]["losses"] == one["training"]["losses"]
@@ -91,14 +84,6 @@ def test_killed_rank_ends_the_job_and_resuming_equals_an_uninterrupted_run(tmp_p
         states.append(checkpoint.load_part(path, "encoder-shared")["parameters"])
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
-    finish(start("--resume_from", str(alone), "--num_gpus", "1"))
-    three = json.loads((alone / "results.json").read_text())
-    assert (one["world_size"], three["world_size"]) == (2, 1)
-    losses, expected = (torch.tensor(run["training"]["losses"]) for run in (three, one))
-    assert torch.equal(losses[:resumed_at], expected[:resumed_at])
-    # One rank adds up in another order.
-    torch.testing.assert_close(losses, expected, atol=2e-3, rtol=0)
-
     refused = start("--resume_from", str(cut), "--template", "(2, sub, 2, obj)")
     text = refused.communicate(timeout=200)[0]
     assert refused.returncode != 0
@@ -107,9 +92,11 @@ def test_killed_rank_ends_the_job_and_resuming_equals_an_uninterrupted_run(tmp_p
 
 def test_launcher_stopped_alone_takes_its_ranks_with_it_and_leaves_a_checkpoint(tmp_path):
     out = tmp_path / "out"
-    job = start(*FLAGS, "--max_steps", "1000", "--output_dir", str(out))
+    # Without periodic checkpoints, so that one can only be that of the stop.
+    flags = ["--max_steps", "1000", "--checkpoint_every", "0", "--output_dir", str(out)]
+    job = start(*FLAGS, *flags)
     deadline = time.monotonic() + 200
-    while not list(out.glob("checkpoint/step-*")):
+    while not list(out.glob("tensorboard/*")):
         assert job.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     tree = psutil.Process(job.pid).children(recursive=True)
@@ -120,4 +107,5 @@ def test_launcher_stopped_alone_takes_its_ranks_with_it_and_leaves_a_checkpoint(
     assert "stopped by SIGTERM" in output
     _, alive = psutil.wait_procs(tree, timeout=30)
     assert not alive
-    assert list(out.glob("checkpoint/step-*"))
+    [saved] = checkpoint.checkpoints(out / "checkpoint")
+    assert 0 < checkpoint.read_meta(saved)["step"] < 1000

@@ -1,16 +1,23 @@
-"""Training on a tiny random model, in one process."""
+"""Training on a tiny random model, in one process, and what of it is saved."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from ptune_scale import checkpoint
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.config import TrainConfig
 from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder
-from ptune_scale.parallel import single
+from ptune_scale.errors import UserError
+from ptune_scale.methods import ptuning
+from ptune_scale.parallel import LostContact, Stopped, World, single
 from ptune_scale.prompt import PromptBank
-from ptune_scale.train import Trainer, facts_per_visit
+from ptune_scale.train import Diverged, Trainer, facts_per_visit
 
 CONFIG = TrainConfig(
     max_steps=12, batch_size=4, relations_per_batch=2, eval_every=3, lr=1e-2, warmup=0.0
@@ -96,3 +103,137 @@ def test_training_lowers_the_loss_and_leaves_the_backbone_alone():
         id(p) for o in run.encoders.optimizers.values() for g in o.param_groups for p in g["params"]
     }
     assert not held & {id(p) for p in lm.parameters()}
+
+
+def test_a_loss_that_is_not_finite_changes_nothing():
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+    events = run.train()
+    for _ in range(3):
+        next(events)
+    before = {name: tensor.clone() for name, tensor in run.bank.state_dict().items()}
+    step, evaluate = run.step, run.function.loss_and_gradient
+    run.function.loss_and_gradient = lambda *given: (evaluate(*given)[0], torch.tensor(torch.nan))
+    with pytest.raises(Diverged, match=r"gradient .* is not finite .* start again with a lower"):
+        list(events)
+    assert run.step == step and run.is_whole
+    assert all(torch.equal(before[name], now) for name, now in run.bank.state_dict().items())
+
+
+def fail_at(run: Trainer, step: int, error: BaseException, *, in_update: bool = False) -> None:
+    """Let a trainer fail when it makes a step, before the update or in the midst of it."""
+    owner, name = (run.encoders, "update") if in_update else (run.function, "loss_and_gradient")
+    original = getattr(owner, name)
+
+    def failing(*given):
+        if run.step == step - 1:
+            raise error
+        return original(*given)
+
+    setattr(owner, name, failing)
+
+
+def job_of(run: Trainer, out: Path, every: int, resume_from: Path | None = None) -> SimpleNamespace:
+    """What of a job is asked for while it trains."""
+    return SimpleNamespace(
+        config=SimpleNamespace(run=SimpleNamespace(checkpoint_every=every), train=run.config),
+        output_dir=out,
+        is_main=True,
+        function=SimpleNamespace(world=World()),
+        facts=SimpleNamespace(relations=[SimpleNamespace(id=o.relation_id) for o in run.orders]),
+        stop=SimpleNamespace(check=lambda: None),
+        identity={},
+        flags={},
+        resume_from=resume_from,
+    )
+
+
+def steps_saved(out: Path) -> list[int]:
+    return [checkpoint.read_meta(p)["step"] for p in checkpoint.checkpoints(out / "checkpoint")]
+
+
+@pytest.mark.parametrize(
+    ("error", "saved"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"), [5, 6]),
+        (LostContact("lost contact with another rank (gloo: connection reset)"), [5, 6]),
+        (OSError("disk full"), [5, 6]),
+        (KeyboardInterrupt(), [5, 6]),
+        (RuntimeError("prompt encoders differ between ranks"), [5]),
+        (ValueError("a bug"), [5]),
+    ],
+)
+def test_what_ends_a_run_decides_whether_its_state_is_saved(tmp_path, error, saved):
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+    fail_at(run, 7, error)
+    with pytest.raises(type(error)) as raised:
+        ptuning._train(job_of(run, tmp_path, 5), run)
+    assert steps_saved(tmp_path) == saved
+    notes = [] if 6 in saved else ["Nothing was saved: the last checkpoint is that of step 5."]
+    assert getattr(raised.value, "__notes__", []) == notes
+
+
+def test_a_half_made_update_is_not_saved(tmp_path):
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+    fail_at(run, 7, KeyboardInterrupt(), in_update=True)
+    with pytest.raises(KeyboardInterrupt):
+        ptuning._train(job_of(run, tmp_path, 5), run)
+    assert steps_saved(tmp_path) == [5]
+
+
+def test_divergence_names_the_last_checkpoint_and_saves_none(tmp_path):
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+    fail_at(run, 7, Diverged("the loss is nan; start again with a lower --lr"))
+    message = "lower --lr; the last checkpoint is that of step 5"
+    with pytest.raises(UserError, match=message):
+        ptuning._train(job_of(run, tmp_path, 5), run)
+    assert steps_saved(tmp_path) == [5]
+
+
+def test_replicas_that_differ_are_not_saved(tmp_path):
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+
+    def differ(relations):
+        if run.step == 10:
+            raise RuntimeError("prompt encoders differ between ranks")
+
+    run.encoders.check_replicas = differ
+    with pytest.raises(RuntimeError, match="differ between ranks"):
+        ptuning._train(job_of(run, tmp_path, 5), run)
+    assert steps_saved(tmp_path) == [5]
+
+
+def test_no_step_is_saved_twice(tmp_path, monkeypatch):
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+    saved, save = [], checkpoint.save
+    monkeypatch.setattr(
+        checkpoint, "save", lambda *given, **more: saved.append(given[1]) or save(*given, **more)
+    )
+    ptuning._train(job_of(run, tmp_path / "to the end", 4), run)
+    assert saved == [4, 8, 12]
+
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+    job = job_of(run, tmp_path / "stopped", 4)
+
+    def stop_at_step_8():
+        if run.step == 8:
+            raise Stopped(15)
+
+    job.stop.check = stop_at_step_8
+    saved.clear()
+    with pytest.raises(Stopped):
+        ptuning._train(job, run)
+    assert saved == [4, 8]
+
+
+def test_going_on_from_an_older_checkpoint_makes_its_run_the_newest(tmp_path):
+    run = trainer(["A"], CONFIG, "all", frozen_lm())
+    ptuning._train(job_of(run, tmp_path, 4), run)
+    older, newest = checkpoint.checkpoints(tmp_path / "checkpoint")
+    (newest / "state.pt").write_bytes(b"junk")
+    again = trainer(["A"], CONFIG, "all", frozen_lm())
+    ptuning._load(again, older)
+    fail_at(again, 11, OSError("disk full"))
+    with pytest.raises(OSError, match="disk full"):
+        ptuning._train(job_of(again, tmp_path, 0, older), again)
+    assert steps_saved(tmp_path) == [8, 10]
+    assert (newest.parent / f"abandoned-{newest.name}").is_dir()

@@ -3,6 +3,8 @@
 source.py       a name, directory, GGUF file or hub id -> files on disk, checked
 gguf.py         a GGUF file -> a directory of safetensors, converted once
 loading.py      files -> Backbone (model, tokenizer, fingerprint)
+network.py      models without weights, and the names of their weights in checkpoints
+weights.py      a checkpoint, read slice by slice
 frozen.py       the forward pass: splice in, logits at the targets out
 """
 

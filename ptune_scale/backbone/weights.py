@@ -15,6 +15,10 @@ from torch import Tensor
 from ptune_scale.errors import UserError
 
 
+class CannotSlice(UserError):
+    """A checkpoint that transformers can load as a whole, but that cannot be read in slices."""
+
+
 class WeightSource(ABC):
     """Named tensors of a checkpoint, read in slices."""
 
@@ -47,11 +51,14 @@ class WeightSource(ABC):
 class SafetensorsSource(WeightSource):
     """``model.safetensors``, or the shards that ``model.safetensors.index.json`` names.
 
+    Where both are there, the single file is the model, as it is for transformers.
+
     Args:
         directory: a model directory.
 
     Raises:
-        UserError: no such file, an index that cannot be read, a shard that is missing, truncated
+        CannotSlice: neither of these files.
+        UserError: an index that cannot be read, a shard that is missing, truncated
             or holds other tensors than the index says.
     """
 
@@ -66,21 +73,23 @@ class SafetensorsSource(WeightSource):
 
     @staticmethod
     def _find_files(directory: Path) -> dict[str, Path]:
-        index = directory / "model.safetensors.index.json"
-        if index.is_file():
-            try:
-                weight_map = json.loads(index.read_text())["weight_map"]
-                return {name: directory / file for name, file in weight_map.items()}
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise UserError(f"{index} is not an index of safetensors shards") from error
         single = directory / "model.safetensors"
-        if not single.is_file():
-            raise UserError(f"model directory {directory} has no model.safetensors and no index")
+        if single.is_file():
+            try:
+                with safe_open(single, "pt") as file:
+                    return dict.fromkeys(file.keys(), single)
+            except SafetensorError as error:
+                raise UserError(
+                    f"weight file {single} is truncated or damaged ({error})"
+                ) from error
+        index = directory / "model.safetensors.index.json"
+        if not index.is_file():
+            raise CannotSlice(f"model directory {directory} has no model.safetensors and no index")
         try:
-            with safe_open(single, "pt") as file:
-                return dict.fromkeys(file.keys(), single)
-        except SafetensorError as error:
-            raise UserError(f"weight file {single} is truncated or damaged ({error})") from error
+            weight_map = json.loads(index.read_text())["weight_map"]
+            return {name: directory / file for name, file in weight_map.items()}
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{index} is not an index of safetensors shards") from error
 
     def _check_file(self, path: Path, expected: set[str]) -> None:
         if not path.is_file():

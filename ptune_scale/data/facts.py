@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ptune_scale.errors import UserError
 
@@ -78,13 +79,21 @@ class FactSet:
         return FactSet(self.source, chosen, self.dropped, self.common_vocab)
 
     def fingerprint(self) -> str:
-        """SHA-256 over every fact in order: two runs with equal values saw the same data."""
+        """SHA-256 over every fact in order: two runs with equal values saw the same facts.
+
+        ``common_vocab`` is not in it: a run may rank answers among other words.
+        """
         content = [
             [r.id, r.manual_prompt]
             + [[[f.subject, f.object] for f in part] for part in (r.train, r.dev, r.test)]
             for r in self.relations
         ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return digest(content)
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of lists, dictionaries, texts and numbers."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def split_by_subject(

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _compare(arguments)
     except UserError as error:
-        print(f"layouts.py: error: {error}", file=sys.stderr)
+        print(f"{worker.ERROR}{error}", file=sys.stderr)
         return 2
 
 
@@ -49,9 +49,11 @@ def _compare(arguments: list[str]) -> int:
         required=True,
         help="comma-separated, each RANKS:TENSOR_PARALLEL:PIPELINE_PARALLEL:ZERO_STAGE",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the table there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
     typed, flags = parser.parse_known_args(arguments)
     layouts = [_parse(text) for text in typed.layouts.split(",")]
+    if typed.json:
+        _write(typed.json, "")  # found out now rather than when all layouts have run
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         one = _run(Degrees(), flags, Path(directory), None)
@@ -65,8 +67,15 @@ def _compare(arguments: list[str]) -> int:
             print(f"{rows[-1].layout}: dP differs by {rows[-1].gradient:.1e}", file=sys.stderr)
     print(table(rows))
     if typed.json:
-        Path(typed.json).write_text(json.dumps([row.as_dict() for row in rows], indent=1))
+        _write(typed.json, json.dumps([row.as_dict() for row in rows], indent=1))
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UserError(f"--json {path}: {error.strerror}") from error
 
 
 def _parse(text: str) -> Degrees:
@@ -98,7 +107,9 @@ def _run(degrees: Degrees, flags: list[str], directory: Path, reference: Path | 
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // degrees.world_size)))
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "Error" in line]
-        reason = errors[0] if errors else done.stderr[-500:]
+        lines = done.stderr.splitlines()
+        said = [line.removeprefix(worker.ERROR) for line in lines if line.startswith(worker.ERROR)]
+        crashed = [line for line in lines if "Error" in line]
+        reason = [*said, *crashed, f"torchrun ended with status {done.returncode}"][0]
         raise UserError(f"layout {degrees.name} failed: {reason}")
     return load(str(output))

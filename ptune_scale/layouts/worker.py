@@ -5,9 +5,12 @@ what it may: elements on each rank, time, bytes on the network interface. Roundi
 to step, as in any training, so dP is also taken at the very prompts that the reference run had.
 """
 
+import dataclasses
 import os
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import deepspeed  # noqa: F401 (imported here, its memory is not taken for the backbone's)
 import psutil
@@ -18,10 +21,12 @@ from ptune_scale.assemble import build_job, check, degrees_of
 from ptune_scale.cli import parse
 from ptune_scale.config import config_from_flags
 from ptune_scale.data.batch import Batch
+from ptune_scale.errors import UserError
 from ptune_scale.job import Job
 from ptune_scale.layouts.memory import PeakMemory
 from ptune_scale.methods.ptuning import build_trainer
-from ptune_scale.parallel import Mesh, StopSignal, World, count_local_elements
+from ptune_scale.parallel import Mesh, PromptFunction, StopSignal, World, count_local_elements
+from ptune_scale.parallel.world import leave
 from ptune_scale.template import Template
 from ptune_scale.train import StepResult
 
@@ -29,43 +34,69 @@ REFERENCE = "PTUNE_SCALE_LAYOUT_REFERENCE"
 """Environment variable: what a single process kept, whose prompts dP is also taken at."""
 OUTPUT = "PTUNE_SCALE_LAYOUT_OUTPUT"
 """Environment variable that makes a process a worker: where the first rank saves."""
+ERROR = "layouts.py: error: "
+"""How a line begins that says what is wrong."""
+
+
+class Recorder:
+    """A prompt function that keeps what goes through it.
+
+    Attributes:
+        kept: inputs, losses and dP of every step, and dP at the reference's inputs.
+        extra_seconds: taken by the latter.
+    """
+
+    def __init__(self, function: PromptFunction, given: list[Tensor]) -> None:
+        self._function = function
+        self._given = given
+        self.kept: dict[str, list[Tensor]] = {
+            name: [] for name in ("inputs", "losses", "gradients", "at_given")
+        }
+        self.extra_seconds = 0.0
+
+    def loss_and_gradient(self, batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """As the function that is recorded does."""
+        loss, gradient = self._function.loss_and_gradient(batch, prompts)
+        if self._given:
+            started = time.perf_counter()
+            given = self._given[len(self.kept["losses"])]
+            self.kept["at_given"].append(self._function.loss_and_gradient(batch, given)[1])
+            self.extra_seconds += time.perf_counter() - started
+        self.kept["inputs"].append(prompts.detach().clone())
+        self.kept["losses"].append(loss.clone())
+        self.kept["gradients"].append(gradient.clone())
+        return loss, gradient
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
 
 
 def run(arguments: list[str]) -> int:
     """Train with the flags of the LAMA job; nothing but the record is written."""
-    _, flags = parse(arguments, "layouts.py")
-    config = config_from_flags(flags)
-    facts = check(config)
-    world = World.start()
-    mesh = Mesh.build(world, degrees_of(config, world.size))
-    with PeakMemory() as loading:
-        job = build_job(config, facts, flags, mesh, StopSignal(world), Path(os.devnull))
-    _record(job, Path(os.environ[OUTPUT]), loading.growth)
+    try:
+        _, flags = parse(arguments, "layouts.py")
+        config = config_from_flags(flags)
+        facts = check(config)
+        world = World.start()
+        mesh = Mesh.build(world, degrees_of(config, world.size))
+        with PeakMemory() as loading:
+            job = build_job(config, facts, flags, mesh, StopSignal(world), Path(os.devnull))
+        _record(job, Path(os.environ[OUTPUT]), loading.growth)
+    except UserError as error:
+        # Whoever started the ranks takes the first of these lines.
+        print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+        leave(2)
+        return 2
     world.finish()
     return 0
 
 
 def _record(job: Job, output: Path, loading_bytes: int) -> None:
-    trainer = build_trainer(job, Template.parse(job.config.prompt.template))
     reference = os.environ.get(REFERENCE)
     given = torch.load(reference, weights_only=True)["inputs"] if reference else []
-    kept: dict[str, list[Tensor]] = {"inputs": [], "losses": [], "gradients": [], "at_given": []}
-    plain = job.function.loss_and_gradient
-    extra_seconds = 0.0
-
-    def recorded(batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        nonlocal extra_seconds
-        loss, gradient = plain(batch, prompts)
-        if given:
-            started = time.perf_counter()
-            kept["at_given"].append(plain(batch, given[len(kept["losses"])])[1])
-            extra_seconds += time.perf_counter() - started
-        kept["inputs"].append(prompts.detach().clone())
-        kept["losses"].append(loss.clone())
-        kept["gradients"].append(gradient.clone())
-        return loss, gradient
-
-    job.function.loss_and_gradient = recorded
+    recorder = Recorder(job.function, given)
+    job = dataclasses.replace(job, function=recorder)
+    trainer = build_trainer(job, Template.parse(job.config.prompt.template))
     world = job.function.world
     seconds, count = 0.0, 0
     # Connections, schedules and buffers are made at first use: the second half is timed.
@@ -78,7 +109,7 @@ def _record(job: Job, output: Path, loading_bytes: int) -> None:
             seconds, count = seconds + now - started, count + 1
             if count == skipped:
                 world.gather(None)
-                seconds, extra_seconds, sent = 0.0, 0.0, _bytes_sent()
+                seconds, recorder.extra_seconds, sent = 0.0, 0.0, _bytes_sent()
         started = time.perf_counter()
     world.gather(None)
     sent = _bytes_sent() - sent
@@ -88,12 +119,12 @@ def _record(job: Job, output: Path, loading_bytes: int) -> None:
     if world.is_main:
         result = {
             "layout": job.function.mesh.degrees.name,
-            **kept,
+            **recorder.kept,
             "prompts": trainer.selection.prompts,
             "local": local,
             "loading_bytes": loading,
             "element_size": getattr(torch, job.config.model.dtype).itemsize,
-            "seconds_per_step": (seconds - extra_seconds) / max(1, count - skipped),
+            "seconds_per_step": (seconds - recorder.extra_seconds) / max(1, count - skipped),
             "bytes_per_step_and_rank": sent / max(1, count - skipped) / world.size / passes,
         }
         torch.save(result, output)

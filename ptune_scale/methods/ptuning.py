@@ -4,17 +4,23 @@ import functools
 import time
 from pathlib import Path
 
+import torch
+
 from ptune_scale import checkpoint
 from ptune_scale.data.prepare import fill
 from ptune_scale.data.sampler import RelationOrder
+from ptune_scale.errors import UserError
 from ptune_scale.export import PromptExport
 from ptune_scale.job import Job
 from ptune_scale.methods.result import MethodResult
-from ptune_scale.parallel import EncoderPlacement, Stopped, World
+from ptune_scale.parallel import EncoderPlacement, Stopped, World, contact
 from ptune_scale.progress import Scalars, bar, peak_memory_mb
 from ptune_scale.prompt import PromptBank, group_members
 from ptune_scale.template import Template
-from ptune_scale.train import StepResult, Trainer, facts_per_visit
+from ptune_scale.train import Diverged, StepResult, Trainer, facts_per_visit
+
+# Ends of a run that say nothing against what it has learned.
+_ACCIDENTS = (OSError, MemoryError, torch.OutOfMemoryError, KeyboardInterrupt)
 
 
 def run(job: Job) -> list[MethodResult]:
@@ -96,8 +102,15 @@ def build_trainer(job: Job, template: Template) -> Trainer:
 
 
 def _train(job: Job, trainer: Trainer) -> dict[str, float]:
-    """Run the trainer, showing and saving; returns throughput of training alone."""
+    """Run the trainer, showing and saving; returns throughput of training alone.
+
+    Raises:
+        Stopped: after a checkpoint was saved.
+        UserError: training has diverged; the message names the last checkpoint.
+        RuntimeError: the ranks' encoders differ; nothing is saved.
+    """
     every = job.config.run.checkpoint_every
+    keeper = _Keeper(job, trainer)
     scalars = Scalars(job.output_dir / "tensorboard" if job.is_main else None, trainer.step + 1)
     facts = tokens = 0
     seconds = evaluating = 0.0
@@ -136,23 +149,26 @@ def _train(job: Job, trainer: Trainer) -> dict[str, float]:
                         event.step,
                     )
                 if every and isinstance(event, StepResult) and event.step % every == 0:
-                    _save(job, trainer, job.function.world)
+                    keeper.save()
                 job.stop.check()
                 started = time.perf_counter()
         except Stopped:
             # All ranks agreed to stop at this point, so they can save together.
-            _save(job, trainer, job.function.world)
+            keeper.save()
             raise
-        except BaseException:
-            # A lost rank or a bad loss: what was learned so far is whole, but other ranks may be
-            # dead. The main rank saves without them if it has all encoders; if it does not, the
-            # last periodic checkpoint is what remains.
-            if job.is_main and trainer.encoders.placement.main_speaks_for_all:
-                _save(job, trainer, World())
+        except Diverged as error:
+            raise UserError(f"{error}; {keeper.remains}") from error
+        except BaseException as error:
+            # Any other error may come of a state that is wrong. Saved, it would be the newest
+            # checkpoint, and one that is right would be removed for it.
+            if contact.loss_of_contact(error) is None and not isinstance(error, _ACCIDENTS):
+                error.add_note(f"Nothing was saved: {keeper.remains}.")
+            else:
+                keeper.save_alone()
             raise
         finally:
             scalars.close()
-    _save(job, trainer, job.function.world)
+    keeper.save()
     return {
         "facts_per_second": facts / seconds if seconds else 0.0,
         "tokens_per_second": tokens / seconds if seconds else 0.0,
@@ -162,13 +178,57 @@ def _train(job: Job, trainer: Trainer) -> dict[str, float]:
     }
 
 
-def _save(job: Job, trainer: Trainer, world: World) -> None:
-    """Write a checkpoint; all ranks of ``world`` call this together."""
-    parts = trainer.encoders.parts()
-    if job.is_main:
-        parts["state"] = trainer.state_dict()
-    directory = job.output_dir / "checkpoint"
-    checkpoint.save(directory, trainer.step, parts, job.identity, job.flags, world=world)
+class _Keeper:
+    """Saves a run's checkpoints, each step's once."""
+
+    def __init__(self, job: Job, trainer: Trainer) -> None:
+        self.job = job
+        self.trainer = trainer
+        self.directory = job.output_dir / "checkpoint"
+        self.begun_at = trainer.step
+        self.saved: int | None = None
+
+    @property
+    def remains(self) -> str:
+        """What there is if nothing more is saved."""
+        if self.saved is not None:
+            return f"the last checkpoint is that of step {self.saved}"
+        if self.job.resume_from is not None:
+            return f"the last checkpoint is {self.job.resume_from}, of step {self.begun_at}"
+        return "there is no checkpoint yet"
+
+    def save(self) -> None:
+        """Write a checkpoint; all ranks call this together.
+
+        Raises:
+            RuntimeError: the ranks' encoders differ.
+        """
+        if self.saved != self.trainer.step:
+            self.trainer.encoders.check_replicas(range(len(self.job.facts.relations)))
+            self._write(self.job.function.world)
+
+    def save_alone(self) -> None:
+        """Write what can be written without the other ranks, which may be dead.
+
+        That is everything if the main rank has all encoders. If it does not, the last checkpoint
+        that all ranks made is what remains.
+        """
+        main_has_all = self.job.is_main and self.trainer.encoders.placement.main_speaks_for_all
+        if main_has_all and self.trainer.is_whole and self.saved != self.trainer.step:
+            self._write(World())
+
+    def _write(self, world: World) -> None:
+        parts = self.trainer.encoders.parts()
+        if self.job.is_main:
+            parts["state"] = self.trainer.state_dict()
+        world.together(self._abandon_later_ones)
+        step, job = self.trainer.step, self.job
+        checkpoint.save(self.directory, step, parts, job.identity, job.flags, world=world)
+        self.saved = step
+
+    def _abandon_later_ones(self) -> None:
+        if self.job.is_main and self.saved is None:
+            checkpoint.abandon_after(self.directory, self.begun_at)
 
 
 def _load(trainer: Trainer, path: Path) -> None:

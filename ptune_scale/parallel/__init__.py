@@ -1,6 +1,7 @@
 """Ranks and layouts. Nothing outside this package asks for a rank or a process group.
 
 launch.py           from a command line to exactly the ranks that were asked for
+agent.py            torchrun without a report of its own where a rank has said what is wrong
 lifeline.py         ranks that end when their launcher is gone
 contact.py          another rank lost, told apart from an error of this one
 stop.py             signals, agreed between ranks at safe points

@@ -42,7 +42,8 @@ class Degrees:
             zero_stage: 0, 3, or -1: 3 where it can be had and ranks are left for it.
 
         Raises:
-            UserError: the product cannot be the world size, or the libraries do not allow it.
+            UserError: the product cannot be the world size, ZeRO-3 has no ranks to shard over, or
+                the libraries do not allow it.
         """
         asked = f"--tensor_parallel {tensor} --pipeline_parallel {pipeline}"
         if tensor == INFER and pipeline == INFER:
@@ -50,6 +51,11 @@ class Degrees:
         if min(tensor, pipeline) < INFER or 0 in (tensor, pipeline):
             raise UserError(f"{asked}: a degree is 1 or more, or -1 for what is left")
         fixed = max(tensor, 1) * max(pipeline, 1)
+        if fixed > world_size == 1:
+            raise UserError(
+                f"{asked} needs {fixed} ranks and this is one: add --num_gpus {fixed}, or start "
+                f"the script by torchrun --nproc_per_node {fixed}"
+            )
         if world_size % fixed:
             raise UserError(
                 f"{asked} on {world_size} ranks: {world_size} is not a multiple of "
@@ -65,6 +71,13 @@ class Degrees:
             zero_stage = 3 if data > 1 and tensor == pipeline == 1 else 0
         degrees = cls(data, pipeline, tensor, zero_stage)
         degrees.check()
+        if zero_stage == 3 and data == 1 < world_size:
+            raise UserError(
+                f"--zero_stage 3 with {asked} on {world_size} ranks: {tensor} x {pipeline} = "
+                f"{world_size} leaves one data-parallel rank, and none to share weights with; use "
+                "--zero_stage 0"
+            )
+        # One process has nothing to share: a run of several can go on in it with the same flags.
         return replace(degrees, zero_stage=0) if data == 1 else degrees
 
     def check(self) -> None:

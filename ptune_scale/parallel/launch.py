@@ -2,18 +2,26 @@
 
 ``deepspeed launchers/lama.py --num_gpus 2`` hands the flag to the script and, on a host without
 GPUs, starts a single rank. So the script makes the world the size that was asked for: on one node,
-the first rank becomes a torchrun of the right size (same process, same pid) and surplus ranks
-leave.
+the first rank becomes a torchrun of the right size (same process, same pid; see ``agent``) and
+surplus ranks leave.
 """
 
 import os
+import signal
 import sys
+import time
+from pathlib import Path
 
 import torch
 
 from ptune_scale.errors import UserError
 
+AGENT = Path(__file__).with_name("agent.py")
+"""The script that a process becomes to start ranks."""
+
 _RELAUNCHED = "PTUNE_SCALE_RELAUNCHED"
+# Longer than ranks of a node are apart in what they do before they are connected.
+_FOR_THE_SPEAKER_SECONDS = 10.0
 _RANK_VARIABLES = (
     "RANK",
     "LOCAL_RANK",
@@ -39,6 +47,18 @@ def speaks() -> bool:
     of their own.
     """
     return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
+def wait_for_the_speaker() -> None:
+    """Give the node's speaking rank the time to say what is wrong here too.
+
+    Launchers end all ranks once one has failed: left at once, this rank would have the speaking one
+    killed before it has spoken. When that one has, the launcher ends this one here. Where that does
+    not happen, the speaking rank does not know, and the caller has to tell.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    time.sleep(_FOR_THE_SPEAKER_SECONDS)
 
 
 def world_size() -> int:
@@ -96,8 +116,8 @@ def relaunch(num_gpus: int) -> None:
         sys.executable,
         [
             sys.executable,
-            "-m",
-            "torch.distributed.run",
+            "-P",  # else modules beside the script could be taken for others of their names
+            str(AGENT),
             "--standalone",
             f"--nproc_per_node={num_gpus}",
             sys.argv[0],

@@ -5,13 +5,25 @@ the whole job running behind it. So every rank keeps an eye on the launchers abo
 """
 
 import os
+import re
 import signal
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
-_LAUNCHERS = ("deepspeed", "torchrun", "torch.distributed.run")
+from ptune_scale.parallel.launch import AGENT
+
+_COMMANDS = ("deepspeed", "torchrun")
+_MODULES = (
+    "deepspeed.launcher.launch",
+    "deepspeed.launcher.runner",
+    "torch.distributed.launch",
+    "torch.distributed.run",
+)
+_PYTHON = re.compile(r"python[\d.]*")
 _POLL_SECONDS = 1.0
 _GRACE_SECONDS = 30.0
 
@@ -21,18 +33,30 @@ def hold() -> None:
 
     When one of them is gone, the process gets SIGTERM, and SIGKILL if it is still there after 30 s.
     """
-    launchers = [
-        parent
-        for parent in psutil.Process().parents()
-        if any(name in word for word in _command(parent) for name in _LAUNCHERS)
-    ]
+    launchers = [parent for parent in psutil.Process().parents() if is_launcher(_command(parent))]
     if launchers:
         threading.Thread(target=_watch, args=(launchers,), daemon=True).start()
 
 
+def is_launcher(command: Sequence[str]) -> bool:
+    """Whether a command line is that of a launcher, and not of something that only names one."""
+    words = list(command)
+    if words and _PYTHON.fullmatch(Path(words[0]).name):
+        del words[0]
+        while words and words[0].startswith("-"):
+            option = words.pop(0)
+            if option == "-c":
+                return False
+            if option == "-m":
+                return bool(words) and words[0] in _MODULES
+            if option in ("-W", "-X"):
+                del words[:1]
+    return bool(words) and (Path(words[0]).name in _COMMANDS or words[0] == str(AGENT))
+
+
 def _command(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()[:4]
+        return process.cmdline()
     except psutil.Error:
         return []
 

@@ -1,5 +1,6 @@
 """The one place where a layout is chosen and applied."""
 
+import logging
 from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedModel
@@ -7,15 +8,18 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ptune_scale.backbone.anatomy import anatomy_of
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.loading import Backbone
+from ptune_scale.backbone.weights import CannotSlice
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import pipeline, tensor, zero3
 from ptune_scale.parallel.degrees import Degrees
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.pipeline import PipelineEngine
 from ptune_scale.parallel.prompt_function import Engine, PromptFunction, WholeEngine
-from ptune_scale.parallel.slices import Names, Slices, fill, pending
+from ptune_scale.parallel.slices import Names, Slices, fill, pending, pending_buffers
 from ptune_scale.parallel.vocabulary import Vocabulary, WholeVocabulary
 from ptune_scale.parallel.world import World
+
+_log = logging.getLogger(__name__)
 
 
 def single(lm: FrozenLM) -> PromptFunction:
@@ -44,6 +48,25 @@ def check(config: PretrainedConfig, degrees: Degrees) -> None:
         pipeline.check(config, anatomy, degrees.pipeline)
 
 
+def check_backbone(backbone: Backbone, degrees: Degrees) -> None:
+    """``check``, and that the checkpoint can be read in the way that the layout needs.
+
+    Raises:
+        UserError: with the reason; a file is missing or damaged; a weight has another shape than
+            the configuration gives it.
+    """
+    check(backbone.config, degrees)
+    if degrees.tensor == degrees.pipeline == 1 and degrees.zero_stage != 3:
+        return
+    reason = why_whole(backbone)
+    if reason and (degrees.tensor > 1 or degrees.pipeline > 1):
+        raise UserError(
+            f"--tensor_parallel {degrees.tensor} --pipeline_parallel {degrees.pipeline} read "
+            f"weights in slices, but {reason}. Use --zero_stage 3, under which each rank loads the "
+            "whole model before it keeps its part"
+        )
+
+
 def parallelize(
     backbone: Backbone,
     mesh: Mesh,
@@ -59,15 +82,15 @@ def parallelize(
 
     Raises:
         UserError: the model or the DeepSpeed configuration does not fit the layout, or the
-            checkpoint lacks a weight.
+            checkpoint lacks a weight or has it in another shape.
     """
     degrees = mesh.degrees
     check(backbone.config, degrees)
-    if degrees.tensor == degrees.pipeline == 1 and not (
-        degrees.zero_stage == 3 and can_slice(backbone)
-    ):
-        engine = _whole(backbone, mesh, deepspeed_config)
-        return PromptFunction(engine, mesh, WholeVocabulary(), rows_per_forward)
+    if degrees.tensor == degrees.pipeline == 1:
+        reason = why_whole(backbone) if degrees.zero_stage == 3 else None
+        if reason or degrees.zero_stage != 3:
+            engine = _whole(backbone, mesh, deepspeed_config, reason)
+            return PromptFunction(engine, mesh, WholeVocabulary(), rows_per_forward)
 
     model, names, slices, vocabulary = shape(backbone.empty_model(), mesh)  # steps 1 to 3
     lm = FrozenLM(model, is_first=mesh.is_first_stage, is_last=mesh.is_last_stage)
@@ -108,19 +131,32 @@ def shape(model: PreTrainedModel, mesh: Mesh) -> tuple[PreTrainedModel, Names, S
     return model, names, slices, vocabulary
 
 
-def can_slice(backbone: Backbone) -> bool:
-    """Whether the checkpoint's names are the model's, so that it can be read in slices."""
+def why_whole(backbone: Backbone) -> str | None:
+    """What keeps a checkpoint from being read in slices: its format or names; None if nothing.
+
+    Raises:
+        UserError: a file is missing or damaged, or a weight has another shape than the
+            configuration gives it; loading the whole model would not help.
+    """
     model = backbone.empty_model()
+    names = Names(model)
     try:
-        list(pending(model, Names(model), {}, backbone.weights))
-    except UserError:
-        return False
-    return True
+        list(pending(model, names, {}, backbone.weights))
+        list(pending_buffers(model, names, backbone.weights))
+    except CannotSlice as error:
+        return str(error)
+    return None
 
 
-def _whole(backbone: Backbone, mesh: Mesh, deepspeed_config: Path | None) -> Engine:
+def _whole(
+    backbone: Backbone, mesh: Mesh, deepspeed_config: Path | None, reason: str | None
+) -> Engine:
     """Every rank loads the model as transformers does, whatever its checkpoint looks like."""
     if mesh.degrees.zero_stage != 3:
         return WholeEngine(backbone.lm.to(mesh.world.device))
+    if mesh.world.is_main:
+        _log.warning("--zero_stage 3: each rank first loads the whole model, because %s", reason)
     config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, backbone.dtype)
+    # DeepSpeed is about to empty the weights that it would be taken from.
+    backbone.embedding_sample  # noqa: B018
     return zero3.shard(backbone.lm, mesh, config)

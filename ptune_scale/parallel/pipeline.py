@@ -16,6 +16,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ptune_scale.backbone.anatomy import Anatomy
 from ptune_scale.backbone.frozen import FrozenLM
+from ptune_scale.backbone.network import sample_model
 from ptune_scale.data.batch import Batch
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import PIPELINE, Mesh
@@ -45,6 +46,38 @@ def check(config: PretrainedConfig, anatomy: Anatomy | None, degree: int) -> Non
             f"{asked}: the layers of this model differ by their number, which a stage does not "
             "know; use --zero_stage 3 or --tensor_parallel"
         )
+    parts = (anatomy.layers, *anatomy.before, *anatomy.after)
+    model = sample_model(config)
+    for path in parts:
+        if getattr(model.base_model, path.partition(".")[0], None) is None:
+            raise UserError(
+                f"{asked}: this model has no part {path!r}, although its type "
+                f"{config.model_type!r} says so; use --zero_stage 3"
+            )
+    if not _passes_on(model, anatomy):
+        raise UserError(
+            f"{asked}: outside its layers, a model of type {config.model_type!r} changes what it "
+            "is given (scales the input embeddings, for example), and each stage would do so once "
+            "more; use --zero_stage 3"
+        )
+
+
+def _passes_on(model: PreTrainedModel, anatomy: Anatomy) -> bool:
+    """Whether a stage in the middle does nothing but its layers, so that stages make the whole.
+
+    With no layer left it has no weight left either, and must give back what it was given.
+    """
+    keep_layers(model, anatomy, range(0))
+    _take_out(model, anatomy, first=True, last=True)
+    base, size = model.base_model, model.config.hidden_size
+    hidden = torch.linspace(-1, 1, 2 * size, dtype=torch.bfloat16).view(1, 2, size)
+    extras = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
+    try:
+        with torch.no_grad():
+            result = base(inputs_embeds=hidden, **extras)[0]
+    except Exception:  # whatever it does with what is not there: it is more than its layers
+        return False
+    return result.dtype == hidden.dtype and torch.equal(result, hidden)
 
 
 def balanced_stages(costs: list[float], head_cost: float, num_stages: int) -> list[range]:
@@ -90,12 +123,17 @@ def cut(model: PreTrainedModel, anatomy: Anatomy, mesh: Mesh) -> None:
     degree = mesh.degrees.pipeline
     check(model.config, anatomy, degree)
     stages = balanced_stages(*layer_costs(model, anatomy), degree)
-    base = model.base_model
     keep_layers(model, anatomy, stages[mesh.stage])
-    if not mesh.is_first_stage:
+    _take_out(model, anatomy, first=not mesh.is_first_stage, last=not mesh.is_last_stage)
+
+
+def _take_out(model: PreTrainedModel, anatomy: Anatomy, *, first: bool, last: bool) -> None:
+    """Take out what only the first stage has, or only the last, in place."""
+    base = model.base_model
+    if first:
         for path, stand_in in anatomy.before.items():
             setattr(base, path, stand_in())
-    if not mesh.is_last_stage:
+    if last:
         for path in anatomy.after:
             setattr(base, path, nn.Identity())
         for path, child in list(model.named_children()):

@@ -104,7 +104,11 @@ class EncoderPlacement:
         for digests in self.world.gather({g: _digest(held) for g, held in tensors.items()}):
             for group, digest in digests.items():
                 if found.setdefault(group, digest) != digest:
-                    raise RuntimeError("prompt encoders differ between ranks: results are wrong")
+                    raise RuntimeError(
+                        "prompt encoders differ between ranks, although all began alike and got "
+                        "the same gradients: a machine or a library computes wrongly, and what "
+                        "was trained since the last checkpoint is not to be trusted"
+                    )
 
 
 def _digest(tensors: Iterable[Tensor]) -> str:

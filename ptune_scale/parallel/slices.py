@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from ptune_scale.backbone.loading import stored_name
-from ptune_scale.backbone.weights import WeightSource
+from ptune_scale.backbone.network import may_lack, persistent_buffers, stored_name
+from ptune_scale.backbone.weights import CannotSlice, WeightSource
+from ptune_scale.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,15 @@ class Slice:
 
     Attributes:
         dim: the dimension, as stored.
-        ranges: (start, stop) of the pieces, joined in this order. What lies beyond the stored
-            tensor is zero.
+        ranges: (start, stop) of the pieces, joined in this order.
         transposed: the parameter is the transpose of what is stored.
+        padded: what lies beyond the stored tensor is zero; only shards of a vocabulary reach there.
     """
 
     dim: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
     transposed: bool = False
+    padded: bool = False
 
     def read(self, weights: WeightSource, name: str) -> Tensor:
         if not self.ranges:
@@ -43,6 +45,8 @@ class Slice:
                 pieces.append(weights.read(name, self.dim, start, inside))
             missing = stop - max(start, inside)
             if missing > 0:
+                if not self.padded:
+                    raise ValueError(f"{name}: slice ({start}, {stop}) of {size} in {self.dim}")
                 shape = list(weights.shape(name))
                 shape[self.dim] = missing
                 dtype = pieces[-1].dtype if pieces else torch.float32
@@ -56,20 +60,42 @@ Slices = dict[nn.Parameter, Slice]
 
 
 class Names:
-    """The checkpoint's names of a model's parameters, noted while the model is still complete."""
+    """The checkpoint's names of a model's parameters, noted while the model is still complete.
+
+    With them their whole shapes, and the same of the buffers that checkpoints hold.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._names: dict[nn.Parameter, tuple[str, ...]] = {}
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            self._names[parameter] = (*self._names.get(parameter, ()), name)
+        self._names: dict[Tensor, tuple[str, ...]] = {}
+        self._shapes: dict[Tensor, torch.Size] = {}
+        parameters = model.named_parameters(remove_duplicate=False)
+        for name, tensor in (*parameters, *persistent_buffers(model)):
+            self._names[tensor] = (*self._names.get(tensor, ()), name)
+            self._shapes[tensor] = tensor.shape
 
     def replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
         """``new`` has taken the place of ``old``."""
-        self._names[new] = self._names[old]
+        self._names[new], self._shapes[new] = self._names[old], self._shapes[old]
 
-    def stored(self, parameter: nn.Parameter, weights: WeightSource) -> str:
-        return stored_name(weights, self._model, self._names[parameter])
+    def stored(self, tensor: Tensor, weights: WeightSource) -> str:
+        """What the checkpoint calls a parameter or buffer of which this rank may hold a part.
+
+        Raises:
+            CannotSlice: the checkpoint does not have it under a name of the model.
+            UserError: it has another shape there than the configuration gives it.
+        """
+        name = stored_name(weights, self._model, self._names[tensor])
+        expected, found = list(self._shapes[tensor]), list(weights.shape(name))
+        if expected != found:
+            raise UserError(
+                f"weight {name!r} has shape {found} in the checkpoint, but by the model's "
+                f"configuration it is {expected}: they belong to different models"
+            )
+        return name
+
+    def may_lack(self, tensor: Tensor) -> bool:
+        return any(may_lack(self._model, name) for name in self._names[tensor])
 
 
 def pending(
@@ -78,11 +104,44 @@ def pending(
     """Each parameter of a shaped model with where its content is stored.
 
     Raises:
-        UserError: the checkpoint lacks one of them.
+        CannotSlice: the checkpoint does not have one of them under its name.
+        UserError: it has one of another shape.
     """
     for parameter in list(model.parameters()):
         stored = names.stored(parameter, weights)
         yield parameter, stored, slices.get(parameter, Slice())
+
+
+def pending_buffers(
+    model: nn.Module, names: Names, weights: WeightSource
+) -> Iterator[tuple[Tensor, str]]:
+    """Each buffer whose content is stored, with its name there; every rank keeps the whole of it.
+
+    Raises:
+        CannotSlice, UserError: as ``pending``.
+    """
+    for _, buffer in persistent_buffers(model):
+        try:
+            stored = names.stored(buffer, weights)
+        except CannotSlice:
+            if not names.may_lack(buffer):
+                raise
+        else:
+            yield buffer, stored
+
+
+def fill_buffers(
+    model: nn.Module, names: Names, weights: WeightSource, device: torch.device
+) -> None:
+    """Read the buffers that are stored, in place, and move all of them to a device.
+
+    Raises:
+        CannotSlice, UserError: as ``pending``.
+    """
+    for buffer, name in list(pending_buffers(model, names, weights)):
+        buffer.data = weights.read(name).to(buffer.dtype)
+    for buffer in model.buffers():
+        buffer.data = buffer.data.to(device)
 
 
 def fill(
@@ -91,7 +150,7 @@ def fill(
     """Read this rank's part of every weight, in place; the model leaves the meta device.
 
     Raises:
-        UserError: the checkpoint lacks a weight.
+        CannotSlice, UserError: as ``pending``.
         ValueError: a slice does not have its parameter's shape.
     """
     todo = list(pending(model, names, slices, weights))
@@ -101,8 +160,7 @@ def fill(
         if content.shape != shape:
             raise ValueError(f"{name}: read {tuple(content.shape)}, need {tuple(shape)}")
         put(model, parameter, content.contiguous())
-    for buffer in model.buffers():
-        buffer.data = buffer.data.to(device)
+    fill_buffers(model, names, weights, device)
 
 
 def local_shape(parameter: Tensor) -> torch.Size:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -112,13 +113,26 @@ class World:
     def finish(self) -> None:
         """End a successful job on all ranks together; with several ranks this does not return.
 
-        Threads of the communication libraries may outlive the interpreter's shutdown, and the
-        process then aborts ("terminate called without an active exception") although its work is
-        done, even after ``destroy_process_group``. So the process ends here, without
-        shutdown handlers: call this last, when all files are closed.
+        Call this last, when all files are closed.
         """
         if self.size > 1:
             dist.barrier()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+            leave(0)
+
+
+def leave(status: int, error: Exception | None = None) -> None:
+    """End this process if it is connected to others; else return.
+
+    Threads of the communication libraries may outlive the interpreter's shutdown, and the process
+    then aborts ("terminate called without an active exception"), whatever its status was to be,
+    even after ``destroy_process_group``. So it ends here, without shutdown handlers.
+
+    Args:
+        error: what nobody has caught, printed as Python would.
+    """
+    if dist.is_initialized():
+        if error is not None:
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -16,9 +16,12 @@ from ptune_scale.backbone.weights import WeightSource
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import DATA, PIPELINE, TENSOR, Mesh
 from ptune_scale.parallel.prompt_function import WholeEngine
-from ptune_scale.parallel.slices import Names, Slices, pending
+from ptune_scale.parallel.slices import Names, Slices, fill_buffers, pending
 
-DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "ds_configs" / "zero3.json"
+# In a checkout ds_configs/ lies beside the package; setup.py installs it inside.
+_INSTALLED = Path(__file__).resolve().parents[1] / "ds_configs"
+_CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "ds_configs"
+DEFAULT_CONFIG = _CONFIGS / "zero3.json"
 
 
 def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
@@ -90,10 +93,14 @@ def shard(
     """Partition a model's weights over the data-parallel ranks, in place.
 
     With ``weights`` the model is empty, and each rank reads its own part of each weight. Without,
-    every rank holds the same loaded model; of mapped weights only the rank's part is ever copied.
+    every rank holds the same loaded model, and lets go of all but its part.
 
     Args:
         config: from ``read_config``.
+
+    Raises:
+        CannotSlice: ``weights`` do not have a parameter or buffer under its name.
+        UserError: one of them has another shape there.
     """
     import deepspeed
     import deepspeed.ops
@@ -102,13 +109,14 @@ def shard(
         # DeepSpeed would compile a shared-memory op here, for an all-reduce that is not used.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed()
-    for buffer in lm.buffers():
-        buffer.data = buffer.data.to(mesh.world.device)
     everyone = mesh.degrees.data == mesh.world.size
     mpu = None if everyone else _Parallel(mesh)
     if weights is None:
+        for buffer in lm.buffers():
+            buffer.data = buffer.data.to(mesh.world.device)
         deepspeed.zero.Init(module=lm, config_dict_or_path=config, mpu=mpu)
     else:
+        fill_buffers(lm.model, names, weights, mesh.world.device)
         _partition_from(lm, mesh, config, mpu, names, slices or {}, weights)
     engine, *_ = deepspeed.initialize(model=lm, config=config, mpu=mpu)
     # The input embedding sees ids, which carry no gradient, so no backward hook frees it.
@@ -124,11 +132,14 @@ def _partition_from(
     slices: Slices,
     weights: WeightSource,
 ) -> None:
-    """Give each parameter its partition, reading nothing but this rank's elements.
+    """Give each parameter its partition, reading no more than the rows that hold its elements.
 
     ``zero.Init`` would broadcast whole weights from the first rank, which then has to read them
-    all. Its two steps per parameter are taken one by one instead. Memory for the whole parameter
-    is asked for, but only the pages of the rank's own elements are ever touched.
+    all. Its two steps per parameter are taken one by one instead. Of a parameter that tensor
+    parallelism has cut, the rank's whole cut is read, and the partition taken from it.
+
+    Memory for one whole (or cut) parameter at a time is asked for. On a CPU only the pages of the
+    rank's own elements are ever touched; on a GPU it is all in use until it is partitioned.
     """
     import deepspeed
 

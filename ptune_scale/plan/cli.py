@@ -25,9 +25,9 @@ _EXAMPLES = """examples:
 Nothing is loaded and no GPU is used; a model's config.json is enough.
 """
 _DEGREES = {
-    "tensor_parallel": ("tensor", "ranks that share each layer"),
-    "pipeline_parallel": ("pipeline", "stages of consecutive layers"),
-    "zero_stage": ("zero_stage", "0 or 3"),
+    "tensor_parallel": "ranks that share each layer",
+    "pipeline_parallel": "stages of consecutive layers",
+    "zero_stage": "0 or 3",
 }
 _PROMPT = ("encoder", "encoder_sharing")
 _DEFAULTS = {
@@ -77,9 +77,7 @@ def _build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("the GPUs and the layout")
     group.add_argument("--num_gpus", type=int, help="ranks, over all machines (default: 8)")
     group.add_argument("--gpu_memory", help="of each, as 80GB or 79.6GiB (default: '80GB')")
-    for name, what in zip(
-        _DEGREES, ("ranks that share each layer", "stages", "0 or 3"), strict=True
-    ):
+    for name, what in _DEGREES.items():
         group.add_argument(f"--{name}", type=int, help=f"{what}; without all three: a table")
     group = parser.add_argument_group("the prompts")
     group.add_argument("--relations", type=int, help="relations in the job (default: 41)")

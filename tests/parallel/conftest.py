@@ -13,6 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -42,13 +44,20 @@ def _network(family: str) -> torch.nn.Module:
         return MegatronForCausalLM(MegatronConfig(**sizes))
     if family == "qwen3":
         return Qwen3ForCausalLM(Qwen3Config(**sizes, num_key_value_heads=2, head_dim=8))
-    tied = family == "llama"
+    if family == "gemma4":
+        alike = {"layer_types": ["full_attention"] * 4, "hidden_size_per_layer_input": 0}
+        heads = {"num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 8}
+        model = Gemma4ForCausalLM(Gemma4TextConfig(**sizes, **alike, **heads))
+        for layer in model.model.layers:
+            layer.layer_scalar.uniform_(0.5, 1.5)
+        return model
+    tied = family.startswith("llama") and family != "llama_untied"
     return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=2, tie_word_embeddings=tied))
 
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Directory of a random model with four layers, by family."""
+    """Directory of a random model with four layers, by family; "_bin": not as safetensors."""
     made: dict[str, Path] = {}
 
     def make(family: str) -> Path:
@@ -56,7 +65,11 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
             directory = made[family] = tmp_path_factory.mktemp(family)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                _network(family).save_pretrained(directory)
+                network = _network(family)
+                network.save_pretrained(directory)
+            if family.endswith("_bin"):
+                (directory / "model.safetensors").unlink()
+                torch.save(network.state_dict(), directory / "pytorch_model.bin")
             words = {chr(97 + i % 26) * (1 + i // 26): i for i in range(VOCABULARY)}
             tokenizer = Tokenizer(models.WordLevel(words, unk_token="a"))
             tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -1,7 +1,7 @@
 """Run by torchrun: losses, prompt gradients and ranks of fixed batches, in several layouts.
 
-Arguments: model directory, output directory, layouts as TENSOR-PIPELINE-ZERO_STAGE, for ZeRO-3
-optionally with the name of a file in ds_configs behind it.
+Arguments: model directory, output directory, layouts as TENSOR-PIPELINE-ZERO_STAGE, optionally
+with "bf16" behind it, or for ZeRO-3 the name of a file in ds_configs.
 """
 
 import sys
@@ -46,11 +46,13 @@ def weights_of(model: nn.Module) -> list[torch.Tensor]:
 
 
 def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
-    tensor, pipeline, zero_stage, *config = layout.split("-")
+    tensor, pipeline, zero_stage, *more = layout.split("-")
+    config = [name for name in more if name != "bf16"]
     tensor, pipeline, zero_stage = int(tensor), int(pipeline), int(zero_stage)
     degrees = Degrees.resolve(world.size, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
     mesh = Mesh.build(world, degrees)
-    backbone = load_backbone(model, dtype=torch.float32)
+    dtype = torch.bfloat16 if "bf16" in more else torch.float32
+    backbone = load_backbone(model, dtype=dtype)
     function = parallelize(
         backbone,
         mesh,
@@ -73,6 +75,7 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
         result["losses"].append(losses)
         result["gradients"].append(gradient)
         result["ranks"].append(function.ranks(batch, prompts, candidates))
+    result["embeddings"] = backbone.embedding_sample
     result["top"] = function.top(fixed_batch(3, 8), prompts, 4)
     counts = torch.zeros(world.size, dtype=torch.int64)
     counts[world.rank] = count_local_elements(lm)

@@ -82,3 +82,29 @@ def test_norms_of_single_heads_are_spread_with_their_heads(small_model, run_layo
     [one] = run_layouts(small_model("qwen3"), 1, ["1-1-0"])
     for other in run_layouts(small_model("qwen3"), 2, ["2-1-0", "1-2-0"]):
         assert_same(one, other)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_half_precision_is_near_one_process(family, small_model, run_layouts):
+    [one] = run_layouts(small_model(family), 1, ["1-1-0-bf16"])
+    layouts = ["1-1-3-bf16", "2-1-0-bf16", "1-2-0-bf16"]
+    for other in run_layouts(small_model(family), 2, layouts):
+        for key in ("losses", "gradients"):
+            for expected, found in zip(one[key], other[key], strict=True):
+                assert (found - expected).norm() < 0.05 * expected.norm()
+        assert other["untouched"] and other["same_bytes"]
+
+
+def test_buffers_that_checkpoints_hold_are_read(small_model, run_layouts):
+    [one] = run_layouts(small_model("gemma4"), 1, ["1-1-0"])
+    for other in run_layouts(small_model("gemma4"), 2, ["1-1-3", "1-2-0"]):
+        assert_same(one, other)
+
+
+def test_a_checkpoint_that_cannot_be_sliced_runs_under_zero3(small_model, run_layouts):
+    [one] = run_layouts(small_model("llama_bin"), 1, ["1-1-0"])
+    [other] = run_layouts(small_model("llama_bin"), 2, ["1-1-3"])
+    assert_same(one, other)
+    assert one["embeddings"].shape == (65, 32)
+    assert torch.equal(other["embeddings"], one["embeddings"])
+    assert all(0.5 <= share < 0.502 for share in local_shares(one, other))

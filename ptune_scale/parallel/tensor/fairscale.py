@@ -71,7 +71,7 @@ def spread_vocabulary(
     head = model.get_output_embeddings()
     embedding = model.get_input_embeddings()
     width = math.ceil(vocab_size / degree)
-    mine = Slice(0, ((rank * width, (rank + 1) * width),))
+    mine = Slice(0, ((rank * width, (rank + 1) * width),), padded=True)
     tied = isinstance(head, nn.Linear) and head.weight is getattr(embedding, "weight", None)
     if isinstance(embedding, nn.Embedding):
         if type(embedding) is not nn.Embedding:

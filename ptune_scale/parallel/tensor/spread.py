@@ -4,7 +4,8 @@ from fnmatch import fnmatchcase
 
 from transformers import PretrainedConfig, PreTrainedModel
 
-from ptune_scale.backbone.anatomy import Anatomy
+from ptune_scale.backbone.anatomy import Anatomy, TensorPlan
+from ptune_scale.backbone.network import sample_model
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.slices import Names, Slices
@@ -41,6 +42,40 @@ def check(config: PretrainedConfig, anatomy: Anatomy | None, degree: int) -> Non
             f"--tensor_parallel {degree} does not divide the feed-forward size {inner} of this "
             "model"
         )
+    left = _per_head(sample_model(config), anatomy.tensor)
+    if left is not None:
+        raise UserError(
+            f"--tensor_parallel {degree}: attention of this model has a parameter {left!r} for all "
+            "heads, which the plan of its type does not spread with them; use --zero_stage 3"
+        )
+
+
+def _per_head(model: PreTrainedModel, plan: TensorPlan) -> str | None:
+    """A parameter beside the planned layers of attention that covers all heads, if there is one.
+
+    Each rank would have it for all heads, and only its own heads to use it on.
+    """
+    config, base = model.config, model.base_model
+    heads = config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    sizes = {n for count in (heads, kv_heads) for n in (count, count * head_size)}
+    planned = {
+        path
+        for path, _ in base.named_modules()
+        if any(fnmatchcase(path, pattern) for pattern in plan.styles)
+    }
+    attentions = {path.rpartition(".")[0] for path in planned}
+    for name, parameter in base.named_parameters():
+        path = name.rpartition(".")[0]
+        owners = [a for a in attentions if "att" in a.rpartition(".")[2] and f"{a}." in name]
+        if not owners or path in planned or not parameter.dim():
+            continue
+        # A norm of single heads is the same for all of them, be they as many as it has elements.
+        of_one_head = parameter.shape == (head_size,) and path not in attentions
+        if parameter.shape[0] in sizes and not of_one_head:
+            return name
+    return None
 
 
 def spread(
