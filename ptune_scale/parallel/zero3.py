@@ -5,6 +5,8 @@ the prompt encoder stays outside, whole on every rank.
 """
 
 import json
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,14 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     # DeepSpeed insists on a batch size; ours is global and lives on the other side of the waist.
     config.setdefault("train_micro_batch_size_per_gpu", 1)
     return config
+
+
+def _silence(device: torch.device) -> None:
+    """Keep DeepSpeed from telling the user what the user cannot change."""
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns that it found nothing else
+    # It calls collectives by names that PyTorch is about to retire, in every step.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
 
 class _Parallel:
@@ -102,6 +112,7 @@ def shard(
         CannotSlice: ``weights`` do not have a parameter or buffer under its name.
         UserError: one of them has another shape there.
     """
+    _silence(mesh.world.device)
     import deepspeed
     import deepspeed.ops
 
