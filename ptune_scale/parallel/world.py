@@ -49,7 +49,7 @@ class World:
         else:
             device = torch.device("cpu")
             local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", size)))
-            # torchrun sets OMP_NUM_THREADS for every rank; set for a single process, it was the user.
+            # torchrun sets OMP_NUM_THREADS for every rank; for a single process only its user does.
             if size > 1 or "OMP_NUM_THREADS" not in os.environ:
                 torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
         if size > 1:
