@@ -10,7 +10,7 @@ env: .venv/ready
 	touch $@
 
 demo: env
-	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2
+	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2 --max_steps 240 --eval_every 60
 
 test: env
 	.venv/bin/ruff check .
