@@ -60,7 +60,7 @@ def save(
     """
     target = directory / f"step-{step:06d}"
     scratch = directory / f".{target.name}.partial"
-    world.together(lambda: _begin(scratch) if world.is_main else None)
+    world.on_main(lambda: _begin(scratch))
     written = world.together(lambda: {n: _write(scratch, n, part) for n, part in parts.items()})
     meta = {
         "format": _FORMAT,
@@ -69,7 +69,7 @@ def save(
         "identity": identity,
         "flags": flags,
     }
-    world.together(lambda: _complete(scratch, target, meta, keep) if world.is_main else None)
+    world.on_main(lambda: _complete(scratch, target, meta, keep))
     return target
 
 

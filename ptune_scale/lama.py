@@ -100,14 +100,14 @@ def _run(
     stop = StopSignal(world)
     stop.listen()
     lock = FileLock(output / ".lock")
-    world.together(lambda: _claim(output, lock) if world.is_main else None)
+    world.on_main(lambda: _claim(output, lock))
     if world.is_main and world.size > 1:
         _warn(config)
     stop.check()
     job = build_job(config, facts, flags, mesh, stop, output)
     names = list(dict.fromkeys(["majority", *config.methods]))
     results = [result for name in names for result in METHODS[name](job)]
-    world.together(lambda: _report(job, results) if world.is_main else None)
+    world.on_main(lambda: _report(job, results))
     lock.release()
     world.finish()
     return 0

@@ -112,6 +112,15 @@ class World:
             raise RuntimeError(f"rank {rank} failed: {message}")
         return [result for result, _ in outcomes]
 
+    def on_main(self, action: Callable[[], object]) -> None:
+        """Do something on the main rank alone; where it fails all ranks do, as in ``together``."""
+
+        def only_there() -> None:
+            if self.is_main:
+                action()
+
+        self.together(only_there)
+
     def finish(self) -> None:
         """End a successful job on all ranks together; with several ranks this does not return.
 
