@@ -12,7 +12,7 @@ degrees.py          how many ranks share what, and which products are allowed
 mesh.py             the ranks arranged by degree
 vocabulary.py       losses and ranks from logits of which a rank holds all or a shard
 slices.py           which part of the checkpoint a rank reads
-pipeline.py         stages of consecutive layers, 1F1B
+pipeline/           stages of consecutive layers, 1F1B
 tensor/             layers spread over ranks: DTensor, fairscale
 zero3.py            weights sharded by DeepSpeed ZeRO-3
 parallelize.py      the one place where a layout is chosen and applied
