@@ -167,6 +167,9 @@ def build_job(
         dev_facts=config.data.dev_facts,
         test_facts=config.data.test_facts,
     )
+    relations = list(enumerate(prepared.relations))
+    train_examples = [fill(i, relation.train, template, tokens) for i, relation in relations]
+    dev_examples = [fill(i, relation.dev, template, tokens) for i, relation in relations]
     vocab_size = backbone.vocab_size
     candidates = Candidates(
         vocab_size,
@@ -186,11 +189,8 @@ def build_job(
         "examples": digest(
             [
                 [(example.ids, example.slots, example.targets, example.label) for example in part]
-                for index, relation in enumerate(prepared.relations)
-                for part in (
-                    fill(index, relation.train, template, tokens),
-                    fill(index, relation.dev, template, tokens),
-                )
+                for both in zip(train_examples, dev_examples, strict=True)
+                for part in both
             ]
         ),
         "backbone": backbone.fingerprint,
@@ -211,6 +211,8 @@ def build_job(
     return Job(
         config=config,
         facts=prepared,
+        train_examples=train_examples,
+        dev_examples=dev_examples,
         candidates=candidates,
         tokens=tokens,
         function=function,

@@ -22,6 +22,7 @@ class Job:
 
     Attributes:
         facts: the relations, in the order of the prompt matrix' rows.
+        train_examples, dev_examples: of each relation, under the template that is tuned.
         candidates: sets that answers are ranked among; the first is the one reported.
         function: the frozen side, in the layout that was chosen.
         identity, flags: what a checkpoint of this run records.
@@ -31,6 +32,8 @@ class Job:
 
     config: LamaConfig
     facts: PreparedFacts
+    train_examples: list[list[Example]]
+    dev_examples: list[list[Example]]
     candidates: Candidates
     tokens: Tokenization
     function: PromptFunction

@@ -90,10 +90,10 @@ def build_trainer(job: Job, template: Template) -> Trainer:
         bank,
         job.function,
         [
-            RelationOrder(r.id, fill(i, r.train, template, job.tokens), size, config.train.seed)
-            for i, r in enumerate(relations)
+            RelationOrder(relation.id, examples, size, config.train.seed)
+            for relation, examples in zip(relations, job.train_examples, strict=True)
         ],
-        [fill(i, r.dev, template, job.tokens) for i, r in enumerate(relations)],
+        job.dev_examples,
         job.candidates,
         config.train,
         job.tokens.placeholder,
