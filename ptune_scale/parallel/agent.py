@@ -37,7 +37,9 @@ def main(arguments: list[str]) -> int:
         if said and all(status in (*_SAID, -signal.SIGTERM) for status in statuses):
             return said[0]
         print(failed, file=sys.stderr, flush=True)
-        status = failed.get_first_failure()[1].exitcode
+        # A rank that was killed is why others lost contact and failed in the same moment.
+        killed = [status for status in statuses if status < 0 and status != -signal.SIGTERM]
+        status = killed[0] if killed else failed.get_first_failure()[1].exitcode
         return status if status > 0 else 128 - status
     return 0
 

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = str(ROOT / "launchers" / "lama.py")
+AGENT = ROOT / "ptune_scale" / "parallel" / "agent.py"
 
 
 @pytest.fixture
@@ -66,6 +67,34 @@ def test_killed_rank_ends_the_job_with_its_status_and_torchrun_s_report(start):
     assert "Signal 9 (SIGKILL)" in text and "Root Cause" in text
     assert f"go on with --resume_from {out}" in text
     assert not psutil.wait_procs(ranks, timeout=30)[1]
+
+
+def test_killed_rank_gives_the_status_where_another_failed_for_it_in_the_same_moment(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import os, signal, sys, time, psutil
+pid = {str(tmp_path / "pid")!r}
+if os.environ["RANK"] == "1":
+    open(pid + ".new", "w").write(str(os.getpid()))
+    os.rename(pid + ".new", pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+while not os.path.exists(pid):
+    time.sleep(0.001)
+peer = int(open(pid).read())
+while psutil.pid_exists(peer) and psutil.Process(peer).status() != psutil.STATUS_ZOMBIE:
+    time.sleep(0.001)
+sys.exit(1)
+"""
+    )
+    agent = subprocess.run(
+        [sys.executable, str(AGENT), "--standalone", "--nproc_per_node=2", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert agent.returncode == 128 + signal.SIGKILL
+    assert "Signal 9 (SIGKILL)" in agent.stderr
 
 
 def test_silent_rank_waits_until_it_is_ended():
