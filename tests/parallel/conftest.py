@@ -1,10 +1,12 @@
 """Small models of the families that layouts know, and how to run a layout of them."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from transformers import (
 )
 
 from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
+from ptune_scale.parallel import World
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("layout_worker.py")
@@ -83,19 +86,44 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 @pytest.fixture(scope="session")
 def run_layouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
-    """Run several layouts of a model one after another, in one torchrun of so many ranks."""
+    """Run several layouts of a model one after another, in one torchrun of so many ranks.
+
+    A single rank runs here, without one. What has run once is not run again.
+    """
+    done: dict[tuple[Path, int, str], dict[str, Any]] = {}
 
     def run(model: Path, ranks: int, layouts: list[str]) -> list[dict[str, Any]]:
-        output = tmp_path_factory.mktemp("layout")
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-        done = subprocess.run(
-            [sys.executable, *torchrun, str(WORKER), str(model), str(output), *layouts],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        return [torch.load(output / f"{layout}.pt", weights_only=True) for layout in layouts]
+        new = [layout for layout in layouts if (model, ranks, layout) not in done]
+        if new and ranks == 1:
+            worker = _worker()
+            done.update(
+                {(model, 1, one): worker.run_layout(str(model), one, World()) for one in new}
+            )
+        elif new:
+            output = tmp_path_factory.mktemp("layout")
+            _torchrun(ranks, [str(model), str(output), *new])
+            for layout in new:
+                result = torch.load(output / f"{layout}.pt", weights_only=True)
+                done[model, ranks, layout] = result
+        return [done[model, ranks, layout] for layout in layouts]
 
     return run
+
+
+def _worker() -> ModuleType:
+    specification = importlib.util.spec_from_file_location(WORKER.stem, WORKER)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def _torchrun(ranks: int, arguments: list[str]) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    ended = subprocess.run(
+        [sys.executable, *torchrun, str(WORKER), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
