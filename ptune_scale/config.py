@@ -8,9 +8,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ptune_scale.backbone.quantized_linear import WeightBits
+from ptune_scale.backbone.shortcuts import Shortcuts
 from ptune_scale.encoder import EncoderKind
 from ptune_scale.errors import UserError
 from ptune_scale.prompt import EncoderSharing
+
+OnOff = Literal["on", "off"]
 
 
 def _flag(default: Any, help: str) -> Any:
@@ -26,6 +30,42 @@ class ModelConfig:
     )
     dtype: Literal["float32", "bfloat16"] = _flag("bfloat16", "precision of the backbone")
     attention: Literal["eager", "sdpa"] = _flag("eager", "attention implementation")
+    weight_bits: WeightBits = _flag(
+        "full",
+        "bits of the frozen weights: full, those of dtype; 8 or 4 in all layers, for models that "
+        "are whole on each rank (needs bitsandbytes, the extra 'quantized')",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortcutConfig:
+    """what need not be computed; none changes more than rounding"""
+
+    packing: OnOff = _flag(
+        "on", "causal models: facts lie behind one another, those of a relation share its beginning"
+    )
+    skip_lead: OnOff = _flag("on", "no backward pass for tokens before the first prompt slot")
+    last_layer: Literal["targets", "all"] = _flag(
+        "targets", "tokens that the last layer of a Llama model is computed for"
+    )
+    prepared_layers: OnOff = _flag("on", "merged projections in the layers of Llama models")
+    packed_weights: OnOff = _flag(
+        "off", "weights in oneDNN's layouts too: faster on CPUs in bf16, thrice the memory"
+    )
+    compiled_layers: OnOff = _flag(
+        "off", "compile prepared layers: faster, after some ten seconds at the start"
+    )
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        return Shortcuts(
+            pack=self.packing == "on",
+            skip_lead=self.skip_lead == "on",
+            last_layer=self.last_layer == "targets",
+            prepare=self.prepared_layers == "on",
+            pack_weights=self.packed_weights == "on",
+            compile=self.compiled_layers == "on",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +114,24 @@ class TrainConfig:
     max_steps: int = _flag(-1, "training steps; 0: as many as max_epochs needs; -1: by relations")
     max_epochs: int = _flag(100, "with max_steps 0: most epochs over each relation's facts")
     batch_size: int = _flag(32, "facts per step, over all ranks")
+    batch_tokens: int = _flag(
+        0,
+        "tokens per step, over all ranks, instead of batch_size: as many facts as fit into them, "
+        "shared evenly by the step's relations; 0: count facts",
+    )
+    loss_over: Literal["full_vocab", "candidates"] = _flag(
+        "full_vocab",
+        "words that the loss normalizes over: all, or the candidates that answers are ranked among "
+        "(less to compute, another objective)",
+    )
     relations_per_batch: int = _flag(8, "relations that share a step")
     rows_per_forward: int = _flag(0, "most facts in one forward pass of a rank, 0 for no limit")
     eval_batch_size: int = _flag(256, "facts per evaluation batch, over all ranks")
+    eval_batch_tokens: int = _flag(
+        0,
+        "most tokens in an evaluation batch, over all ranks, padding counted, besides "
+        "eval_batch_size: long facts come in smaller batches; 0: no limit",
+    )
     lr: float = _flag(2e-3, "peak learning rate of Adam")
     schedule: Literal["linear", "constant", "exponential"] = _flag(
         "linear", "linear: warm up, then down to 0; exponential: times 0.98 each epoch"
@@ -126,6 +181,7 @@ class LamaConfig:
     """Everything that a LAMA run can be told."""
 
     model: ModelConfig = ModelConfig()
+    shortcut: ShortcutConfig = ShortcutConfig()
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
@@ -149,7 +205,9 @@ class LamaConfig:
                 ("max_steps", t.max_steps, "-1, 0 or more", t.max_steps >= -1),
                 ("max_epochs", t.max_epochs, "1 or more", t.max_epochs >= 1),
                 ("batch_size", t.batch_size, "1 or more", t.batch_size >= 1),
+                ("batch_tokens", t.batch_tokens, "0 or more", t.batch_tokens >= 0),
                 ("eval_batch_size", t.eval_batch_size, "1 or more", t.eval_batch_size >= 1),
+                ("eval_batch_tokens", t.eval_batch_tokens, "0 or more", t.eval_batch_tokens >= 0),
                 (
                     "relations_per_batch",
                     t.relations_per_batch,
@@ -184,6 +242,7 @@ class LamaConfig:
 
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
+    "shortcut": ShortcutConfig,
     "data": DataConfig,
     "prompt": PromptConfig,
     "train": TrainConfig,

@@ -1,16 +1,39 @@
 """The frozen forward pass: input ids and prompts in, logits at the targets out.
 
-Shapes: N rows, T tokens, K targets in a row, V vocabulary, H embedding size, R relations, S slots.
+Shapes: N rows, T tokens, K targets in a row, V vocabulary, H embedding size, R relations, S slots;
+B lines of L tokens into which rows are packed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
+from ptune_scale.backbone.lines import Lines, pack
+from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
+from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.data.batch import Batch
-from ptune_scale.splice import splice
+from ptune_scale.splice import embed_and_splice, splice
+
+# Families that take positions and a mask of (query, key) pairs as they are given, each tested.
+_PACKED = {
+    "gpt2",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "granite",
+    "olmo2",
+    "fairseq_megatron",
+}
+# The rest of these can go on behind keys and values computed before.
+_WITHOUT_CACHE = {"fairseq_megatron"}
 
 
 class FrozenLM(nn.Module):
@@ -25,60 +48,156 @@ class FrozenLM(nn.Module):
             other layers were taken out.
         is_first: this stage embeds ids and splices prompts; otherwise it is given hidden states.
         is_last: this stage has the head; otherwise it returns hidden states.
+        shortcuts: what need not be computed, where model and stage allow for it.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, is_first: bool = True, is_last: bool = True
+        self,
+        model: PreTrainedModel,
+        *,
+        is_first: bool = True,
+        is_last: bool = True,
+        shortcuts: Shortcuts = DEFAULT,
     ) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.is_first = is_first
         self.is_last = is_last
+        self.shortcuts = shortcuts
+        self.prepared: PreparedLayers | None = None
         self._targets: Tensor | None = None
+        self._narrow: tuple[Tensor, nn.Linear] | None = None
         model.base_model.register_forward_hook(self._keep_targets)
 
     def train(self, mode: bool = True) -> "FrozenLM":
         """Stay in eval mode: a frozen backbone has no use for dropout."""
         return super().train(False)
 
+    def prepare(self) -> "FrozenLM":
+        """Run layers by ``prepared`` from now on, if the shortcuts say so and the family allows it.
+
+        For models whose weights are whole and stay where they are.
+        """
+        if self.shortcuts.prepare and self.shortcuts.pack and can_prepare(self.model):
+            self.prepared = PreparedLayers(
+                self.model,
+                compile=self.shortcuts.compile,
+                pack_weights=self.shortcuts.pack_weights,
+                last_at_targets=self.shortcuts.last_layer,
+            )
+        return self
+
     def _keep_targets(self, module: nn.Module, args: Any, output: Any) -> Any:
         if self._targets is None:
             return output
-        hidden = output[0]
-        index = self._targets.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        output["last_hidden_state"] = hidden.gather(1, index)
+        hidden = output[0].flatten(0, 1)
+        output["last_hidden_state"] = hidden[self._targets]
         return output
+
+    @contextmanager
+    def only(self, words: Tensor | None) -> Iterator[None]:
+        """Within, the head computes logits (N, K, C) of some words alone.
+
+        For models whose head is a linear layer, with its weights whole and at hand.
+
+        Args:
+            words: (C,) their token ids; the same tensor each time. None for all words.
+        """
+        if words is None:
+            yield
+            return
+        whole = self.model.get_output_embeddings()
+        if self._narrow is None or self._narrow[0] is not words:
+            self._narrow = (words, _rows_of(whole, words))
+        self.model.set_output_embeddings(self._narrow[1])
+        try:
+            yield
+        finally:
+            self.model.set_output_embeddings(whole)
 
     def forward(
         self, batch: Batch, prompts: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
         """From ids (or, on a later stage, hidden states) to logits (or hidden states).
 
-        A causal model needs no attention mask for padding on the right: nothing before a target
-        can see it. A masked model gets one if there is padding.
-
         Args:
             prompts: (R, S, H) the prompt matrix P, on the first stage; gradients reach it alone.
             hidden: (N, T, H) what the stage before returned, on any other.
 
         Returns:
-            logits (N, K, V) in fp32 from the last stage, hidden states (N, T, H) from others.
+            logits (N, K, V) from the last stage, hidden states (N, T, H) from others.
         """
+        if self.is_first and self.is_last and self._packs(batch):
+            return self._forward_lines(batch, prompts)
         if self.is_first:
-            with torch.no_grad():
-                words = self.model.get_input_embeddings()(batch.ids)
-            hidden = splice(words, prompts, batch.relations, batch.slots)
+            hidden = self._embed(batch.ids, prompts, batch.relations, batch.slots)
         extras = self._extras(batch)
         if not self.is_last:
             return self.model.base_model(inputs_embeds=hidden, **extras)[0]
-        self._targets = batch.targets
+        starts = torch.arange(len(batch), device=hidden.device) * hidden.shape[1]
+        return self._logits(batch.targets + starts.unsqueeze(1), inputs_embeds=hidden, **extras)
+
+    def _packs(self, batch: Batch) -> bool:
+        config = self.model.config
+        window = getattr(config, "sliding_window", None) or batch.ids.shape[1]
+        # The mask that packing gives knows of no window, so rows have to fit into it.
+        fits = batch.ids.shape[1] <= window
+        return self.shortcuts.pack and config.model_type in _PACKED and fits
+
+    def _embed(self, ids: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> Tensor:
+        embedding = self.model.get_input_embeddings()
+        # Not if it does more than look words up, and not if its rows are elsewhere just now.
+        if type(embedding) is nn.Embedding and embedding.weight.numel():
+            return embed_and_splice(embedding.weight, ids, prompts, relations, slots)
+        with torch.no_grad():
+            words = embedding(ids)
+        return splice(words, prompts, relations, slots)
+
+    def _forward_lines(self, batch: Batch, prompts: Tensor) -> Tensor:
+        """Logits (N, K, V) by way of lines."""
+        can_skip = self.model.config.model_type not in _WITHOUT_CACHE and torch.is_grad_enabled()
+        lines = pack(batch, prompts.shape[1], skip_lead=self.shortcuts.skip_lead and can_skip)
+        cells = prompts.reshape(1, -1, prompts.shape[2])
+        first = torch.zeros(len(lines.ids), dtype=torch.int64, device=lines.ids.device)
+        hidden = self._embed(lines.ids, cells, first, lines.cells)
+        if self.prepared is not None:
+            hidden = self.prepared(hidden, lines)
+            return self.model.get_output_embeddings()(hidden)
+        return self._forward_layers(hidden, lines)
+
+    def _forward_layers(self, hidden: Tensor, lines: Lines) -> Tensor:
+        mask, lead = lines.mask(hidden.dtype), lines.lead
+        extras: dict[str, Any] = {"use_cache": False}
+        if lead:
+            extras = {"use_cache": True, "past_key_values": DynamicCache()}
+            with torch.no_grad():
+                self.model.base_model(
+                    inputs_embeds=hidden[:, :lead],
+                    attention_mask=mask[:, :, :lead, :lead],
+                    position_ids=lines.positions[:, :lead],
+                    **extras,
+                )
+        return self._logits(
+            lines.targets,
+            inputs_embeds=hidden[:, lead:],
+            attention_mask=mask[:, :, lead:],
+            position_ids=lines.positions[:, lead:],
+            **extras,
+        )
+
+    def _logits(self, targets: Tensor, **inputs: Any) -> Tensor:
+        """Logits (N, K, V) at targets (N, K), places in the flattened tokens."""
+        self._targets = targets
         try:
-            logits = self.model(inputs_embeds=hidden, **extras).logits
+            return self.model(**inputs).logits
         finally:
             self._targets = None
-        return logits.float()
 
     def _extras(self, batch: Batch) -> dict[str, Any]:
+        """A causal model needs no mask for padding on the right: nothing before a target sees it.
+
+        A masked model gets one if there is padding.
+        """
         extras: dict[str, Any] = {}
         if hasattr(self.model.config, "use_cache"):
             extras["use_cache"] = False
@@ -86,6 +205,15 @@ class FrozenLM(nn.Module):
             positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
             extras["attention_mask"] = (positions < batch.lengths[:, None]).long()
         return extras
+
+
+def _rows_of(head: nn.Linear, words: Tensor) -> nn.Linear:
+    """A head with some rows of another."""
+    narrow = nn.Linear(head.in_features, len(words), bias=head.bias is not None, device="meta")
+    narrow.weight = nn.Parameter(head.weight.detach()[words], requires_grad=False)
+    if head.bias is not None:
+        narrow.bias = nn.Parameter(head.bias.detach()[words], requires_grad=False)
+    return narrow
 
 
 def is_causal(model: PreTrainedModel) -> bool:

@@ -22,6 +22,9 @@ from ptune_scale.backbone.network import (
     parameter_name,
     stored_name,
 )
+from ptune_scale.backbone.quantized import quantize
+from ptune_scale.backbone.quantized_linear import WeightBits
+from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.backbone.source import ModelSource, download, find_model
 from ptune_scale.backbone.weights import CannotSlice, SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
@@ -40,21 +43,32 @@ class Backbone:
         source: a model that was found.
         dtype: of the weights once they are loaded.
         attention: Hugging Face attention implementation.
+        shortcuts: what its forward pass need not compute.
+        weight_bits: of the weights of ``lm``'s layers; "full" as many as dtype has.
 
     Attributes:
         name: what the user called the model.
         config: the model's configuration.
         tokens: its tokenizer.
-        fingerprint: identity of the weight files, independent of dtype and layout.
+        fingerprint: identity of the weight files, independent of dtype, bits and layout.
 
     Raises:
         UserError: the model is not there, damaged, or neither causal nor masked.
     """
 
-    def __init__(self, source: ModelSource, dtype: torch.dtype, attention: str) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        dtype: torch.dtype,
+        attention: str,
+        shortcuts: Shortcuts = DEFAULT,
+        weight_bits: WeightBits = "full",
+    ) -> None:
         self.name = source.name
         self.dtype = dtype
         self.attention = attention
+        self.shortcuts = shortcuts
+        self.weight_bits = weight_bits
         path = source.path
         self._shards = MegatronShardSource(path) if source.is_megatron else None
         if source.is_gguf:
@@ -89,10 +103,16 @@ class Backbone:
         Weights that are stored in ``dtype`` stay mapped from disk until something copies them.
 
         Raises:
-            UserError: files are damaged, or a weight is missing or has another shape.
+            UserError: files are damaged, a weight is missing or has another shape, or the model
+                cannot be had in so few bits.
         """
+        network = self._load_network()
+        quantize(network, self.weight_bits)
+        return FrozenLM(network, shortcuts=self.shortcuts)
+
+    def _load_network(self) -> PreTrainedModel:
         if self._shards is not None:
-            return FrozenLM(load_megatron(self._directory, self.dtype, self.attention)[0])
+            return load_megatron(self._directory, self.dtype, self.attention)[0]
         try:
             network, report = auto_class(self.kind).from_pretrained(
                 self._directory,
@@ -114,7 +134,7 @@ class Backbone:
                 f"model {self.name}: the checkpoint has no weight named {missing[0]!r}{more}; "
                 f"{type(network).__name__} cannot compute anything without"
             )
-        return FrozenLM(network)
+        return network
 
     def empty_model(self) -> PreTrainedModel:
         """The model with parameters on the meta device; its buffers (rotary tables) are real."""
@@ -183,6 +203,8 @@ def load_backbone(
     *,
     dtype: torch.dtype = torch.float32,
     attention: str = "eager",
+    shortcuts: Shortcuts = DEFAULT,
+    weight_bits: WeightBits = "full",
 ) -> Backbone:
     """Open a causal or masked language model, frozen and in eval mode.
 
@@ -190,8 +212,12 @@ def load_backbone(
         model: "smollm2-135m", a directory, a GGUF file, a Hugging Face id, or a found source.
         attention: Hugging Face attention implementation; on a CPU "eager" was the fastest for
             short cloze sentences.
+        shortcuts: what its forward pass need not compute.
+        weight_bits: "8" or "4": round the weights of the layers to so many bits, by bitsandbytes;
+            for whole models only, in one process or one on each rank.
 
     Raises:
         UserError: the model is not there, damaged, or neither causal nor masked.
     """
-    return Backbone(find_model(model) if isinstance(model, str) else model, dtype, attention)
+    source = find_model(model) if isinstance(model, str) else model
+    return Backbone(source, dtype, attention, shortcuts, weight_bits)

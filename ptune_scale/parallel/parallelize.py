@@ -1,6 +1,7 @@
 """The one place where a layout is chosen and applied."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedModel
@@ -73,12 +74,15 @@ def parallelize(
     *,
     deepspeed_config: Path | None = None,
     rows_per_forward: int | None = None,
+    answers: Sequence[int] | None = None,
 ) -> PromptFunction:
     """Turn a frozen model into the function (batch, P) -> (losses, dP) over all ranks.
 
     Args:
         deepspeed_config: another configuration than ``ds_configs/zero3.json``.
         rows_per_forward: most rows in one forward pass of a rank.
+        answers: tokens that the loss normalizes over, where each rank has the whole model; None for
+            the whole vocabulary.
 
     Raises:
         UserError: the model or the DeepSpeed configuration does not fit the layout, or the
@@ -90,10 +94,15 @@ def parallelize(
         reason = why_whole(backbone) if degrees.zero_stage == 3 else None
         if reason or degrees.zero_stage != 3:
             engine = _whole(backbone, mesh, deepspeed_config, reason)
-            return PromptFunction(engine, mesh, WholeVocabulary(), rows_per_forward)
+            return PromptFunction(engine, mesh, WholeVocabulary(), rows_per_forward, answers)
 
     model, names, slices, vocabulary = shape(backbone.empty_model(), mesh)  # steps 1 to 3
-    lm = FrozenLM(model, is_first=mesh.is_first_stage, is_last=mesh.is_last_stage)
+    lm = FrozenLM(
+        model,
+        is_first=mesh.is_first_stage,
+        is_last=mesh.is_last_stage,
+        shortcuts=backbone.shortcuts,
+    )
     # 4. Only now are weights read, each rank its own part; ZeRO-3 halves, thirds ... them further.
     engine: Engine
     if degrees.zero_stage == 3:
@@ -153,7 +162,7 @@ def _whole(
 ) -> Engine:
     """Every rank loads the model as transformers does, whatever its checkpoint looks like."""
     if mesh.degrees.zero_stage != 3:
-        return WholeEngine(backbone.lm.to(mesh.world.device))
+        return WholeEngine(backbone.lm.to(mesh.world.device).prepare())
     if mesh.world.is_main:
         _log.warning("--zero_stage 3: each rank first loads the whole model, because %s", reason)
     config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, backbone.dtype)

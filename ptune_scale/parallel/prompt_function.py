@@ -8,7 +8,7 @@ of candidates.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -44,6 +44,7 @@ class Engine(Protocol):
         *,
         backward: bool,
         num_parts: int = 1,
+        words: Tensor | None = None,
     ) -> Tensor | None:
         """Run rows through the model.
 
@@ -51,6 +52,7 @@ class Engine(Protocol):
             prompts: (R, S, H); with ``backward`` the gradient of the outcome's sum is added to
                 its ``grad`` where this rank holds prompts.
             num_parts: the rows may be computed in so many parts, to need less memory.
+            words: (C,) tokens, in ascending order, whose logits are wanted; None for all.
 
         Returns:
             the outcome, (N, ...), where this rank holds logits.
@@ -79,13 +81,14 @@ class WholeEngine:
         *,
         backward: bool,
         num_parts: int = 1,
+        words: Tensor | None = None,
     ) -> Tensor:
         rows_per_part = math.ceil(len(batch) / num_parts)
         index = torch.arange(len(batch), device=batch.ids.device)
         results = []
         for rows in index.split(rows_per_part):
             part = batch.rows(rows) if num_parts > 1 else batch
-            with torch.set_grad_enabled(backward):
+            with torch.set_grad_enabled(backward), self.lm.only(words):
                 result = outcome(self.lm(part, prompts), part)
             if backward:
                 result.sum().backward()
@@ -106,6 +109,8 @@ class PromptFunction:
         mesh: the layout.
         vocabulary: what this rank holds of the logits.
         rows_per_forward: most rows in one forward pass of a rank; None for no limit.
+        answers: tokens that the loss normalizes over, all labels among them; None for the whole
+            vocabulary. Whole weights only.
     """
 
     def __init__(
@@ -114,17 +119,21 @@ class PromptFunction:
         mesh: Mesh,
         vocabulary: Vocabulary,
         rows_per_forward: int | None = None,
+        answers: Sequence[int] | None = None,
     ) -> None:
         self.engine = engine
         self.mesh = mesh
         self.world = mesh.world
         self.vocabulary = vocabulary
         self.rows_per_forward = rows_per_forward
+        self.answers = None
+        if answers is not None:
+            self.answers = torch.tensor(sorted(set(answers)), device=mesh.world.device)
         # Tensor-parallel peers compute the same outcomes: one of them speaks.
         self._speaks = mesh.tensor_rank == 0
 
     def loss_and_gradient(self, batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy at the first target of each row, over the whole vocabulary.
+        """Cross-entropy at the first target of each row, over the whole vocabulary or ``answers``.
 
         Args:
             prompts: (R, S, H) fp32, the prompt matrix P; its graph is not used.
@@ -139,10 +148,22 @@ class PromptFunction:
         leaf = prompts.detach().to(self.world.device).requires_grad_()
 
         def outcome(logits: Tensor, part: Batch) -> Tensor:
-            return self.vocabulary.cross_entropy(logits[:, 0], part.labels) * part.weights
+            # A view of one target's logits gives them their gradient without a copy.
+            first = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, 0]
+            labels = part.labels
+            if self.answers is not None:
+                labels = torch.searchsorted(self.answers, labels)
+            return self.vocabulary.cross_entropy(first, labels) * part.weights
 
         index, part = self._my_rows(batch)
-        rows = self.engine.run(part, leaf, outcome, backward=True, num_parts=self._num_parts(batch))
+        rows = self.engine.run(
+            part,
+            leaf,
+            outcome,
+            backward=True,
+            num_parts=self._num_parts(batch),
+            words=self.answers,
+        )
         if self._speaks and self.engine.holds_prompts:
             gradient += leaf.grad
         if self._speaks and self.engine.holds_logits:

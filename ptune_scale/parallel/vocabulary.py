@@ -11,16 +11,16 @@ from typing import Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ptune_scale.data.candidates import Candidates
+from ptune_scale.parallel.loss import cross_entropy
 
 
 class Vocabulary(Protocol):
     """Questions about logits (..., W) of which this rank holds tokens ``start`` and up."""
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of each row, (N,), from logits (N, W) in fp32; differentiable."""
+        """Loss of each row, (N,) in fp32, from logits (N, W); differentiable."""
         ...
 
     def ranks(
@@ -38,7 +38,7 @@ class WholeVocabulary:
     """All logits are on this rank."""
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(logits, labels, reduction="none")
+        return cross_entropy(logits, labels)
 
     def ranks(
         self, logits: Tensor, labels: Tensor, relations: Tensor, candidates: Candidates
@@ -48,7 +48,7 @@ class WholeVocabulary:
         return candidates.ranks(better, labels, relations)
 
     def top(self, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        best = logits.softmax(-1).topk(k)
+        best = logits.float().softmax(-1).topk(k)
         return best.values, best.indices
 
 
@@ -71,7 +71,8 @@ class ShardedVocabulary:
         self.group = group
 
     def hide_padding(self, logits: Tensor) -> Tensor:
-        """Logits with minus infinity for tokens that do not exist."""
+        """Logits in fp32, with minus infinity for tokens that do not exist."""
+        logits = logits.float()
         real = min(self.width, max(0, self.vocab_size - self.start))
         if real == self.width:
             return logits

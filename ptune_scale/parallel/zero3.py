@@ -7,6 +7,7 @@ the prompt encoder stays outside, whole on every rank.
 import json
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,9 @@ def shard(
         UserError: one of them has another shape there.
     """
     _silence(mesh.world.device)
+    # Each pass through the layers is a collective: how many there are cannot be left to the rows
+    # that a rank happens to have.
+    lm.shortcuts = replace(lm.shortcuts, skip_lead=False)
     import deepspeed
     import deepspeed.ops
 

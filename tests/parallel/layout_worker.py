@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ptune_scale.backbone import load_backbone
+from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
 from ptune_scale.data.batch import Batch, Example, collate
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize
@@ -22,16 +23,18 @@ VOCABULARY = 60
 
 
 def fixed_batch(rows: int, longest: int) -> Batch:
-    """Rows of several lengths, two relations, slots before and after the words."""
+    """Rows of several lengths; slots around the words in one relation, behind them in the other."""
     generator = torch.Generator().manual_seed(rows)
     examples = []
     for row in range(rows):
         length = 2 + row % (longest - 3)
         words = torch.randint(5, VOCABULARY, (length,), generator=generator).tolist()
         label = int(torch.randint(5, VOCABULARY, (1,), generator=generator))
-        examples.append(
-            Example(row % 2, (0, *words, 0), (0, *[-1] * length, 1), (length + 1,), label)
-        )
+        if row % 2:
+            ids, slots = (*words, 0, 0), (*[-1] * length, 0, 1)
+        else:
+            ids, slots = (0, *words, 0), (0, *[-1] * length, 1)
+        examples.append(Example(row % 2, ids, slots, (length + 1,), label))
     return collate(examples, pad=0)
 
 
@@ -52,7 +55,9 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     degrees = Degrees.resolve(world.size, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
     mesh = Mesh.build(world, degrees)
     dtype = torch.bfloat16 if "bf16" in more else torch.float32
-    backbone = load_backbone(model, dtype=dtype)
+    # One process computes everything, as the model was written: the others are compared with it.
+    shortcuts = PLAIN if world.size == 1 else DEFAULT
+    backbone = load_backbone(model, dtype=dtype, shortcuts=shortcuts)
     function = parallelize(
         backbone,
         mesh,

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ptune_scale.backbone import load_backbone
+from ptune_scale.backbone.shortcuts import PLAIN
 from ptune_scale.data.batch import Example, collate
 from ptune_scale.parallel import Degrees, Mesh, World, parallelize
 from ptune_scale.parallel.placement import EncoderPlacement
@@ -51,7 +52,7 @@ class Payloads(TorchDispatchMode):
 def payloads(model: str, layout: str, world: World) -> dict[str, int]:
     tensor, pipeline, zero_stage = map(int, layout.split("-"))
     degrees = Degrees.resolve(world.size, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
-    backbone = load_backbone(model, dtype=torch.float32)
+    backbone = load_backbone(model, dtype=torch.float32, shortcuts=PLAIN)
     mesh = Mesh.build(world, degrees)
     function, placement = parallelize(backbone, mesh), EncoderPlacement.build("replicated", mesh, 1)
     slots = (0, *[-1] * 14, 1)

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 from ptune_scale.backbone import FrozenLM
 from ptune_scale.backbone.loading import empty_model
 from ptune_scale.backbone.megatron import MegatronConfig
+from ptune_scale.backbone.shortcuts import PLAIN
 from ptune_scale.data.batch import Example, collate
 from ptune_scale.parallel import Degrees, dry_run
 from ptune_scale.parallel.parallelize import shape, single
@@ -69,7 +70,7 @@ def test_activations_are_what_autograd_keeps(family):
     rows, length = 6, 24
     torch.manual_seed(0)
     network = AutoModelForCausalLM.from_config(CONFIGS[family], attn_implementation="eager")
-    function = single(FrozenLM(network))
+    function = single(FrozenLM(network, shortcuts=PLAIN))
     weights = {p.untyped_storage()._cdata for p in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 

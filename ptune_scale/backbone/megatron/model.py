@@ -30,19 +30,27 @@ class SinusoidalPositions(nn.Module):
         self.hidden_size = hidden_size
         self.padding_idx = padding_idx
 
-    def forward(self, inputs_embeds: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
         """(N, T, D) -> (N, T, D) in the same dtype.
 
         Args:
             attention_mask: (N, T), 0 at padding, which is not counted and gets a row of zeros.
+            position_ids: (N, T) places of the tokens, in place of counting them.
         """
-        if attention_mask is None:
-            kept = torch.ones(1, inputs_embeds.shape[1], device=inputs_embeds.device).long()
-        else:
-            kept = (attention_mask != 0).long()
         # fairseq counts from the row behind padding_idx: the first token uses row 2.
-        rows = kept.cumsum(1) * kept + self.padding_idx
-        table = self._rows(rows) * kept.unsqueeze(-1)
+        if position_ids is not None:
+            table = self._rows(position_ids + 1 + self.padding_idx)
+        else:
+            if attention_mask is None:
+                kept = torch.ones(1, inputs_embeds.shape[1], device=inputs_embeds.device).long()
+            else:
+                kept = (attention_mask != 0).long()
+            table = self._rows(kept.cumsum(1) * kept + self.padding_idx) * kept.unsqueeze(-1)
         scaled = inputs_embeds.float() * math.sqrt(self.hidden_size)
         return (scaled + table).to(inputs_embeds.dtype)
 
@@ -141,6 +149,7 @@ class MegatronModel(MegatronPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
         **_: Any,
     ) -> BaseModelOutput:
         """Hidden states (N, T, D) behind the last norm.
@@ -148,9 +157,11 @@ class MegatronModel(MegatronPreTrainedModel):
         Args:
             input_ids: (N, T).
             attention_mask: (N, T), 0 at padding; not needed for padding on the right, which no
-                token before it can see.
+                token before it can see. Or (N, 1, T, T), 0 where a key may be seen, negative where
+                not; positions are given then.
             inputs_embeds: (N, T, D) instead of ids, as ``embed_tokens`` gives them: they are
                 scaled and positions added here, to prompt vectors as to words.
+            position_ids: (N, T) places of tokens that do not simply follow one another.
             **_: other arguments of Hugging Face models (``use_cache`` ...) have no effect.
 
         Raises:
@@ -163,11 +174,13 @@ class MegatronModel(MegatronPreTrainedModel):
         length = inputs_embeds.shape[1]
         visible = torch.ones(1, 1, length, length, dtype=torch.bool, device=inputs_embeds.device)
         visible = visible.tril()
-        if attention_mask is None:
-            hidden = self.embed_positions(inputs_embeds)
-        else:
-            hidden = self.embed_positions(inputs_embeds, attention_mask)
+        placed = {} if position_ids is None else {"position_ids": position_ids}
+        if attention_mask is not None and attention_mask.dim() == 4:
+            visible = attention_mask >= 0
+        elif attention_mask is not None:
             visible = visible & (attention_mask != 0)[:, None, None, :]
+            placed["attention_mask"] = attention_mask
+        hidden = self.embed_positions(inputs_embeds, **placed)
         for layer in self.layers:
             hidden = layer(hidden, visible)
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
@@ -191,8 +204,10 @@ class MegatronForCausalLM(MegatronPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
         **_: Any,
     ) -> CausalLMOutput:
         """Logits (N, T, V) of the next token; arguments as in ``MegatronModel.forward``."""
-        hidden = self.model(input_ids, attention_mask, inputs_embeds).last_hidden_state
+        hidden = self.model(input_ids, attention_mask, inputs_embeds, position_ids)
+        hidden = hidden.last_hidden_state
         return CausalLMOutput(logits=self.lm_head(hidden))

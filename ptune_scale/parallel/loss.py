@@ -1,0 +1,48 @@
+"""Cross-entropy of frozen logits, in fp32 a few columns at a time.
+
+Logits (N, V) stay in the backbone's dtype; sums and gradients are computed in fp32 on chunks of
+the vocabulary that fit into a cache. No copy of them in fp32 exists at once, and none of the
+gradient: it takes the place of the logits, which nobody reads after the loss.
+
+Shapes: N rows, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 8192
+"""Columns that are in fp32 at once."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Loss of each row, (N,) in fp32, from logits (N, V), whose memory backward may take.
+
+    Raises:
+        RuntimeError: a label is out of range.
+    """
+    return _CrossEntropy.apply(logits, labels)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        largest = logits.amax(-1, keepdim=True).float()
+        total = torch.zeros_like(largest)
+        for chunk in logits.split(CHUNK, dim=-1):
+            total += (chunk.float() - largest).exp_().sum(-1, keepdim=True)
+        normalizer = total.log_() + largest
+        ctx.save_for_backward(logits, labels, normalizer)
+        return (normalizer - logits.gather(-1, labels.unsqueeze(-1)).float()).squeeze(-1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logits, labels, normalizer = ctx.saved_tensors
+        gradient = gradient.unsqueeze(-1)
+        at_label = logits.gather(-1, labels.unsqueeze(-1)).float() - normalizer
+        at_label = ((at_label.exp_() - 1) * gradient).to(logits.dtype)
+        result = logits.detach()
+        for chunk in result.split(CHUNK, dim=-1):
+            chunk.copy_((chunk.float() - normalizer).exp_().mul_(gradient))
+        return result.scatter_(-1, labels.unsqueeze(-1), at_label), None

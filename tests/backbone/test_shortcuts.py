@@ -1,0 +1,187 @@
+"""Each shortcut leaves the losses and prompt gradients of the plain forward pass."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+
+from ptune_scale.backbone import FrozenLM
+from ptune_scale.backbone.frozen import _PACKED
+from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
+from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN, Shortcuts
+from ptune_scale.data.batch import Batch, Example, collate
+from ptune_scale.parallel.loss import cross_entropy
+
+VOCABULARY, SLOTS = 61, 3
+RELATIVE = 1e-5
+PREPARED = ["llama", "mistral", "qwen2"]
+SWITCHES = {
+    "packing": Shortcuts(skip_lead=False, last_layer=False, prepare=False),
+    "packing without backward of the lead": Shortcuts(last_layer=False, prepare=False),
+    "prepared layers": Shortcuts(skip_lead=False, last_layer=False),
+    "last layer at targets": Shortcuts(skip_lead=False),
+    "all by default": DEFAULT,
+}
+
+
+def network(family: str, attention: str = "eager") -> PreTrainedModel:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+    sizes |= {"vocab_size": VOCABULARY, "intermediate_size": 48, "initializer_range": 0.2}
+    if family == "gpt2":
+        sizes = {"n_embd": 32, "n_layer": 3, "n_head": 4, "vocab_size": VOCABULARY}
+        sizes |= {"n_positions": 64, "initializer_range": 0.2}
+    elif family != "fairseq_megatron":
+        sizes |= {"num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if family == "fairseq_megatron":
+            return MegatronForCausalLM(MegatronConfig(**sizes)).eval()
+        config = CONFIG_MAPPING[family](**sizes)
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
+def row(relation: int, words: int, pattern: str, seed: int) -> Example:
+    """A row such as "pwp": prompt slot, words, prompt slot; every other letter is a fixed token."""
+    generator = torch.Generator().manual_seed(seed)
+    ids: list[int] = []
+    slots: list[int] = []
+    used = 0
+    for letter in pattern:
+        if letter == "p":
+            ids.append(0)
+            slots.append(used)
+            used += 1
+        elif letter == "w":
+            ids += torch.randint(1, VOCABULARY, (words,), generator=generator).tolist()
+            slots += [-1] * words
+        else:
+            ids.append(ord(letter) % VOCABULARY)
+            slots.append(-1)
+    label = int(torch.randint(1, VOCABULARY, (1,), generator=generator))
+    return Example(relation, tuple(ids), tuple(slots), (len(ids) - 1,), label)
+
+
+def batch_of(*patterns: str) -> Batch:
+    """Relation r has rows of pattern r, five of different lengths."""
+    examples = [
+        row(relation, 1 + (number * 3) % 7, pattern, 10 * relation + number)
+        for number in range(5)
+        for relation, pattern in enumerate(patterns)
+    ]
+    return collate(examples, 0)
+
+
+BATCHES = {
+    "a shared leading prompt": ("ppwp", "pwpp"),
+    "a shared anchor before the prompt": ("abpwpp",),
+    "words before the prompt": ("wppp", "wapbp"),
+    "some of each": ("ppwp", "wppp", "awppp"),
+}
+
+
+def loss_and_gradient(lm: FrozenLM, batch: Batch) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    relations = int(batch.relations.max()) + 1
+    prompts = torch.randn(relations, SLOTS, 32, generator=generator).requires_grad_()
+    losses = cross_entropy(lm(batch, prompts)[:, 0], batch.labels)
+    losses.sum().backward()
+    return losses.detach(), prompts.grad
+
+
+def assert_same(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        scale = float(other.abs().max())
+        assert scale > 1e-2
+        torch.testing.assert_close(one, other, atol=RELATIVE * scale, rtol=0)
+
+
+@pytest.mark.parametrize("patterns", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("shortcuts", SWITCHES.values(), ids=SWITCHES)
+def test_a_llama_gives_the_same_with_each_switch(shortcuts: Shortcuts, patterns: tuple) -> None:
+    batch = batch_of(*patterns)
+    expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
+    lm = FrozenLM(network("llama"), shortcuts=shortcuts).prepare()
+    assert (lm.prepared is not None) == shortcuts.prepare
+    assert_same(loss_and_gradient(lm, batch), expected)
+
+
+@pytest.mark.parametrize("family", sorted(_PACKED))
+def test_every_family_that_is_packed_gives_what_it_gives_row_by_row(family: str) -> None:
+    batch = batch_of("ppwp", "wppp")
+    expected = loss_and_gradient(FrozenLM(network(family), shortcuts=PLAIN), batch)
+    lm = FrozenLM(network(family), shortcuts=DEFAULT).prepare()
+    assert (lm.prepared is not None) == (family in PREPARED)
+    assert_same(loss_and_gradient(lm, batch), expected)
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_the_other_attention_gives_the_same(prepare: bool) -> None:
+    batch = batch_of("ppwp", "wppp")
+    expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
+    shortcuts = Shortcuts(prepare=prepare)
+    lm = FrozenLM(network("llama", attention="sdpa"), shortcuts=shortcuts).prepare()
+    assert_same(loss_and_gradient(lm, batch), expected)
+
+
+def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
+    plain = FrozenLM(network("llama"), shortcuts=PLAIN)
+    lm = FrozenLM(network("llama"), shortcuts=Shortcuts(compile=True)).prepare()
+    for patterns in (("ppwp",), ("ppwp", "pwp")):
+        batch = batch_of(*patterns)
+        assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
+
+
+def test_several_targets_of_a_row_are_read_from_lines() -> None:
+    examples = [row(0, words, "awb", words) for words in (1, 4, 2)]
+    examples = [Example(0, e.ids, e.slots, (len(e.ids) - 2, len(e.ids) - 1), 1) for e in examples]
+    batch, nothing = collate(examples, 0), torch.zeros(1, 0, 32)
+    plain = FrozenLM(network("llama"), shortcuts=PLAIN)
+    lm = FrozenLM(network("llama")).prepare()
+    with torch.no_grad():
+        torch.testing.assert_close(lm(batch, nothing), plain(batch, nothing), atol=1e-5, rtol=1e-5)
+
+
+def test_preparing_keeps_every_byte_and_holds_nothing_twice() -> None:
+    model = network("llama")
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    lm = FrozenLM(model).prepare()
+    loss_and_gradient(lm, batch_of("ppwp", "wppp"))
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None and not parameter.requires_grad
+    storages = {p.untyped_storage().data_ptr(): p.untyped_storage() for p in model.parameters()}
+    held = sum(storage.nbytes() for storage in storages.values())
+    assert held == sum(p.nbytes for p in model.parameters())
+    assert not list(lm.prepared.parameters())
+
+
+def test_rows_longer_than_a_sliding_window_are_not_packed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = network("mistral")
+    model.config.sliding_window = 4
+    batch = batch_of("ppwp")
+    expected = loss_and_gradient(FrozenLM(model, shortcuts=PLAIN), batch)
+    monkeypatch.setattr("ptune_scale.backbone.frozen.pack", None)  # calling it would fail
+    assert_same(loss_and_gradient(FrozenLM(model).prepare(), batch), expected)
+
+
+@pytest.mark.parametrize("make", [lambda: torch.randn(5, 64), lambda: torch.randn(4, 3, 64)])
+def test_packed_weights_give_the_products_of_plain_ones(make: Callable[[], Tensor]) -> None:
+    from ptune_scale.backbone.packed_linear import can_pack, linear, pack_weight
+
+    weight, bias = torch.randn(48, 64).bfloat16(), torch.randn(48).bfloat16()
+    if not can_pack(weight):
+        pytest.skip("this CPU has no bf16 products of oneDNN")
+    results = []
+    x = make().bfloat16()
+    for packed in (None, pack_weight(weight)):
+        leaf = x.clone().requires_grad_()
+        result = linear(leaf, weight, bias, packed)
+        result.float().square().sum().backward()
+        results.append((result.float(), leaf.grad.float()))
+    for plain, found in zip(*results, strict=True):
+        # Sums in another order, rounded to 8 bits.
+        torch.testing.assert_close(found, plain, atol=2e-2 * float(plain.abs().max()), rtol=0)
