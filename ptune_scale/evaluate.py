@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ptune_scale.data.batch import Example, collate
 from ptune_scale.data.candidates import Candidates
+from ptune_scale.data.sampler import cut_by_tokens
 from ptune_scale.parallel import PromptFunction
 
 
@@ -59,12 +60,16 @@ def all_ranks(
     *,
     batch_size: int,
     pad: int,
+    batch_tokens: int = 0,
     after_batch: Callable[[int], None] = lambda rows: None,
 ) -> Tensor:
     """Rank every example's answer, in batches of similar length.
 
     Args:
         examples: at least one; all with the same number K of targets.
+        batch_size: most examples in a batch.
+        batch_tokens: most tokens in a batch, padding counted, 0 for no limit; an example that is
+            longer is a batch of its own.
         after_batch: called with the size of each batch that is done.
 
     Returns:
@@ -73,8 +78,9 @@ def all_ranks(
     shape = (len(examples), len(examples[0].targets), len(candidates.names))
     ranks = torch.empty(shape, dtype=torch.int64)
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].ids))
-    for start in range(0, len(order), batch_size):
-        index = order[start : start + batch_size]
+    lengths = [len(examples[i].ids) for i in order]
+    for cut in cut_by_tokens(lengths, batch_tokens or None, rows=batch_size, padded=True):
+        index = order[cut]
         batch = collate([examples[i] for i in index], pad)
         ranks[index] = function.ranks(batch, prompts, candidates)
         after_batch(len(index))

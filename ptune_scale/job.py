@@ -73,6 +73,7 @@ class Job:
                 prompts,
                 self.candidates,
                 batch_size=self.config.train.eval_batch_size,
+                batch_tokens=self.config.train.eval_batch_tokens,
                 pad=self.tokens.placeholder,
                 after_batch=after_batch,
             )

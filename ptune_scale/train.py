@@ -110,6 +110,11 @@ class Trainer:
         """Steps of the whole run if no relation stops early."""
         return math.ceil(sum(self.budgets) / relations_per_step(self.config, len(self.orders)))
 
+    def facts_in(self, visits: Sequence[int]) -> int:
+        """About how many facts so many visits to each relation hold, exact for whole epochs."""
+        pairs = zip(visits, self.orders, strict=True)
+        return round(sum(count * order.mean_facts for count, order in pairs))
+
     def train(self) -> Iterator[StepResult | Evaluation]:
         """Run to the end, from wherever the state is.
 
@@ -188,6 +193,7 @@ class Trainer:
                 prompts,
                 self.candidates,
                 batch_size=self.config.eval_batch_size,
+                batch_tokens=self.config.eval_batch_tokens,
                 pad=self.pad,
             )[:, 0, 0]
             scores = {r: Score.of(ranks[owner == r]) for r in relations}
@@ -217,12 +223,20 @@ class Trainer:
 
 def relations_per_step(config: TrainConfig, num_relations: int) -> int:
     """How many relations share a step: as configured, but no more than there are."""
-    return min(config.relations_per_batch, num_relations, config.batch_size)
+    most = min(config.relations_per_batch, num_relations)
+    return most if config.batch_tokens else min(most, config.batch_size)
 
 
 def facts_per_visit(config: TrainConfig, num_relations: int) -> int:
-    """How many facts of a relation a step takes."""
+    """How many facts of a relation a step takes where facts are counted."""
     return max(1, config.batch_size // relations_per_step(config, num_relations))
+
+
+def tokens_per_visit(config: TrainConfig, num_relations: int) -> int | None:
+    """How many tokens the facts of a relation may have in a step; None where facts are counted."""
+    if not config.batch_tokens:
+        return None
+    return config.batch_tokens // relations_per_step(config, num_relations)
 
 
 def visit_budgets(config: TrainConfig, orders: Sequence[RelationOrder]) -> list[int]:

@@ -1,5 +1,6 @@
 """Training on a tiny random model, in one process, and what of it is saved."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from ptune_scale import checkpoint
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.config import TrainConfig
+from ptune_scale.config import TrainConfig, config_from_flags
 from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder
@@ -17,7 +18,14 @@ from ptune_scale.errors import UserError
 from ptune_scale.methods import ptuning
 from ptune_scale.parallel import LostContact, Stopped, World, single
 from ptune_scale.prompt import PromptBank
-from ptune_scale.train import Diverged, Trainer, facts_per_visit
+from ptune_scale.train import (
+    Diverged,
+    StepResult,
+    Trainer,
+    facts_per_visit,
+    relations_per_step,
+    tokens_per_visit,
+)
 
 CONFIG = TrainConfig(
     max_steps=12, batch_size=4, relations_per_batch=2, eval_every=3, lr=1e-2, warmup=0.0
@@ -46,11 +54,12 @@ def examples(relation: int, name: str, count: int) -> list[Example]:
 def trainer(names: list[str], config: TrainConfig, sharing: str, lm: FrozenLM) -> Trainer:
     bank = PromptBank(names, 2, 16, sharing=sharing, seed=config.seed)
     size = facts_per_visit(config, len(names))
+    tokens = tokens_per_visit(config, len(names))
     return Trainer(
         bank,
         single(lm),
         [
-            RelationOrder(name, examples(i, name, 9), size, config.seed)
+            RelationOrder(name, examples(i, name, 9), size, config.seed, tokens_per_visit=tokens)
             for i, name in enumerate(names)
         ],
         [examples(i, name + "dev", 5) for i, name in enumerate(names)],
@@ -60,13 +69,12 @@ def trainer(names: list[str], config: TrainConfig, sharing: str, lm: FrozenLM) -
     )
 
 
-def test_joint_run_with_own_encoders_equals_separate_runs():
+@pytest.mark.parametrize("tokens", [0, 16])
+def test_joint_run_with_own_encoders_equals_separate_runs(tokens):
     lm = frozen_lm()
-    joint = trainer(["A", "B"], CONFIG, "none", lm)
+    joint = trainer(["A", "B"], replace(CONFIG, batch_tokens=tokens), "none", lm)
     list(joint.train())
-    alone = TrainConfig(
-        max_steps=12, batch_size=2, relations_per_batch=1, eval_every=3, lr=1e-2, warmup=0.0
-    )
+    alone = replace(CONFIG, batch_size=2, relations_per_batch=1, batch_tokens=tokens // 2)
     for row, name in enumerate(["A", "B"]):
         separate = trainer([name], alone, "none", lm)
         list(separate.train())
@@ -75,19 +83,72 @@ def test_joint_run_with_own_encoders_equals_separate_runs():
         )
 
 
-def test_resumed_equals_uninterrupted_to_the_bit():
+@pytest.mark.parametrize(("sharing", "tokens"), [("all", 0), ("none", 0), ("all", 20)])
+def test_resumed_equals_uninterrupted_to_the_bit(sharing, tokens):
     lm = frozen_lm()
-    whole = trainer(["A", "B", "C"], CONFIG, "all", lm)
+    config = replace(CONFIG, batch_tokens=tokens)
+    whole = trainer(["A", "B", "C"], config, sharing, lm)
     list(whole.train())
-    first = trainer(["A", "B", "C"], CONFIG, "all", lm)
+    first = trainer(["A", "B", "C"], config, sharing, lm)
     for _, _event in zip(range(7), first.train(), strict=False):
         pass
-    second = trainer(["A", "B", "C"], CONFIG, "all", lm)
+    second = trainer(["A", "B", "C"], config, sharing, lm)
     second.load_state_dict(first.state_dict())
     second.encoders.load_parts(first.encoders.parts().__getitem__)
     list(second.train())
     assert second.losses == whole.losses
     assert torch.equal(second.selection.prompts, whole.selection.prompts)
+
+
+def test_steps_hold_as_many_facts_as_fit_into_the_tokens():
+    config = replace(CONFIG, batch_tokens=24, max_steps=0, max_epochs=4, patience=0)
+    assert relations_per_step(config, 3) == 2 and tokens_per_visit(config, 3) == 12
+    assert relations_per_step(replace(config, batch_size=1), 3) == 2
+    run = trainer(["A", "B", "C"], config, "all", frozen_lm())
+    assert run.facts_in(run.budgets) == 4 * 3 * 9
+    steps = [event for event in run.train() if isinstance(event, StepResult)]
+    assert sum(step.facts for step in steps) == run.facts_in(run.visits) == 4 * 3 * 9
+    assert max(step.tokens for step in steps) <= 24
+    assert {step.facts for step in steps} > {4}
+
+
+def test_examples_that_are_longer_than_the_tokens_of_a_step_come_one_by_one():
+    config = replace(CONFIG, batch_tokens=1)
+    run = trainer(["A", "B", "C"], config, "all", frozen_lm())
+    steps = [event for event in run.train() if isinstance(event, StepResult)]
+    assert {step.facts for step in steps} == {2} and len(steps) == 12
+
+
+def test_few_tokens_in_an_evaluation_batch_change_no_score():
+    outcomes = []
+    for tokens in (0, 10):
+        config = replace(CONFIG, eval_batch_tokens=tokens)
+        run = trainer(["A", "B"], config, "all", frozen_lm())
+        sizes, ranks = [], run.function.ranks
+
+        def keep(batch, *given, sizes=sizes, ranks=ranks):
+            sizes.append(batch.ids.numel())
+            return ranks(batch, *given)
+
+        run.function.ranks = keep
+        list(run.train())
+        outcomes.append((run.losses, run.selection.best, run.selection.best_visit))
+        assert (max(sizes) <= 10) == bool(tokens)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_the_facts_of_a_run_are_foreseen():
+    config = replace(CONFIG, max_steps=0, max_epochs=2, patience=0)
+    run = trainer(["A", "B"], config, "all", frozen_lm())
+    assert run.facts_in(run.budgets) == 36 and run.facts_in(run.visits) == 0
+    steps = [event for event in run.train() if isinstance(event, StepResult)]
+    assert sum(step.facts for step in steps) == 36
+
+
+@pytest.mark.parametrize("name", ["batch_tokens", "eval_batch_tokens"])
+def test_a_negative_token_budget_is_refused(name):
+    with pytest.raises(UserError, match=f"--{name} must be 0 or more, got -1"):
+        config_from_flags({name: -1})
 
 
 def test_training_lowers_the_loss_and_leaves_the_backbone_alone():

@@ -17,7 +17,7 @@ from ptune_scale.parallel import EncoderPlacement, Stopped, World, contact
 from ptune_scale.progress import Scalars, bar, peak_memory_mb
 from ptune_scale.prompt import PromptBank, group_members
 from ptune_scale.template import Template
-from ptune_scale.train import Diverged, StepResult, Trainer, facts_per_visit
+from ptune_scale.train import Diverged, StepResult, Trainer, facts_per_visit, tokens_per_visit
 
 # Ends of a run that say nothing against what it has learned.
 _ACCIDENTS = (OSError, MemoryError, torch.OutOfMemoryError, KeyboardInterrupt)
@@ -86,11 +86,12 @@ def build_trainer(job: Job, template: Template) -> Trainer:
         held=placement.held,
     ).to(job.function.world.device)
     size = facts_per_visit(config.train, len(relations))
+    tokens = tokens_per_visit(config.train, len(relations))
     return Trainer(
         bank,
         job.function,
         [
-            RelationOrder(relation.id, examples, size, config.train.seed)
+            RelationOrder(relation.id, examples, size, config.train.seed, tokens_per_visit=tokens)
             for relation, examples in zip(relations, job.train_examples, strict=True)
         ],
         job.dev_examples,
@@ -114,8 +115,7 @@ def _train(job: Job, trainer: Trainer) -> dict[str, float]:
     scalars = Scalars(job.output_dir / "tensorboard" if job.is_main else None, trainer.step + 1)
     facts = tokens = 0
     seconds = evaluating = 0.0
-    planned = trainer.planned_steps * job.config.train.batch_size
-    done = trainer.step * job.config.train.batch_size
+    planned, done = trainer.facts_in(trainer.budgets), trainer.facts_in(trainer.visits)
     started = time.perf_counter()
     cpu_started = time.process_time()
     with bar("P-tuning", planned, "facts", shown=job.is_main, initial=done) as progress:
