@@ -37,7 +37,7 @@ class TrainableEncoders:
         self.max_grad_norm = config.max_grad_norm
         self.optimizers = {
             number: torch.optim.Adam(
-                group.parameters(), lr=config.lr, weight_decay=config.weight_decay
+                group.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
             )
             for number, group in bank.groups.items()
         }
@@ -57,11 +57,13 @@ class TrainableEncoders:
             gradient: (R, S, H), dP, the same everywhere.
             rates: learning rate of each group that took part.
         """
-        if prompts.requires_grad:
-            prompts.backward(gradient)
+        # One encoder after another, so that there are gradients of one at a time: at H=3072 they
+        # take half a gigabyte. What is freed after one is used again by the next.
         for group in self.bank.groups.keys() & rates.keys():
+            parameters = list(self.bank.groups[group].parameters())
+            prompts.backward(gradient, inputs=parameters, retain_graph=True)
             if self.max_grad_norm:
-                clip_grad_norm_(self.bank.groups[group].parameters(), self.max_grad_norm)
+                clip_grad_norm_(parameters, self.max_grad_norm, foreach=True)
             optimizer = self.optimizers[group]
             for settings in optimizer.param_groups:
                 settings["lr"] = rates[group]
@@ -106,7 +108,10 @@ class TrainableEncoders:
         for number, group in self.bank.groups.items():
             saved = read(self._part(number))
             group.load_state_dict(saved["parameters"])
-            self.optimizers[number].load_state_dict(saved["optimizer"])
+            # The settings are this run's: saved ones would also say how Adam is computed.
+            optimizer = self.optimizers[number]
+            settings = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({**saved["optimizer"], "param_groups": settings})
 
     def _part(self, group: int) -> str:
         return f"encoder-{self.bank.group_names[group]}"
