@@ -1,0 +1,8 @@
+"""Measure facts per second of P-tuning beside other ways of doing it; see ``--help``."""
+
+import sys
+
+from ptune_scale.bench.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

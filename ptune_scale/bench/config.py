@@ -1,0 +1,69 @@
+"""What a benchmark can be told."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ptune_scale.errors import UserError
+
+
+def _flag(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """the measurement"""
+
+    sections: str = _flag(
+        "main",
+        "comma-separated: main, ablations, batch, length, relations, superglue, ranks, cuda",
+    )
+    rounds: int = _flag(5, "rounds of the main section")
+    section_rounds: int = _flag(3, "rounds of each point of the other sections")
+    facts_per_round: int = _flag(128, "facts that each side trains on in a round")
+    warmup_steps: int = _flag(2, "steps of each side before anything is timed")
+    threads: int = _flag(1, "CPU threads of every side")
+    clock: Literal["cpu", "wall"] = _flag(
+        "cpu",
+        "what ratios and rates are computed from; both are recorded. CPU time is that of all "
+        "threads and hardly depends on what else runs on the machine",
+    )
+    memory_steps: int = _flag(
+        3, "steps in which each side's peak memory is measured, 0: not at all"
+    )
+    ranks: str = _flag("1,2", "numbers of ranks for the section ranks")
+    output_dir: str = _flag("", "where results go; by default runs/bench-DATE-TIME")
+
+    def __post_init__(self) -> None:
+        """Check all values at once.
+
+        Raises:
+            UserError: names every value that cannot be.
+        """
+        least = {
+            "rounds": 1,
+            "section_rounds": 1,
+            "facts_per_round": 1,
+            "warmup_steps": 1,
+            "threads": 1,
+            "memory_steps": 0,
+        }
+        wrong = [
+            f"--{name} must be {minimum} or more, got {getattr(self, name)}"
+            for name, minimum in least.items()
+            if getattr(self, name) < minimum
+        ]
+        if not all(part.isdecimal() and int(part) for part in self.ranks.split(",")):
+            wrong.append(f"--ranks {self.ranks!r}: write numbers of ranks, as in 1,2")
+        if wrong:
+            raise UserError("; ".join(wrong))
+
+    @property
+    def section_names(self) -> tuple[str, ...]:
+        names = (name.strip() for name in self.sections.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    @property
+    def rank_counts(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.ranks.split(","))

@@ -1,0 +1,142 @@
+"""The benchmark as its users start it, on a tiny model."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptune_scale.bench.cli import main
+from ptune_scale.bench.sides.ours import Ours
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_peft = pytest.mark.skipif(
+    importlib.util.find_spec("peft") is None, reason="peft is not installed"
+)
+
+
+@needs_peft
+def test_all_sections_are_measured_and_written(tiny_llama, tiny_facts, tmp_path):
+    sections = "main,ablations,batch,length,relations,superglue,ranks,cuda"
+    output = tmp_path / "out"
+    command = [sys.executable, str(ROOT / "launchers" / "bench.py"), "--output_dir", str(output)]
+    command += [
+        "--compiled_layers",
+        "off",
+        "--model",
+        str(tiny_llama),
+        "--data_dir",
+        str(tiny_facts),
+        "--sections",
+        sections,
+    ]
+    command += ["--rounds", "2", "--section_rounds", "1", "--facts_per_round", "4"]
+    command += ["--batch_size", "4", "--warmup_steps", "1", "--memory_steps", "1", "--ranks", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((output / "bench.json").read_text())
+    top = {"ratios", "facts_per_second", "matmul_share", "peak_memory_mb", "sides", "sections"}
+    assert set(results) == top | {"versions", "machine"}
+    compared = {"peft_documented", "peft_same_settings", "reference_way"}
+    assert set(results["ratios"]) == compared
+    for spread in results["ratios"].values():
+        assert 0 < spread["min"] <= spread["median"] <= spread["max"]
+    assert results["facts_per_second"] > 0 and results["matmul_share"] > 0
+    assert set(results["peak_memory_mb"]) == compared | {"ours", "ours_defaults"}
+    sides = results["sides"].values()
+    assert len({side["text_tokens_per_fact"] for side in sides}) == 1
+    assert {len(side["rounds"]) for side in sides} == {2}
+    measured = results["sections"]
+    assert set(measured) == set(sections.split(","))
+    assert [point["facts"] for point in measured["batch"]["points"]] == [8, 16, 32, 64, 128]
+    assert [point["input tokens"] for point in measured["length"]["points"]] == [8, 16, 32]
+    assert [point["relations"] for point in measured["relations"]["points"]] == [1, 2]
+    assert len(measured["superglue"]["points"]) == 2
+    assert measured["ranks"]["points"][0]["facts_per_second"] > 0
+    assert "torch" in measured["cuda"]["skipped"] and "section cuda skipped" in done.stderr
+    table = (output / "bench.md").read_text()
+    assert all(f"## {name}" in table for name in measured)
+    assert table.strip() in done.stdout
+    assert (output / "bench.png").stat().st_size > 1000
+
+
+@needs_peft
+def test_finished_rounds_are_written_on_ctrl_c(
+    tiny_llama, tiny_facts, tmp_path, monkeypatch, capsys
+):
+    run, calls = Ours.run, []
+
+    def stopped_in_the_third_round(self, facts):
+        calls.extend([facts] if self.name == "ours" else [])
+        if len(calls) == 1 + 3:
+            raise KeyboardInterrupt
+        return run(self, facts)
+
+    monkeypatch.setattr(Ours, "run", stopped_in_the_third_round)
+    flags = ["--output_dir", str(tmp_path), "--model", str(tiny_llama), "--rounds", "9"]
+    flags += ["--compiled_layers", "off"]
+    flags += ["--data_dir", str(tiny_facts), "--facts_per_round", "4", "--batch_size", "4"]
+    assert main([*flags, "--sections", "main,batch"]) == 130
+    assert "stopped by SIGINT; what was finished is written" in capsys.readouterr().err
+    results = json.loads((tmp_path / "bench.json").read_text())
+    assert results["sections"]["main"]["finished_rounds"] == 2
+    assert results["peak_memory_mb"] == {} and set(results["sections"]) == {"main"}
+    assert (tmp_path / "bench.md").is_file() and (tmp_path / "bench.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--sections", "main,speed"], ["--sections 'main,speed'", "superglue"]),
+        (["--rounds", "0", "--threads", "-1"], ["--rounds", "--threads", "got -1"]),
+        (["--ranks", "1,two"], ["--ranks '1,two'"]),
+        (["--round", "1", "--nonsense"], ["--nonsense"]),
+        (["--data_dir", "/no/such/place"], ["/no/such/place"]),
+        (["--model", "/no/such/model"], ["/no/such/model"]),
+        (["--template", "[X] is in [Y]"], ["no prompt slot"]),
+    ],
+)
+def test_a_bad_request_is_one_line(flags, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", _with_peft)
+    assert main(["--output_dir", str(tmp_path / "out"), *flags]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("bench.py: error: ")
+    assert all(word in line for word in words)
+
+
+def test_a_masked_model_is_refused(tiny_bert, tiny_facts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", _with_peft)
+    flags = ["--model", str(tiny_bert), "--data_dir", str(tiny_facts)]
+    assert main([*flags, "--output_dir", str(tmp_path / "out")]) == 2
+    assert "masked model" in capsys.readouterr().err
+
+
+def test_a_used_directory_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", _with_peft)
+    (tmp_path / "file").write_text("kept")
+    assert main(["--output_dir", str(tmp_path)]) == 2
+    assert f"--output_dir {tmp_path} is in use" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_without_peft_nothing_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", _without_peft)
+    assert main(["--output_dir", str(tmp_path / "out")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("bench.py: error: ") and "pip install peft" in line
+    assert not (tmp_path / "out").exists()
+
+
+_find_spec = importlib.util.find_spec
+
+
+def _with_peft(name, *arguments):
+    return True if name == "peft" else _find_spec(name, *arguments)
+
+
+def _without_peft(name, *arguments):
+    return None if name == "peft" else _find_spec(name, *arguments)
