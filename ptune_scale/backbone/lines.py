@@ -10,6 +10,7 @@ each token see that and its own row. Positions count within the row, as if it st
 Shapes: N rows, B lines, L tokens in a line, K targets in a row, R relations, S slots.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +22,11 @@ from ptune_scale.template import NO_SLOT
 SHARED = -1
 """Stands for the row number of tokens that all rows of a relation share; padding has it too."""
 
+# Lengths of lines to try, by how many lines would be as long; beyond, attention takes too much.
 _LENGTHS = (32, 48, 64, 96, 128)
+# Tokens more than if rows could be cut to fit.
+_MORE = (1, 4, 8)
+# Each so many tokens of a line, attention costs as much as all else.
 _COSTLY_LENGTH = 1024
 # A second pass through all layers is not worth it for less of the tokens.
 _WORTH_A_PASS = 0.2
@@ -127,24 +132,50 @@ class _Line:
 
 
 def _arrange(rows: list[_Row], shared: dict[int, int]) -> list[_Line]:
-    """Deal rows out over lines, of the length at which the least is computed.
+    """Deal rows out over lines so that little is computed.
 
-    Cost: tokens, padding among them, and attention, which grows with the length of the line.
+    That is tokens, padding and repeated beginnings among them, and attention, whose share grows
+    with the length of the lines. Of a few arrangements the cheapest is taken.
     """
     longest = max(len(row.ids) for row in rows)
     order = sorted(range(len(rows)), key=lambda i: (rows[i].relation, -len(rows[i].ids), i))
+    fewest_tokens = sum(len(row.ids) - shared[row.relation] for row in rows) + sum(shared.values())
 
     def cost(lines: list[_Line]) -> float:
         length = max(line.length for line in lines)
         return len(lines) * length * (1 + length / _COSTLY_LENGTH)
 
-    lengths = [longest, *(length for length in _LENGTHS if length > longest)]
-    return min((_first_fit(rows, order, shared, length) for length in lengths), key=cost)
+    counts = {max(1, round(fewest_tokens / length)) for length in _LENGTHS}
+    found = [_balanced(rows, order, shared, count) for count in sorted(counts)]
+    lengths = {
+        max(longest, math.ceil(fewest_tokens / count) + more) for count in counts for more in _MORE
+    }
+    found += [_first_fit(rows, order, shared, length) for length in sorted(lengths)]
+    return min(found, key=cost)
+
+
+def _balanced(
+    rows: list[_Row], order: list[int], shared: dict[int, int], count: int
+) -> list[_Line]:
+    """So many lines of nearly equal length: good where few relations share them."""
+    lines = [_Line() for _ in range(count)]
+    for number in order:
+        relation = rows[number].relation
+        own = len(rows[number].ids) - shared[relation]
+        sizes = [
+            line.length + own + (0 if relation in line.rows else shared[relation]) for line in lines
+        ]
+        size = min(sizes)
+        line = lines[sizes.index(size)]
+        line.length = size
+        line.rows.setdefault(relation, []).append(number)
+    return [line for line in lines if line.rows]
 
 
 def _first_fit(
     rows: list[_Row], order: list[int], shared: dict[int, int], longest: int
 ) -> list[_Line]:
+    """Lines of at most this length: few repeated beginnings where there are many relations."""
     lines: list[_Line] = []
     for number in order:
         relation = rows[number].relation

@@ -96,7 +96,8 @@ class EightBitLinear(QuantizedLinear):
         self.scales = _frozen(largest.unsqueeze(1) / 127)
 
     def rounded(self, dtype: torch.dtype) -> Tensor:
-        return self.integers.to(dtype).mul_(self.scales)
+        # CPUs are slow at products of two precisions.
+        return self.integers.float().mul_(self.scales).to(dtype)
 
 
 class FourBitLinear(QuantizedLinear):
