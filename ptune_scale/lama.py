@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 
 from ptune_scale import checkpoint, report
 from ptune_scale.answer import load_prompt
-from ptune_scale.assemble import RUNS, build_job, check, degrees_of
+from ptune_scale.assemble import build_job
+from ptune_scale.check import RUNS, check, degrees_of
 from ptune_scale.cli import parse
 from ptune_scale.config import LamaConfig, config_from_flags
 from ptune_scale.data.facts import FactSet

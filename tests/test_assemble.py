@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ptune_scale.assemble import build_job, check
+from ptune_scale.assemble import build_job
+from ptune_scale.check import check
 from ptune_scale.config import config_from_flags
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 

@@ -108,7 +108,7 @@ def test_what_only_a_silent_rank_finds_wrong_is_said_by_it(monkeypatch):
 
 
 def test_one_process_goes_on_with_the_flags_of_zero3(tmp_path):
-    from ptune_scale.assemble import check
+    from ptune_scale.check import check
     from ptune_scale.config import config_from_flags
 
     flags = {"zero_stage": 3, "deepspeed_config": CONFIG, "output_dir": str(tmp_path / "a" / "b")}

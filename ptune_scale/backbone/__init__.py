@@ -5,7 +5,13 @@ gguf.py         a GGUF file -> a directory of safetensors, converted once
 loading.py      files -> Backbone (model, tokenizer, fingerprint)
 network.py      models without weights, and the names of their weights in checkpoints
 weights.py      a checkpoint, read slice by slice
+quantized.py    layers in 8 or 4 bits; quantized_linear.py: one such layer
 frozen.py       the forward pass: splice in, logits at the targets out
+shortcuts.py    what need not be computed
+lines.py        rows of a batch behind one another, without padding, behind what they share
+prepared.py     layers of the Llama family; packed_linear.py: their products in oneDNN's layouts
+anatomy.py      where the parts of a family are, for layouts that take models apart
+fingerprint.py  identity of weight files
 """
 
 from ptune_scale.backbone.frozen import FrozenLM

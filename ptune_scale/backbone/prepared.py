@@ -112,6 +112,10 @@ class PreparedLayers(nn.Module):
             config._attn_implementation == "sdpa",
         )
         self.last_at_targets = last_at_targets
+        # Merging copies most weights. Were the others left in the file from which they are mapped,
+        # all its pages would stay in memory with them.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone()
         # No submodules: the weights are the model's and must not be counted twice.
         self._weights = [_merge(layer, pack_weights) for layer in base.layers]
         self._rotary, self._norm = [base.rotary_emb], [base.norm]

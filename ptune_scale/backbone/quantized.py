@@ -18,7 +18,8 @@ from ptune_scale.errors import UserError
 def quantize(model: PreTrainedModel, bits: WeightBits) -> None:
     """Replace the linear layers of a model, in place, one after another.
 
-    Memory never holds more than the model and the weight that is being rounded.
+    The process never holds more than the model and one weight besides, and ends with the small
+    ones; pages of a file that full weights were mapped from are left to the system to reclaim.
 
     Args:
         bits: "8" or "4"; nothing is done for "full".

@@ -11,6 +11,7 @@ multiplied with. The gradient is exactly that of a plain layer which holds the r
 
 import functools
 import logging
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ WeightBits = Literal["full", "8", "4"]
 
 _BLOCK = 64
 """Weights that share a scale in 4 bits."""
+_PIECE = 1 << 16
+"""Weights that are rounded at once, about."""
 
 
 @functools.cache
@@ -90,8 +93,7 @@ class EightBitLinear(QuantizedLinear):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight, bias)
-        # The library rounds from fp16 alone; that is 16 times as fine as what comes out.
-        integers, largest, _ = load_library().int8_vectorwise_quant(weight.detach().half())
+        integers, largest = _by_pieces(_to_8_bits, weight.detach())
         self.integers = _frozen(integers)
         self.scales = _frozen(largest.unsqueeze(1) / 127)
 
@@ -109,9 +111,9 @@ class FourBitLinear(QuantizedLinear):
         # A block is a row of its own: on CPUs with AVX-512 the library gives wrong weights back
         # where blocks go across rows.
         rows = F.pad(flat, (0, -len(flat) % _BLOCK)).view(-1, _BLOCK)
-        pairs, state = load_library().quantize_4bit(rows, blocksize=_BLOCK, quant_type="nf4")
+        pairs, scales = _by_pieces(_to_4_bits, rows)
         self.pairs = _frozen(pairs)
-        self.scales = _frozen(state.absmax)
+        self.scales = _frozen(scales)
 
     def rounded(self, dtype: torch.dtype) -> Tensor:
         library = load_library()
@@ -125,6 +127,31 @@ class FourBitLinear(QuantizedLinear):
         rows = library.dequantize_4bit(self.pairs, state)
         size = self.out_features * self.in_features
         return rows.flatten()[:size].view(self.out_features, self.in_features)
+
+
+def _to_8_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Integers and the largest weight of each row."""
+    # The library takes fp16 alone, which is eight times as fine as what comes out.
+    integers, largest, _ = load_library().int8_vectorwise_quant(rows.half())
+    return integers, largest
+
+
+def _to_4_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of weights, (bytes, 1), and the largest weight of each row, which is a block."""
+    pairs, state = load_library().quantize_4bit(rows, blocksize=_BLOCK, quant_type="nf4")
+    return pairs, state.absmax
+
+
+def _by_pieces(
+    rounding: Callable[[Tensor], tuple[Tensor, Tensor]], rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a function of single rows gives, without the memory that it takes for all of them.
+
+    On CPUs that is up to twenty bytes for each weight.
+    """
+    pieces = rows.split(max(1, _PIECE // rows.shape[1]))
+    first, second = zip(*(rounding(piece) for piece in pieces), strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def _frozen(tensor: Tensor) -> nn.Parameter:

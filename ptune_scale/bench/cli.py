@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -11,13 +12,13 @@ from typing import Any
 import torch
 import transformers
 
-from ptune_scale.assemble import RUNS, check
 from ptune_scale.bench import report
 from ptune_scale.bench.ablations import FASTEST
 from ptune_scale.bench.case import Case
 from ptune_scale.bench.comparison import Bench
 from ptune_scale.bench.config import BenchConfig
 from ptune_scale.bench.sections import SECTIONS
+from ptune_scale.check import RUNS, check
 from ptune_scale.cli import Parser, add_flags
 from ptune_scale.config import (
     DataConfig,
@@ -36,8 +37,8 @@ _EXAMPLES = """examples:
   %(prog)s --data_dir LAMA --relations P103,P17 --sections main,batch,length --output_dir out
   %(prog)s --model DIR --rounds 3 --facts_per_round 64 --sections main,ablations --output_dir out
 
-Close to all of the time goes into --rounds x --facts_per_round facts of each side. Ctrl-C ends it
-and writes what is finished.
+Close to all of the time goes into --rounds x --facts_per_round facts of each side. Ctrl-C or SIGTERM ends
+it and writes what is finished.
 """
 _PROMPT = ("template", "encoder", "encoder_sharing", "prompt_start")
 _TRAIN = ("batch_size", "batch_tokens", "relations_per_batch", "rows_per_forward", "seed")
@@ -69,6 +70,7 @@ def _bench(arguments: list[str]) -> int:
     _claim(output)
     facts = check(config_from_flags({**flags, "output_dir": str(output)}))
     torch.set_num_threads(config.threads)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     bench = Bench(config, Case(flags, facts))
     bench.case.check()
     return _run(bench, output)
@@ -88,7 +90,7 @@ def _run(bench: Bench, output: Path) -> int:
         _write(finished, bench, output)
     if status:
         left = "what was finished is written" if finished else "no round was finished"
-        print(f"bench.py: stopped by SIGINT; {left}", file=sys.stderr)
+        print(f"bench.py: stopped; {left}", file=sys.stderr)
     return status
 
 

@@ -25,6 +25,7 @@ def build(sections: dict[str, dict[str, Any]], threads: int) -> dict[str, Any]:
         "matmul_share": ours["matmul_share"]["median"] if ours else None,
         "peak_memory_mb": {
             _public(name, main): side["memory_mb"]["beyond_weights"]
+            + side["memory_mb"]["loaded_beside_weights"]
             for name, side in sides.items()
             if "memory_mb" in side
         },

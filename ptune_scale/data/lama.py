@@ -146,3 +146,21 @@ def read_vocab(path: Path) -> tuple[str, ...]:
     if not words:
         raise UserError(f"candidate file {path} holds no words")
     return words
+
+
+def candidate_words(choice: str, facts: FactSet) -> tuple[str, tuple[str, ...] | None]:
+    """The set of candidates that a choice means for these facts.
+
+    Returns:
+        its name, and its words; None where they are not the same list for all relations.
+
+    Raises:
+        UserError: the choice is a file that cannot be read.
+    """
+    if choice == "auto":
+        choice = "common_vocab" if facts.common_vocab else "full_vocab"
+    if choice == "common_vocab":
+        return choice, facts.common_vocab
+    if choice in ("full_vocab", "relation"):
+        return choice, None
+    return Path(choice).name, read_vocab(Path(choice))

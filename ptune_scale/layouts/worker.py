@@ -17,7 +17,8 @@ import psutil
 import torch
 from torch import Tensor
 
-from ptune_scale.assemble import build_job, check, degrees_of
+from ptune_scale.assemble import build_job
+from ptune_scale.check import check, degrees_of
 from ptune_scale.cli import parse
 from ptune_scale.config import config_from_flags
 from ptune_scale.data.batch import Batch

@@ -90,6 +90,12 @@ def parallelize(
     """
     degrees = mesh.degrees
     check(backbone.config, degrees)
+    sliced = degrees.zero_stage == 3 or degrees.tensor > 1 or degrees.pipeline > 1
+    if sliced and (backbone.weight_bits != "full" or answers is not None):
+        raise UserError(
+            f"layout {degrees.name}: weights in fewer bits and a loss over some words alone need "
+            "the whole model on each rank"
+        )
     if degrees.tensor == degrees.pipeline == 1:
         reason = why_whole(backbone) if degrees.zero_stage == 3 else None
         if reason or degrees.zero_stage != 3:

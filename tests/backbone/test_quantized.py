@@ -26,11 +26,12 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from ptune_scale import checkpoint
-from ptune_scale.assemble import build_job, check
+from ptune_scale.assemble import build_job
 from ptune_scale.backbone import FrozenLM, load_backbone
 from ptune_scale.backbone.prepared import can_prepare
 from ptune_scale.backbone.quantized import quantize
 from ptune_scale.backbone.quantized_linear import QuantizedLinear, load_library, quantize_linear
+from ptune_scale.check import check
 from ptune_scale.config import config_from_flags
 from ptune_scale.data.batch import Batch, Example, collate
 from ptune_scale.errors import UserError

@@ -77,10 +77,10 @@ def _memory(result: dict[str, Any]) -> list[str]:
     measured = {n: s["memory_mb"] for n, s in result["sides"].items() if "memory_mb" in s}
     if not measured:
         return []
-    titles = ["side", "weights, MB", "peak beyond the loaded weights, MB"]
-    titles.append("loaded beside the weights, MB")
+    titles = ["side", "weights, MB", "peak beyond the weights, MB", "of these when loaded"]
     lines = ["", row(titles), row(["---"] * len(titles))]
     for name, size in measured.items():
-        keys = ("weights", "beyond_weights", "loaded_beside_weights")
-        lines.append(row([name, *(f"{size[key]:.0f}" for key in keys)]))
+        loaded = size["loaded_beside_weights"]
+        sizes = (size["weights"], size["beyond_weights"] + loaded, loaded)
+        lines.append(row([name, *(f"{megabytes:.0f}" for megabytes in sizes)]))
     return lines

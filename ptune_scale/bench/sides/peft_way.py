@@ -9,6 +9,7 @@ The documentation loads the model in fp32 and lets the library choose the attent
 of transformers load a checkpoint in the precision in which it is stored, so it is asked for here.
 """
 
+import logging
 import warnings
 from collections.abc import Sequence
 
@@ -45,6 +46,8 @@ class PeftWay:
         self._device = case.device
 
     def start(self) -> None:
+        # PEFT imports it where it is installed, and it regrets a kernel that is not.
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         from peft import PromptEncoderConfig, get_peft_model
 
         hidden_size = self.backbone.get_input_embeddings().embedding_dim
