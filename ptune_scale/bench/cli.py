@@ -37,8 +37,8 @@ _EXAMPLES = """examples:
   %(prog)s --data_dir LAMA --relations P103,P17 --sections main,batch,length --output_dir out
   %(prog)s --model DIR --rounds 3 --facts_per_round 64 --sections main,ablations --output_dir out
 
-Close to all of the time goes into --rounds x --facts_per_round facts of each side. Ctrl-C or SIGTERM ends
-it and writes what is finished.
+Nearly all of the time goes into --rounds x --facts_per_round facts of each side. Ctrl-C or SIGTERM
+ends it and writes what is finished.
 """
 _PROMPT = ("template", "encoder", "encoder_sharing", "prompt_start")
 _TRAIN = ("batch_size", "batch_tokens", "relations_per_batch", "rows_per_forward", "seed")
