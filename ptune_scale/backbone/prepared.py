@@ -23,6 +23,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
+from ptune_scale.backbone.lean import rms_norm, swiglu
 from ptune_scale.backbone.lines import Lines
 from ptune_scale.backbone.packed_linear import PackedWeight, can_pack, linear, pack_weight
 
@@ -213,7 +214,7 @@ def run_layer(
         hidden states (B, L, D), keys and values (B, L, C, W).
     """
     heads, kv_heads = shape.heads, shape.kv_heads
-    normed = _rms_norm(x, weights.input_norm, shape.epsilon)
+    normed = rms_norm(x, weights.input_norm, shape.epsilon)
     mixed = weights.qkv(normed).unflatten(-1, (-1, shape.head_size))
     turned = _rotate(mixed[:, :, : heads + kv_heads], rotation)
     queries, keys = turned[:, :, :heads], turned[:, :, heads:]
@@ -233,7 +234,7 @@ def _run_last_layer(
 ) -> Tensor:
     """The layer at some columns (B, F) of each line alone: (B, F, D)."""
     heads, kv_heads, size = shape.heads, shape.kv_heads, shape.head_size
-    normed = _rms_norm(x, weights.input_norm, shape.epsilon)
+    normed = rms_norm(x, weights.input_norm, shape.epsilon)
     lines = torch.arange(len(x), device=x.device).unsqueeze(1)
     asked = normed[lines, columns]
     split, (weight, bias, _) = heads * size, weights.qkv
@@ -273,14 +274,8 @@ def _attend(
 def _finish(x: Tensor, mixed: Tensor, weights: Weights, shape: Shape) -> Tensor:
     """Output projection and feed-forward part, each added to what came in."""
     x = x + weights.output(mixed)
-    gate, up = weights.gate_up(_rms_norm(x, weights.inner_norm, shape.epsilon)).chunk(2, dim=-1)
-    return x + weights.down(F.silu(gate) * up)
-
-
-def _rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    wide = x.float()
-    wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
-    return weight * wide.to(x.dtype)
+    inner = weights.gate_up(rms_norm(x, weights.inner_norm, shape.epsilon))
+    return x + weights.down(swiglu(inner))
 
 
 def _rotate(heads: Tensor, rotation: Tensor) -> Tensor:
