@@ -1,7 +1,8 @@
 """Ours with one thing switched off or exchanged, by name: flags of the LAMA job.
 
-The section ``ablations`` runs each in turn with ours as it is. What a part is worth is the ratio
-of the two. Add a line to measure another one.
+The section ``ablations`` runs each in turn with ours as it is; the ratio says what a part is worth
+together with what rests on it: without packing layers are not prepared, and layers that are not
+prepared are neither compiled nor packed nor cut to the targets. Add a line to measure another one.
 """
 
 from typing import Any

@@ -2,9 +2,11 @@
 
 Which facts make up a step of ours is a function of the seed alone. So a second trainer, whose
 frozen side computes nothing, tells what the first will take. Ours groups facts of similar length;
-other sides have no such order and get the round's facts shuffled.
+other sides have no such order and get the round's facts shuffled, as a data loader would give them.
+Padding makes their batches larger for it, so PEFT is measured with grouped facts as well.
 """
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,6 +33,16 @@ class Round:
 
     steps: list[list[Example]]
     batches: list[list[Example]]
+
+    @property
+    def by_length(self) -> list[list[Example]]:
+        """The batches if facts of similar length are grouped; a round's longest come last."""
+        everything = sorted((e for batch in self.batches for e in batch), key=lambda e: len(e.ids))
+        ends = itertools.accumulate(map(len, self.batches))
+        return [
+            everything[end - len(batch) : end]
+            for end, batch in zip(ends, self.batches, strict=True)
+        ]
 
     @property
     def facts(self) -> int:

@@ -42,11 +42,12 @@ def test_all_sections_are_measured_and_written(tiny_llama, tiny_facts, tmp_path)
     top = {"ratios", "facts_per_second", "matmul_share", "peak_memory_mb", "sides", "sections"}
     assert set(results) == top | {"versions", "machine"}
     compared = {"peft_documented", "peft_same_settings", "reference_way"}
-    assert set(results["ratios"]) == compared
+    assert set(results["ratios"]) == compared | {"peft_grouped_by_length"}
     for spread in results["ratios"].values():
         assert 0 < spread["min"] <= spread["median"] <= spread["max"]
     assert results["facts_per_second"] > 0 and results["matmul_share"] > 0
-    assert set(results["peak_memory_mb"]) == compared | {"ours", "ours_defaults"}
+    more = {"peft_grouped_by_length", "ours", "ours_defaults"}
+    assert set(results["peak_memory_mb"]) == compared | more
     sides = results["sides"].values()
     assert len({side["text_tokens_per_fact"] for side in sides}) == 1
     assert {len(side["rounds"]) for side in sides} == {2}

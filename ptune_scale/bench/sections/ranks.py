@@ -26,6 +26,9 @@ _TRAIN_ONLY = {
     "test_facts": 1,
     "candidates": "full_vocab",
     "checkpoint_every": 0,
+    # A job this short would do little but compile.
+    "compiled_layers": "off",
+    "packed_weights": "off",
 }
 _ERROR = "lama.py: error: "
 

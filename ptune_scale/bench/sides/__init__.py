@@ -3,6 +3,7 @@
 peft_documented              PEFT as its documentation has it, fp32
 peft_same_settings_eager     PEFT in our dtype with attention spelled out
 peft_same_settings_sdpa      PEFT in our dtype with PyTorch's attention
+peft_grouped_by_length       PEFT in our dtype, eager, facts of similar length together
 reference_way                how the published P-tuning code works, fp32
 ours                         this package at its fastest; ours_NAME with an entry of ``ablations``
 
@@ -30,12 +31,14 @@ PEFT_SAME_WAYS = (f"{PEFT_SAME}_eager", f"{PEFT_SAME}_sdpa")
 """Of these, ours is compared with the faster one."""
 REFERENCE = "reference_way"
 OURS_BY_DEFAULT = f"{OURS}_defaults"
-MAIN = (PEFT_DOCUMENTED, *PEFT_SAME_WAYS, REFERENCE, OURS_BY_DEFAULT, OURS)
+PEFT_GROUPED = "peft_grouped_by_length"
+MAIN = (PEFT_DOCUMENTED, *PEFT_SAME_WAYS, PEFT_GROUPED, REFERENCE, OURS_BY_DEFAULT, OURS)
 
 _SIDES: dict[str, Callable[[str, Case], Side]] = {
     PEFT_DOCUMENTED: lambda name, case: PeftWay(name, case, torch.float32, "sdpa"),
     PEFT_SAME_WAYS[0]: lambda name, case: PeftWay(name, case, case.dtype, "eager"),
     PEFT_SAME_WAYS[1]: lambda name, case: PeftWay(name, case, case.dtype, "sdpa"),
+    PEFT_GROUPED: lambda name, case: PeftWay(name, case, case.dtype, "eager", grouped=True),
     REFERENCE: ReferenceWay,
     OURS: Ours,
 } | {

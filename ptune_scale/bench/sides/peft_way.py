@@ -35,11 +35,15 @@ class PeftWay:
 
     Args:
         dtype, attention: of its model.
+        grouped: batches hold facts of similar length, so that little is padded.
     """
 
-    def __init__(self, name: str, case: Case, dtype: torch.dtype, attention: str) -> None:
+    def __init__(
+        self, name: str, case: Case, dtype: torch.dtype, attention: str, grouped: bool = False
+    ) -> None:
         self.name = name
         self.dtype = dtype
+        self._grouped = grouped
         self.backbone = load_model(case, dtype, attention)
         self._sizes = ModelSizes.of(self.backbone)
         self._slots = case.template.num_slots
@@ -90,7 +94,7 @@ class PeftWay:
 
     def run(self, facts: Round) -> Done:
         needed = 0.0
-        for batch in facts.batches:
+        for batch in facts.by_length if self._grouped else facts.batches:
             self.step(batch)
             least = work.of_prefix(batch, self._slots, self._sizes.layers)
             needed += operations(self._sizes, least)
