@@ -73,4 +73,5 @@ def load_prompt(
         UserError: prompt or backbone cannot be read, or they do not belong together.
     """
     export = PromptExport.load(Path(directory))
-    return TunedPrompt(export, load_backbone(model or export.model, dtype=dtype))
+    backbone = load_backbone(model or export.model, dtype=dtype, weight_bits=export.weight_bits)
+    return TunedPrompt(export, backbone)

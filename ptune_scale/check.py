@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from ptune_scale import checkpoint
-from ptune_scale.backbone import find_model, gguf, load_backbone
+from ptune_scale.backbone import ModelSource, find_model, gguf, load_backbone
+from ptune_scale.backbone.frozen import has_plain_head
 from ptune_scale.backbone.quantized import check_quantizable
 from ptune_scale.backbone.quantized_linear import WeightBits, load_library
 from ptune_scale.config import LamaConfig
@@ -63,6 +64,8 @@ def check(config: LamaConfig) -> FactSet:
     if degrees.world_size > 1:
         dtype = getattr(torch, config.model.dtype)
         check_backbone(load_backbone(source, dtype=dtype), degrees)
+    if config.train.loss_over == "candidates":
+        _check_head(source)
     if config.model.weight_bits != "full":
         check_quantizable(load_backbone(source).empty_model())
     # Other ranks would see what the first one has begun to write.
@@ -112,6 +115,15 @@ def _check_loss(config: LamaConfig, facts: FactSet, degrees: Degrees) -> None:
         raise UserError(
             "--loss_over candidates needs a list of words for all relations: "
             "--candidates common_vocab or a file"
+        )
+
+
+def _check_head(source: ModelSource) -> None:
+    config = load_backbone(source).config
+    if not has_plain_head(config):
+        raise UserError(
+            f"--loss_over candidates: the head of model type {config.model_type!r} is not known to "
+            "be a linear layer whose rows can be picked; use --loss_over full_vocab"
         )
 
 

@@ -42,13 +42,17 @@ class ShortcutConfig:
     """what need not be computed; none changes more than rounding"""
 
     packing: OnOff = _flag(
-        "on", "causal models: facts lie behind one another, those of a relation share its beginning"
+        "on",
+        "facts lie behind one another, those of a relation share its beginning (GPT-2, Llama, "
+        "Mistral, Qwen, Gemma, Granite, OLMo 2, Megatron); needed by what follows",
     )
     skip_lead: OnOff = _flag("on", "no backward pass for tokens before the first prompt slot")
     last_layer: Literal["targets", "all"] = _flag(
-        "targets", "tokens that the last layer of a Llama model is computed for"
+        "targets", "tokens that the last prepared layer is computed for"
     )
-    prepared_layers: OnOff = _flag("on", "merged projections in the layers of Llama models")
+    prepared_layers: OnOff = _flag(
+        "on", "merged projections in layers of Llama, Mistral and Qwen2 models"
+    )
     packed_weights: OnOff = _flag(
         "off", "weights in oneDNN's layouts too: faster on CPUs in bf16, thrice the memory"
     )

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ptune_scale.backbone.quantized_linear import WeightBits
 from ptune_scale.errors import UserError
 from ptune_scale.template import Template
 
@@ -28,6 +29,7 @@ class PromptExport:
         template: where the slots stand.
         model: the backbone as the user named it.
         fingerprint: identity of the backbone's weights.
+        weight_bits: to which they were rounded in training; "full" for not at all.
     """
 
     prompts: Tensor
@@ -36,6 +38,7 @@ class PromptExport:
     template: Template
     model: str
     fingerprint: str
+    weight_bits: WeightBits = "full"
 
     def save(self, directory: Path) -> Path:
         """Write ``prompt.safetensors``; it replaces an older one in a single step."""
@@ -50,6 +53,7 @@ class PromptExport:
             "slots": str(self.template.num_slots),
             "model": self.model,
             "backbone_fingerprint": self.fingerprint,
+            "weight_bits": self.weight_bits,
         }
         save_file({"prompts": self.prompts.contiguous().float()}, scratch, metadata)
         os.replace(scratch, target)
@@ -79,6 +83,7 @@ class PromptExport:
                 Template.parse(metadata["template"]),
                 metadata["model"],
                 metadata["backbone_fingerprint"],
+                metadata.get("weight_bits", "full"),  # prompts of before say nothing
             )
         except (KeyError, json.JSONDecodeError) as error:
             raise UserError(f"prompt {path}: its metadata is incomplete ({error})") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
 from ptune_scale.backbone.lines import Lines, pack
 from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
@@ -32,8 +32,10 @@ _PACKED = {
     "olmo2",
     "fairseq_megatron",
 }
-# The rest of these can go on behind keys and values computed before.
+# The rest of these can go on behind keys and values computed before ...
 _WITHOUT_CACHE = {"fairseq_megatron"}
+# ... unless how they turn a key depends on the longest position in the same call.
+_LENGTH_DEPENDENT = {"dynamic", "longrope"}
 
 
 class FrozenLM(nn.Module):
@@ -87,6 +89,21 @@ class FrozenLM(nn.Module):
             )
         return self
 
+    @property
+    def unused(self) -> list[str]:
+        """Shortcuts that were switched on for more than they are by default, and have no effect."""
+        asked, prepared = self.shortcuts, self.prepared
+        compiled = prepared is not None and asked.compile
+        packed = prepared is not None and prepared.has_packed_weights
+        return [
+            name
+            for name, is_asked, is_there in (
+                ("compile", asked.compile, compiled),
+                ("pack_weights", asked.pack_weights, packed),
+            )
+            if is_asked and not is_there
+        ]
+
     def _keep_targets(self, module: nn.Module, args: Any, output: Any) -> Any:
         if self._targets is None:
             return output
@@ -98,7 +115,7 @@ class FrozenLM(nn.Module):
     def only(self, words: Tensor | None) -> Iterator[None]:
         """Within, the head computes logits (N, K, C) of some words alone.
 
-        For models whose head is a linear layer, with its weights whole and at hand.
+        For models that ``has_plain_head``, with their weights whole and at hand.
 
         Args:
             words: (C,) their token ids; the same tensor each time. None for all words.
@@ -155,7 +172,7 @@ class FrozenLM(nn.Module):
 
     def _forward_lines(self, batch: Batch, prompts: Tensor) -> Tensor:
         """Logits (N, K, V) by way of lines."""
-        can_skip = self.model.config.model_type not in _WITHOUT_CACHE and torch.is_grad_enabled()
+        can_skip = torch.is_grad_enabled() and _can_go_on(self.model.config)
         lines = pack(batch, prompts.shape[1], skip_lead=self.shortcuts.skip_lead and can_skip)
         cells = prompts.reshape(1, -1, prompts.shape[2])
         first = torch.zeros(len(lines.ids), dtype=torch.int64, device=lines.ids.device)
@@ -207,6 +224,13 @@ class FrozenLM(nn.Module):
         return extras
 
 
+def _can_go_on(config: PretrainedConfig) -> bool:
+    """Whether a second pass may go on behind what a first one computed of the same rows."""
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    return config.model_type not in _WITHOUT_CACHE and kind not in _LENGTH_DEPENDENT
+
+
 def _rows_of(head: nn.Linear, words: Tensor) -> nn.Linear:
     """A head with some rows of another."""
     narrow = nn.Linear(head.in_features, len(words), bias=head.bias is not None, device="meta")
@@ -214,6 +238,11 @@ def _rows_of(head: nn.Linear, words: Tensor) -> nn.Linear:
     if head.bias is not None:
         narrow.bias = nn.Parameter(head.bias.detach()[words], requires_grad=False)
     return narrow
+
+
+def has_plain_head(config: PretrainedConfig) -> bool:
+    """Whether ``FrozenLM.only`` holds for a model."""
+    return config.model_type in _PACKED | {"bert"}
 
 
 def is_causal(model: PreTrainedModel) -> bool:

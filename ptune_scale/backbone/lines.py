@@ -26,6 +26,9 @@ SHARED = -1
 _LENGTHS = (32, 48, 64, 96, 128)
 # Tokens more than if rows could be cut to fit.
 _MORE = (1, 4, 8)
+_MANY = 128
+# Lines that are looked at for room.
+_OPEN = 32
 # Each so many tokens of a line, attention costs as much as all else.
 _COSTLY_LENGTH = 1024
 # A second pass through all layers is not worth it for less of the tokens.
@@ -145,10 +148,14 @@ def _arrange(rows: list[_Row], shared: dict[int, int]) -> list[_Line]:
         length = max(line.length for line in lines)
         return len(lines) * length * (1 + length / _COSTLY_LENGTH)
 
-    counts = {max(1, round(fewest_tokens / length)) for length in _LENGTHS}
-    found = [_balanced(rows, order, shared, count) for count in sorted(counts)]
+    # With many rows all arrangements are nearly as good, and trying them takes long.
+    tried, more_tokens = (_LENGTHS, _MORE) if len(rows) <= _MANY else (_LENGTHS[2:3], _MORE[1:2])
+    counts = {max(1, round(fewest_tokens / length)) for length in tried}
+    found = [_balanced(rows, order, shared, n) for n in sorted(counts) if n <= _OPEN]
     lengths = {
-        max(longest, math.ceil(fewest_tokens / count) + more) for count in counts for more in _MORE
+        max(longest, math.ceil(fewest_tokens / count) + more)
+        for count in counts
+        for more in more_tokens
     }
     found += [_first_fit(rows, order, shared, length) for length in sorted(lengths)]
     return min(found, key=cost)
@@ -181,8 +188,9 @@ def _first_fit(
         relation = rows[number].relation
         own = len(rows[number].ids) - shared[relation]
         whole = own + shared[relation]
-        room = (x for x in lines if relation in x.rows and x.length + own <= longest)
-        line = next(room, None) or next((x for x in lines if x.length + whole <= longest), None)
+        last = lines[-_OPEN:]
+        room = (x for x in last if relation in x.rows and x.length + own <= longest)
+        line = next(room, None) or next((x for x in last if x.length + whole <= longest), None)
         if line is None:
             line = _Line()
             lines.append(line)

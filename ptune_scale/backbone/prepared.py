@@ -28,6 +28,7 @@ from ptune_scale.backbone.lines import Lines
 from ptune_scale.backbone.packed_linear import PackedWeight, can_pack, linear, pack_weight
 
 _KINDS = (LlamaDecoderLayer, MistralDecoderLayer, Qwen2DecoderLayer)
+_VARIANTS = 32
 Past = tuple[Tensor, Tensor] | None
 
 
@@ -115,15 +116,24 @@ class PreparedLayers(nn.Module):
         self.last_at_targets = last_at_targets
         # Merging copies most weights. Were the others left in the file from which they are mapped,
         # all its pages would stay in memory with them.
-        for parameter in model.parameters():
-            parameter.data = parameter.data.clone()
+        if model.device.type == "cpu":
+            for parameter in model.parameters():
+                parameter.data = parameter.data.clone()
         # No submodules: the weights are the model's and must not be counted twice.
         self._weights = [_merge(layer, pack_weights) for layer in base.layers]
         self._rotary, self._norm = [base.rotary_emb], [base.norm]
         self._layer: Callable[..., tuple[Tensor, Tensor, Tensor]] = run_layer
         if compile:
+            # Variants: with and without gradient, lead, and a line or token alone.
+            limit = torch._dynamo.config.recompile_limit
+            torch._dynamo.config.recompile_limit = max(limit, _VARIANTS)
             self._layer = torch.compile(run_layer)
         self._is_compiled = compile
+
+    @property
+    def has_packed_weights(self) -> bool:
+        """Whether weights are there in oneDNN's layouts."""
+        return any(weights.qkv.packed is not None for weights in self._weights)
 
     def forward(self, hidden: Tensor, lines: Lines) -> Tensor:
         """Hidden states at the targets, (N, K, D), from embedded lines (B, L, D)."""
@@ -132,9 +142,11 @@ class PreparedLayers(nn.Module):
         if lead:
             with torch.no_grad():
                 past = self._keys_and_values(
-                    hidden[:, :lead], mask[:, :, :lead, :lead], lines.positions[:, :lead]
+                    hidden[:, :lead].contiguous(),
+                    mask[:, :, :lead, :lead].contiguous(),
+                    lines.positions[:, :lead],
                 )
-        x, mask = hidden[:, lead:], mask[:, :, lead:]
+        x, mask = hidden[:, lead:].contiguous(), mask[:, :, lead:].contiguous()
         rotation = self._rotation(x, lines.positions[:, lead:])
         for weights, before in zip(self._weights[:-1], past[:-1], strict=True):
             x = self._run(x, mask, rotation, weights, before)[0]

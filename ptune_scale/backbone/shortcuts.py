@@ -31,7 +31,7 @@ class Shortcuts:
 
 
 DEFAULT = Shortcuts()
-"""What costs neither memory nor a wait."""
+"""What needs no wait, and no memory but for weights that would else stay mapped from their file."""
 
 PLAIN = Shortcuts(pack=False, skip_lead=False, last_layer=False, prepare=False)
 """Everything is computed, as the model was written."""

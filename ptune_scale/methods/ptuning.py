@@ -39,6 +39,7 @@ def run(job: Job) -> list[MethodResult]:
             template,
             job.model_name,
             job.fingerprint,
+            job.config.model.weight_bits,
         )
         export.save(job.output_dir / "prompt")
     job.training = {

@@ -100,6 +100,7 @@ def parallelize(
         reason = why_whole(backbone) if degrees.zero_stage == 3 else None
         if reason or degrees.zero_stage != 3:
             engine = _whole(backbone, mesh, deepspeed_config, reason)
+            _warn_of_unused(engine.lm, mesh)
             return PromptFunction(engine, mesh, WholeVocabulary(), rows_per_forward, answers)
 
     model, names, slices, vocabulary = shape(backbone.empty_model(), mesh)  # steps 1 to 3
@@ -117,10 +118,21 @@ def parallelize(
     else:
         fill(model, names, slices, backbone.weights, mesh.world.device)
         engine = WholeEngine(lm)
+    _warn_of_unused(lm, mesh)
     # 5. The schedule goes around the finished stage.
     if degrees.pipeline > 1:
         engine = PipelineEngine(lm, mesh, backbone.dtype, backbone.config.hidden_size)
     return PromptFunction(engine, mesh, vocabulary, rows_per_forward)
+
+
+def _warn_of_unused(lm: FrozenLM, mesh: Mesh) -> None:
+    if lm.unused and mesh.world.is_main:
+        flags = {"compile": "--compiled_layers", "pack_weights": "--packed_weights"}
+        _log.warning(
+            "%s: no effect here. It takes layers of Llama, Mistral or Qwen2, whole on each rank, "
+            "with --packing and --prepared_layers; packed weights also a CPU and bf16",
+            ", ".join(flags[name] for name in lm.unused),
+        )
 
 
 def shape(model: PreTrainedModel, mesh: Mesh) -> tuple[PreTrainedModel, Names, Slices, Vocabulary]:

@@ -26,7 +26,7 @@ SWITCHES = {
 }
 
 
-def network(family: str, attention: str = "eager") -> PreTrainedModel:
+def network(family: str, attention: str = "eager", **settings: object) -> PreTrainedModel:
     sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
     sizes |= {"vocab_size": VOCABULARY, "intermediate_size": 48, "initializer_range": 0.2}
     if family == "gpt2":
@@ -37,9 +37,14 @@ def network(family: str, attention: str = "eager") -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if family == "fairseq_megatron":
-            return MegatronForCausalLM(MegatronConfig(**sizes)).eval()
-        config = CONFIG_MAPPING[family](**sizes)
-        return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+            model = MegatronForCausalLM(MegatronConfig(**sizes)).eval()
+        else:
+            config = CONFIG_MAPPING[family](**{**sizes, **settings})
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # new norms scale by one, new biases are zero
+                parameter.data += 0.3 * torch.randn_like(parameter)
+        return model
 
 
 def row(relation: int, words: int, pattern: str, seed: int) -> Example:
@@ -123,6 +128,34 @@ def test_the_other_attention_gives_the_same(prepare: bool) -> None:
     shortcuts = Shortcuts(prepare=prepare)
     lm = FrozenLM(network("llama", attention="sdpa"), shortcuts=shortcuts).prepare()
     assert_same(loss_and_gradient(lm, batch), expected)
+
+
+def test_biases_of_attention_are_in_the_prepared_layers() -> None:
+    batch = batch_of("ppwp", "wppp")
+    plain = FrozenLM(network("llama", attention_bias=True), shortcuts=PLAIN)
+    lm = FrozenLM(network("llama", attention_bias=True)).prepare()
+    assert lm.prepared is not None
+    assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_rotations_that_depend_on_the_length_of_a_call_are_the_plain_ones(prepare: bool) -> None:
+    settings = {"max_position_embeddings": 6}
+    settings["rope_parameters"] = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    batch = batch_of("wppp")
+    plain = FrozenLM(network("llama", **settings), shortcuts=PLAIN)
+    lm = FrozenLM(network("llama", **settings), shortcuts=Shortcuts(prepare=prepare)).prepare()
+    assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
+
+
+def test_what_has_no_effect_is_named() -> None:
+    asked = Shortcuts(compile=True, pack_weights=True)
+    assert FrozenLM(network("gpt2"), shortcuts=asked).prepare().unused == [
+        "compile",
+        "pack_weights",
+    ]
+    assert FrozenLM(network("llama"), shortcuts=asked).prepare().unused == ["pack_weights"]  # fp32
+    assert FrozenLM(network("llama")).prepare().unused == []
 
 
 def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
