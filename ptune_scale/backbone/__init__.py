@@ -9,8 +9,9 @@ quantized.py    layers in 8 or 4 bits; quantized_linear.py: one such layer
 frozen.py       the forward pass: splice in, logits at the targets out
 shortcuts.py    what need not be computed
 lines.py        rows of a batch behind one another, without padding, behind what they share
-prepared.py     layers of the Llama family; lean.py: their norm and gate, with little memory;
-                packed_linear.py: their products in oneDNN's layouts
+arrange.py      which rows share a line
+prepared.py     all layers of a Llama model, weights merged; llama_layer.py: one of them;
+                lean.py: norm and gate; packed_linear.py: products in oneDNN's layouts
 anatomy.py      where the parts of a family are, for layouts that take models apart
 fingerprint.py  identity of weight files
 """

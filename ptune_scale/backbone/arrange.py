@@ -1,0 +1,123 @@
+"""Which rows share a line, so that little is computed: bin packing by rules of thumb."""
+
+import math
+from dataclasses import dataclass, field
+
+from ptune_scale.template import NO_SLOT
+
+# Lengths of lines to try, by how many lines would be as long; beyond, attention takes too much.
+_LENGTHS = (32, 48, 64, 96, 128)
+# Tokens more than if rows could be cut to fit.
+_MORE = (1, 4, 8)
+_MANY = 128
+# Lines that are looked at for room.
+_OPEN = 32
+# Each so many tokens of a line, attention costs as much as all else.
+_COSTLY_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as lists, without its padding."""
+
+    relation: int
+    ids: list[int]
+    slots: list[int]
+    targets: list[int]
+
+    @property
+    def lead(self) -> int:
+        """Tokens before the first slot, or the first target."""
+        places = (place for place, slot in enumerate(self.slots) if slot != NO_SLOT)
+        return min(next(places, len(self.slots)), *self.targets)
+
+
+def shared_lengths(rows: list[Row]) -> dict[int, int]:
+    """Of each relation, how many tokens all its rows begin with; targets are never among them."""
+    first: dict[int, Row] = {}
+    shared: dict[int, int] = {}
+    for row in rows:
+        if row.relation not in first:
+            first[row.relation] = row
+            shared[row.relation] = min(row.targets)
+            continue
+        other = first[row.relation]
+        length = min(shared[row.relation], *row.targets)
+        common = 0
+        while common < length and (
+            row.ids[common] == other.ids[common] and row.slots[common] == other.slots[common]
+        ):
+            common += 1
+        shared[row.relation] = common
+    return shared
+
+
+@dataclass
+class Line:
+    """Rows by relation, and how many tokens they take."""
+
+    rows: dict[int, list[int]] = field(default_factory=dict)
+    length: int = 0
+
+
+def arrange(rows: list[Row], shared: dict[int, int]) -> list[Line]:
+    """Deal rows out over lines so that little is computed.
+
+    That is tokens, padding and repeated beginnings among them, and attention, whose share grows
+    with the length of the lines. Of a few arrangements the cheapest is taken.
+    """
+    longest = max(len(row.ids) for row in rows)
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].relation, -len(rows[i].ids), i))
+    fewest_tokens = sum(len(row.ids) - shared[row.relation] for row in rows) + sum(shared.values())
+
+    def cost(lines: list[Line]) -> float:
+        length = max(line.length for line in lines)
+        return len(lines) * length * (1 + length / _COSTLY_LENGTH)
+
+    # With many rows all arrangements are nearly as good, and trying them takes long.
+    tried, more_tokens = (_LENGTHS, _MORE) if len(rows) <= _MANY else (_LENGTHS[2:3], _MORE[1:2])
+    counts = {max(1, round(fewest_tokens / length)) for length in tried}
+    found = [_balanced(rows, order, shared, n) for n in sorted(counts) if n <= _OPEN]
+    lengths = {
+        max(longest, math.ceil(fewest_tokens / count) + more)
+        for count in counts
+        for more in more_tokens
+    }
+    found += [_first_fit(rows, order, shared, length) for length in sorted(lengths)]
+    return min(found, key=cost)
+
+
+def _balanced(rows: list[Row], order: list[int], shared: dict[int, int], count: int) -> list[Line]:
+    """So many lines of nearly equal length: good where few relations share them."""
+    lines = [Line() for _ in range(count)]
+    for number in order:
+        relation = rows[number].relation
+        own = len(rows[number].ids) - shared[relation]
+        sizes = [
+            line.length + own + (0 if relation in line.rows else shared[relation]) for line in lines
+        ]
+        size = min(sizes)
+        line = lines[sizes.index(size)]
+        line.length = size
+        line.rows.setdefault(relation, []).append(number)
+    return [line for line in lines if line.rows]
+
+
+def _first_fit(
+    rows: list[Row], order: list[int], shared: dict[int, int], longest: int
+) -> list[Line]:
+    """Lines of at most this length: few repeated beginnings where there are many relations."""
+    lines: list[Line] = []
+    for number in order:
+        relation = rows[number].relation
+        own = len(rows[number].ids) - shared[relation]
+        whole = own + shared[relation]
+        last = lines[-_OPEN:]
+        room = (x for x in last if relation in x.rows and x.length + own <= longest)
+        line = next(room, None) or next((x for x in last if x.length + whole <= longest), None)
+        if line is None:
+            line = Line()
+            lines.append(line)
+        line.length += own if relation in line.rows else whole
+        line.rows.setdefault(relation, []).append(number)
+    return lines
