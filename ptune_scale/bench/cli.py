@@ -66,6 +66,8 @@ def _bench(arguments: list[str]) -> int:
         raise UserError(f"--sections {config.sections!r}: choose from {', '.join(SECTIONS)}")
     if importlib.util.find_spec("peft") is None:
         raise UserError("ours is compared with PEFT, which is not installed: pip install peft")
+    if flags.get("weight_bits", "full") != "full":
+        raise UserError("--weight_bits: the other sides have full weights, so ours has them too")
     output = Path(config.output_dir or f"{RUNS}/bench-{time.strftime('%Y%m%d-%H%M%S')}")
     _claim(output)
     facts = check(config_from_flags({**flags, "output_dir": str(output)}))

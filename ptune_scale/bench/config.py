@@ -21,7 +21,9 @@ class BenchConfig:
     )
     rounds: int = _flag(5, "rounds of the main section")
     section_rounds: int = _flag(3, "rounds of each point of the other sections")
-    facts_per_round: int = _flag(128, "facts that each side trains on in a round")
+    facts_per_round: int = _flag(
+        128, "facts that each side trains on in a round, filled up to whole steps"
+    )
     warmup_steps: int = _flag(2, "steps of each side before anything is timed")
     threads: int = _flag(1, "CPU threads of every side")
     clock: Literal["cpu", "wall"] = _flag(

@@ -130,7 +130,8 @@ def _warn_of_unused(lm: FrozenLM, mesh: Mesh) -> None:
         flags = {"compile": "--compiled_layers", "pack_weights": "--packed_weights"}
         _log.warning(
             "%s: no effect here. It takes layers of Llama, Mistral or Qwen2, whole on each rank, "
-            "with --packing and --prepared_layers; packed weights also a CPU and bf16",
+            "with --packing, --prepared_layers and --weight_bits full; packed weights also a CPU "
+            "and bf16",
             ", ".join(flags[name] for name in lm.unused),
         )
 

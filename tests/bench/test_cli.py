@@ -124,6 +124,7 @@ def test_finished_rounds_are_written_on_ctrl_c(
     ("flags", "words"),
     [
         (["--sections", "main,speed"], ["--sections 'main,speed'", "superglue"]),
+        (["--weight_bits", "8"], ["--weight_bits", "full weights"]),
         (["--rounds", "0", "--threads", "-1"], ["--rounds", "--threads", "got -1"]),
         (["--ranks", "1,two"], ["--ranks '1,two'"]),
         (["--round", "1", "--nonsense"], ["--nonsense"]),
