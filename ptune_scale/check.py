@@ -4,10 +4,11 @@ import tempfile
 from pathlib import Path
 
 import torch
+from transformers import PretrainedConfig
 
 from ptune_scale import checkpoint
-from ptune_scale.backbone import ModelSource, find_model, gguf, load_backbone
-from ptune_scale.backbone.frozen import has_plain_head
+from ptune_scale.backbone import find_model, gguf, load_backbone
+from ptune_scale.backbone.families import has_plain_head
 from ptune_scale.backbone.quantized import check_quantizable
 from ptune_scale.backbone.quantized_linear import WeightBits, load_library
 from ptune_scale.config import LamaConfig
@@ -61,13 +62,14 @@ def check(config: LamaConfig) -> FactSet:
     source = find_model(config.model.model)
     if source.is_gguf:
         gguf.converted_directory(source.path, getattr(torch, config.model.dtype))
-    if degrees.world_size > 1:
-        dtype = getattr(torch, config.model.dtype)
-        check_backbone(load_backbone(source, dtype=dtype), degrees)
-    if config.train.loss_over == "candidates":
-        _check_head(source)
-    if config.model.weight_bits != "full":
-        check_quantizable(load_backbone(source).empty_model())
+    needs_a_look = config.train.loss_over == "candidates" or config.model.weight_bits != "full"
+    if degrees.world_size > 1 or needs_a_look:
+        backbone = load_backbone(source, dtype=getattr(torch, config.model.dtype))
+        check_backbone(backbone, degrees)
+        if config.train.loss_over == "candidates":
+            _check_head(backbone.config)
+        if config.model.weight_bits != "full":
+            check_quantizable(backbone.empty_model())
     # Other ranks would see what the first one has begun to write.
     if launch.is_first_rank():
         output = Path(config.run.output_dir or RUNS)
@@ -94,7 +96,7 @@ def _check_weight_bits(bits: WeightBits, degrees: Degrees) -> None:
     if bits == "full":
         return
     load_library()
-    if degrees.zero_stage == 3 or degrees.tensor > 1 or degrees.pipeline > 1:
+    if not degrees.is_whole:
         raise UserError(
             f"--weight_bits {bits} with layout {degrees.name}: weights are rounded where they are "
             "whole, and this layout gives each rank a part of them. Use --zero_stage 0 without "
@@ -106,7 +108,7 @@ def _check_weight_bits(bits: WeightBits, degrees: Degrees) -> None:
 def _check_loss(config: LamaConfig, facts: FactSet, degrees: Degrees) -> None:
     if config.train.loss_over == "full_vocab":
         return
-    if degrees.zero_stage == 3 or degrees.tensor > 1 or degrees.pipeline > 1:
+    if not degrees.is_whole:
         raise UserError(
             f"--loss_over candidates with layout {degrees.name}: the head is cut down where it is "
             "whole; use --zero_stage 0 without --tensor_parallel and --pipeline_parallel"
@@ -118,8 +120,7 @@ def _check_loss(config: LamaConfig, facts: FactSet, degrees: Degrees) -> None:
         )
 
 
-def _check_head(source: ModelSource) -> None:
-    config = load_backbone(source).config
+def _check_head(config: PretrainedConfig) -> None:
     if not has_plain_head(config):
         raise UserError(
             f"--loss_over candidates: the head of model type {config.model_type!r} is not known to "

@@ -4,38 +4,18 @@ Shapes: N rows, T tokens, K targets in a row, V vocabulary, H embedding size, R 
 B lines of L tokens into which rows are packed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
+from ptune_scale.backbone.families import can_go_on, can_pack
 from ptune_scale.backbone.lines import Lines, pack
 from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.data.batch import Batch
 from ptune_scale.splice import embed_and_splice, splice
-
-# Families that take positions and a mask of (query, key) pairs as they are given, each tested.
-_PACKED = {
-    "gpt2",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "granite",
-    "olmo2",
-    "fairseq_megatron",
-}
-# The rest of these can go on behind keys and values computed before ...
-_WITHOUT_CACHE = {"fairseq_megatron"}
-# ... unless how they turn a key depends on the longest position in the same call.
-_LENGTH_DEPENDENT = {"dynamic", "longrope"}
 
 
 class FrozenLM(nn.Module):
@@ -68,7 +48,6 @@ class FrozenLM(nn.Module):
         self.shortcuts = shortcuts
         self.prepared: PreparedLayers | None = None
         self._targets: Tensor | None = None
-        self._narrow: tuple[Tensor, nn.Linear] | None = None
         model.base_model.register_forward_hook(self._keep_targets)
 
     def train(self, mode: bool = True) -> "FrozenLM":
@@ -111,27 +90,6 @@ class FrozenLM(nn.Module):
         output["last_hidden_state"] = hidden[self._targets]
         return output
 
-    @contextmanager
-    def only(self, words: Tensor | None) -> Iterator[None]:
-        """Within, the head computes logits (N, K, C) of some words alone.
-
-        For models that ``has_plain_head``, with their weights whole and at hand.
-
-        Args:
-            words: (C,) their token ids; the same tensor each time. None for all words.
-        """
-        if words is None:
-            yield
-            return
-        whole = self.model.get_output_embeddings()
-        if self._narrow is None or self._narrow[0] is not words:
-            self._narrow = (words, _rows_of(whole, words))
-        self.model.set_output_embeddings(self._narrow[1])
-        try:
-            yield
-        finally:
-            self.model.set_output_embeddings(whole)
-
     def forward(
         self, batch: Batch, prompts: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
@@ -144,7 +102,8 @@ class FrozenLM(nn.Module):
         Returns:
             logits (N, K, V) from the last stage, hidden states (N, T, H) from others.
         """
-        if self.is_first and self.is_last and self._packs(batch):
+        is_whole = self.is_first and self.is_last
+        if is_whole and self.shortcuts.pack and can_pack(self.model.config, batch.ids.shape[1]):
             return self._forward_lines(batch, prompts)
         if self.is_first:
             hidden = self._embed(batch.ids, prompts, batch.relations, batch.slots)
@@ -153,13 +112,6 @@ class FrozenLM(nn.Module):
             return self.model.base_model(inputs_embeds=hidden, **extras)[0]
         starts = torch.arange(len(batch), device=hidden.device) * hidden.shape[1]
         return self._logits(batch.targets + starts.unsqueeze(1), inputs_embeds=hidden, **extras)
-
-    def _packs(self, batch: Batch) -> bool:
-        config = self.model.config
-        window = getattr(config, "sliding_window", None) or batch.ids.shape[1]
-        # The mask that packing gives knows of no window, so rows have to fit into it.
-        fits = batch.ids.shape[1] <= window
-        return self.shortcuts.pack and config.model_type in _PACKED and fits
 
     def _embed(self, ids: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> Tensor:
         embedding = self.model.get_input_embeddings()
@@ -172,7 +124,7 @@ class FrozenLM(nn.Module):
 
     def _forward_lines(self, batch: Batch, prompts: Tensor) -> Tensor:
         """Logits (N, K, V) by way of lines."""
-        can_skip = torch.is_grad_enabled() and _can_go_on(self.model.config)
+        can_skip = torch.is_grad_enabled() and can_go_on(self.model.config)
         lines = pack(batch, prompts.shape[1], skip_lead=self.shortcuts.skip_lead and can_skip)
         cells = prompts.reshape(1, -1, prompts.shape[2])
         first = torch.zeros(len(lines.ids), dtype=torch.int64, device=lines.ids.device)
@@ -222,27 +174,6 @@ class FrozenLM(nn.Module):
             positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
             extras["attention_mask"] = (positions < batch.lengths[:, None]).long()
         return extras
-
-
-def _can_go_on(config: PretrainedConfig) -> bool:
-    """Whether a second pass may go on behind what a first one computed of the same rows."""
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    return config.model_type not in _WITHOUT_CACHE and kind not in _LENGTH_DEPENDENT
-
-
-def _rows_of(head: nn.Linear, words: Tensor) -> nn.Linear:
-    """A head with some rows of another."""
-    narrow = nn.Linear(head.in_features, len(words), bias=head.bias is not None, device="meta")
-    narrow.weight = nn.Parameter(head.weight.detach()[words], requires_grad=False)
-    if head.bias is not None:
-        narrow.bias = nn.Parameter(head.bias.detach()[words], requires_grad=False)
-    return narrow
-
-
-def has_plain_head(config: PretrainedConfig) -> bool:
-    """Whether ``FrozenLM.only`` holds for a model."""
-    return config.model_type in _PACKED | {"bert"}
 
 
 def is_causal(model: PreTrainedModel) -> bool:

@@ -31,6 +31,11 @@ class Degrees:
     def world_size(self) -> int:
         return self.data * self.pipeline * self.tensor
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether each rank has the whole backbone."""
+        return self.tensor == self.pipeline == 1 and self.zero_stage != 3
+
     @classmethod
     def resolve(
         cls, world_size: int, *, tensor: int = 1, pipeline: int = 1, zero_stage: int = INFER

@@ -9,6 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ptune_scale.backbone.anatomy import anatomy_of
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.loading import Backbone
+from ptune_scale.backbone.narrow_head import NarrowHead
 from ptune_scale.backbone.weights import CannotSlice
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import pipeline, tensor, zero3
@@ -17,7 +18,7 @@ from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.pipeline import PipelineEngine
 from ptune_scale.parallel.prompt_function import Engine, PromptFunction, WholeEngine
 from ptune_scale.parallel.slices import Names, Slices, fill, pending, pending_buffers
-from ptune_scale.parallel.vocabulary import Vocabulary, WholeVocabulary
+from ptune_scale.parallel.vocabulary import NarrowLoss, Vocabulary, WholeVocabulary
 from ptune_scale.parallel.world import World
 
 _log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def check_backbone(backbone: Backbone, degrees: Degrees) -> None:
             the configuration gives it.
     """
     check(backbone.config, degrees)
-    if degrees.tensor == degrees.pipeline == 1 and degrees.zero_stage != 3:
+    if degrees.is_whole:
         return
     reason = why_whole(backbone)
     if reason and (degrees.tensor > 1 or degrees.pipeline > 1):
@@ -90,8 +91,7 @@ def parallelize(
     """
     degrees = mesh.degrees
     check(backbone.config, degrees)
-    sliced = degrees.zero_stage == 3 or degrees.tensor > 1 or degrees.pipeline > 1
-    if sliced and (backbone.weight_bits != "full" or answers is not None):
+    if not degrees.is_whole and (backbone.weight_bits != "full" or answers is not None):
         raise UserError(
             f"layout {degrees.name}: weights in fewer bits and a loss over some words alone need "
             "the whole model on each rank"
@@ -101,7 +101,11 @@ def parallelize(
         if reason or degrees.zero_stage != 3:
             engine = _whole(backbone, mesh, deepspeed_config, reason)
             _warn_of_unused(engine.lm, mesh)
-            return PromptFunction(engine, mesh, WholeVocabulary(), rows_per_forward, answers)
+            whole: Vocabulary = WholeVocabulary()
+            if answers is not None:
+                words = sorted(set(answers))
+                engine.loss_head, whole = NarrowHead(engine.lm.model, words), NarrowLoss(words)
+            return PromptFunction(engine, mesh, whole, rows_per_forward)
 
     model, names, slices, vocabulary = shape(backbone.empty_model(), mesh)  # steps 1 to 3
     lm = FrozenLM(
@@ -178,7 +182,7 @@ def why_whole(backbone: Backbone) -> str | None:
 
 def _whole(
     backbone: Backbone, mesh: Mesh, deepspeed_config: Path | None, reason: str | None
-) -> Engine:
+) -> WholeEngine:
     """Every rank loads the model as transformers does, whatever its checkpoint looks like."""
     if mesh.degrees.zero_stage != 3:
         return WholeEngine(backbone.lm.to(mesh.world.device).prepare())

@@ -8,7 +8,8 @@ of candidates.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.backbone.frozen import FrozenLM
+from ptune_scale.backbone.narrow_head import NarrowHead
 from ptune_scale.data.batch import Batch
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.parallel.mesh import Mesh
@@ -44,7 +46,6 @@ class Engine(Protocol):
         *,
         backward: bool,
         num_parts: int = 1,
-        words: Tensor | None = None,
     ) -> Tensor | None:
         """Run rows through the model.
 
@@ -52,7 +53,6 @@ class Engine(Protocol):
             prompts: (R, S, H); with ``backward`` the gradient of the outcome's sum is added to
                 its ``grad`` where this rank holds prompts.
             num_parts: the rows may be computed in so many parts, to need less memory.
-            words: (C,) tokens, in ascending order, whose logits are wanted; None for all.
 
         Returns:
             the outcome, (N, ...), where this rank holds logits.
@@ -65,13 +65,23 @@ class WholeEngine:
 
     Args:
         after_forward: called after each pass, for example to drop gathered weights.
+        loss_head: takes the place of the head in passes with a gradient.
     """
 
     holds_prompts = holds_logits = True
 
-    def __init__(self, lm: FrozenLM, after_forward: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        lm: FrozenLM,
+        after_forward: Callable[[], None] = lambda: None,
+        loss_head: NarrowHead | None = None,
+    ) -> None:
         self.lm = lm
         self.after_forward = after_forward
+        self.loss_head = loss_head
+
+    def _head(self, backward: bool) -> AbstractContextManager[None]:
+        return self.loss_head if backward and self.loss_head else nullcontext()
 
     def run(
         self,
@@ -81,14 +91,13 @@ class WholeEngine:
         *,
         backward: bool,
         num_parts: int = 1,
-        words: Tensor | None = None,
     ) -> Tensor:
         rows_per_part = math.ceil(len(batch) / num_parts)
         index = torch.arange(len(batch), device=batch.ids.device)
         results = []
         for rows in index.split(rows_per_part):
             part = batch.rows(rows) if num_parts > 1 else batch
-            with torch.set_grad_enabled(backward), self.lm.only(words):
+            with torch.set_grad_enabled(backward), self._head(backward):
                 result = outcome(self.lm(part, prompts), part)
             if backward:
                 result.sum().backward()
@@ -109,8 +118,6 @@ class PromptFunction:
         mesh: the layout.
         vocabulary: what this rank holds of the logits.
         rows_per_forward: most rows in one forward pass of a rank; None for no limit.
-        answers: tokens that the loss normalizes over, all labels among them; None for the whole
-            vocabulary. Whole weights only.
     """
 
     def __init__(
@@ -119,21 +126,17 @@ class PromptFunction:
         mesh: Mesh,
         vocabulary: Vocabulary,
         rows_per_forward: int | None = None,
-        answers: Sequence[int] | None = None,
     ) -> None:
         self.engine = engine
         self.mesh = mesh
         self.world = mesh.world
         self.vocabulary = vocabulary
         self.rows_per_forward = rows_per_forward
-        self.answers = None
-        if answers is not None:
-            self.answers = torch.tensor(sorted(set(answers)), device=mesh.world.device)
         # Tensor-parallel peers compute the same outcomes: one of them speaks.
         self._speaks = mesh.tensor_rank == 0
 
     def loss_and_gradient(self, batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy at the first target of each row, over the whole vocabulary or ``answers``.
+        """Cross-entropy at the first target of each row, over the words that the vocabulary says.
 
         Args:
             prompts: (R, S, H) fp32, the prompt matrix P; its graph is not used.
@@ -150,20 +153,10 @@ class PromptFunction:
         def outcome(logits: Tensor, part: Batch) -> Tensor:
             # A view of one target's logits gives them their gradient without a copy.
             first = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, 0]
-            labels = part.labels
-            if self.answers is not None:
-                labels = torch.searchsorted(self.answers, labels)
-            return self.vocabulary.cross_entropy(first, labels) * part.weights
+            return self.vocabulary.cross_entropy(first, part.labels) * part.weights
 
         index, part = self._my_rows(batch)
-        rows = self.engine.run(
-            part,
-            leaf,
-            outcome,
-            backward=True,
-            num_parts=self._num_parts(batch),
-            words=self.answers,
-        )
+        rows = self.engine.run(part, leaf, outcome, backward=True, num_parts=self._num_parts(batch))
         if self._speaks and self.engine.holds_prompts:
             gradient += leaf.grad
         if self._speaks and self.engine.holds_logits:

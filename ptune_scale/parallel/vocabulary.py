@@ -6,6 +6,7 @@ are never gathered: losses, ranks of answers and the likeliest tokens come from 
 Shapes: N rows, K targets in a row, V vocabulary, W its part on this rank, C sets of candidates.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -50,6 +51,22 @@ class WholeVocabulary:
     def top(self, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best = logits.float().softmax(-1).topk(k)
         return best.values, best.indices
+
+
+class NarrowLoss(WholeVocabulary):
+    """All logits are on this rank, but for the loss, which is over some words alone.
+
+    Args:
+        words: C token ids in ascending order, all labels among them; the loss is asked of logits
+            (N, C) of these.
+    """
+
+    def __init__(self, words: Sequence[int]) -> None:
+        self.words = torch.tensor(words)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        places = torch.searchsorted(self.words.to(labels.device), labels)
+        return super().cross_entropy(logits, places)
 
 
 class ShardedVocabulary:

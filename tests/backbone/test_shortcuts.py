@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from ptune_scale.backbone import FrozenLM
-from ptune_scale.backbone.frozen import _PACKED
+from ptune_scale.backbone.families import PACKED
 from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN, Shortcuts
 from ptune_scale.data.batch import Batch, Example, collate
@@ -112,7 +112,7 @@ def test_a_llama_gives_the_same_with_each_switch(shortcuts: Shortcuts, patterns:
     assert_same(loss_and_gradient(lm, batch), expected)
 
 
-@pytest.mark.parametrize("family", sorted(_PACKED))
+@pytest.mark.parametrize("family", sorted(PACKED))
 def test_every_family_that_is_packed_gives_what_it_gives_row_by_row(family: str) -> None:
     batch = batch_of("ppwp", "wppp")
     expected = loss_and_gradient(FrozenLM(network(family), shortcuts=PLAIN), batch)

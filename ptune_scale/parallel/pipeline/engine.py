@@ -65,15 +65,8 @@ class PipelineEngine:
         *,
         backward: bool,
         num_parts: int = 1,
-        words: Tensor | None = None,
     ) -> Tensor | None:
-        """Forward, and backward of the outcome's sum; see ``prompt_function.Engine``.
-
-        Raises:
-            ValueError: logits of some words alone are wanted.
-        """
-        if words is not None:
-            raise ValueError("a pipeline computes the logits of all words")
+        """Forward, and backward of the outcome's sum; see ``prompt_function.Engine``."""
         num_parts = max(num_parts, self._mesh.degrees.pipeline)
         padded = _padded(batch, num_parts)
         shape = (len(padded) // num_parts, padded.ids.shape[1])
