@@ -121,7 +121,13 @@ def notes(results: dict[str, Any]) -> str:
 
 
 def write(results: dict[str, Any], directory: Path) -> None:
-    """Write results.json, results.md and, with both methods, p_at_1.png."""
+    """Write results.json, results.md and, with both methods, p_at_1.png.
+
+    Where nothing was trained this time, the throughput of results that are there already is kept.
+    """
+    earlier = directory / "results.json"
+    if not results["throughput"] and earlier.is_file():
+        results = {**results, "throughput": json.loads(earlier.read_text())["throughput"]}
     for name, text in (
         ("results.json", json.dumps(results, indent=1)),
         ("results.md", f"{table(results)}\n\n{notes(results)}\n"),

@@ -52,6 +52,22 @@ def test_each_launcher_gives_the_ranks_asked_for(command, ranks, tiny_gpt2, tiny
     assert results["training"]["steps"] == 30
 
 
+def test_resuming_what_is_finished_says_so_and_keeps_its_throughput(
+    tiny_gpt2, tiny_facts, tmp_path
+):
+    out = tmp_path / "out"
+    flags = ["--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--output_dir", str(out)]
+    assert run([sys.executable, LAUNCHER], *flags, *SMALL).returncode == 0
+    first = json.loads((out / "results.json").read_text())
+    done = run([sys.executable, LAUNCHER], "--resume_from", str(out))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "nothing is left to train after step 30" in done.stdout
+    again = json.loads((out / "results.json").read_text())
+    assert again["throughput"] == first["throughput"]
+    assert again["throughput"]["facts_per_second"] > 0
+    assert again["methods"] == first["methods"]
+
+
 def test_a_masked_model_learns_its_training_facts(tiny_bert, tiny_facts, tmp_path):
     out = tmp_path / "out"
     flags = ["--model", str(tiny_bert), "--data_dir", str(tiny_facts), "--output_dir", str(out)]

@@ -1,6 +1,7 @@
 """Which rows share a line, so that little is computed: bin packing by rules of thumb."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ptune_scale.template import NO_SLOT
@@ -18,12 +19,12 @@ _COSTLY_LENGTH = 1024
 
 @dataclass(frozen=True)
 class Row:
-    """A row as lists, without its padding."""
+    """A row of a batch, without its padding."""
 
     relation: int
-    ids: list[int]
-    slots: list[int]
-    targets: list[int]
+    ids: Sequence[int]
+    slots: Sequence[int]
+    targets: Sequence[int]
 
     @property
     def lead(self) -> int:
@@ -32,7 +33,7 @@ class Row:
         return min(next(places, len(self.slots)), *self.targets)
 
 
-def shared_lengths(rows: list[Row]) -> dict[int, int]:
+def shared_lengths(rows: Sequence[Row]) -> dict[int, int]:
     """Of each relation, how many tokens all its rows begin with; targets are never among them."""
     first: dict[int, Row] = {}
     shared: dict[int, int] = {}
@@ -60,7 +61,7 @@ class Line:
     length: int = 0
 
 
-def arrange(rows: list[Row], shared: dict[int, int]) -> list[Line]:
+def arrange(rows: Sequence[Row], shared: dict[int, int]) -> list[Line]:
     """Deal rows out over lines so that little is computed.
 
     That is tokens, padding and repeated beginnings among them, and attention, whose share grows
@@ -87,7 +88,9 @@ def arrange(rows: list[Row], shared: dict[int, int]) -> list[Line]:
     return min(found, key=cost)
 
 
-def _balanced(rows: list[Row], order: list[int], shared: dict[int, int], count: int) -> list[Line]:
+def _balanced(
+    rows: Sequence[Row], order: list[int], shared: dict[int, int], count: int
+) -> list[Line]:
     """So many lines of nearly equal length: good where few relations share them."""
     lines = [Line() for _ in range(count)]
     for number in order:
@@ -104,7 +107,7 @@ def _balanced(rows: list[Row], order: list[int], shared: dict[int, int], count: 
 
 
 def _first_fit(
-    rows: list[Row], order: list[int], shared: dict[int, int], longest: int
+    rows: Sequence[Row], order: list[int], shared: dict[int, int], longest: int
 ) -> list[Line]:
     """Lines of at most this length: few repeated beginnings where there are many relations."""
     lines: list[Line] = []

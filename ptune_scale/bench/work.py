@@ -7,10 +7,10 @@ implementations mostly compute all of them.
 
 from collections.abc import Iterable, Sequence
 
+from ptune_scale.backbone.arrange import Row, shared_lengths
 from ptune_scale.bench.feed import text_length
 from ptune_scale.bench.flops import Work
 from ptune_scale.data.batch import Example
-from ptune_scale.template import NO_SLOT
 
 
 def of_prefix(examples: Iterable[Example], slots: int, layers: int) -> Work:
@@ -27,7 +27,7 @@ def of_rows(examples: Iterable[Example], layers: int) -> Work:
     total = Work()
     for example in examples:
         length = len(example.ids)
-        total += _row(length, first=_first_slot(example), positions=length, layers=layers)
+        total += _row(length, first=_row_of(example).lead, positions=length, layers=layers)
     return total
 
 
@@ -38,17 +38,18 @@ def of_least(step: Sequence[Example], layers: int) -> Work:
     so is the last layer, whose keys and values, needed at all tokens, are left out.
     """
     total = Work()
-    by_relation: dict[int, list[Example]] = {}
-    for example in step:
-        by_relation.setdefault(example.relation, []).append(example)
-    for rows in by_relation.values():
-        shared = _shared(rows)
-        first = _first_slot(rows[0])
-        total += _part(0, shared, first, layers - 1)
-        for row in rows:
-            total += _part(shared, len(row.ids), _first_slot(row), layers - 1)
-            total += _targets(row)
+    rows = [_row_of(example) for example in step]
+    shared = shared_lengths(rows)
+    for row in {row.relation: row for row in rows}.values():
+        total += _part(0, shared[row.relation], row.lead, layers - 1)
+    for row in rows:
+        total += _part(shared[row.relation], len(row.ids), row.lead, layers - 1)
+        total += _targets(row)
     return total
+
+
+def _row_of(example: Example) -> Row:
+    return Row(example.relation, example.ids, example.slots, example.targets)
 
 
 def _row(length: int, *, first: int, positions: int, layers: int) -> Work:
@@ -67,7 +68,7 @@ def _part(start: int, stop: int, first: int, layers: int) -> Work:
     )
 
 
-def _targets(row: Example) -> Work:
+def _targets(row: Row) -> Work:
     """The last layer and the head at a row's targets."""
     count = len(row.targets)
     pairs = sum(target + 1 for target in row.targets)
@@ -77,19 +78,3 @@ def _targets(row: Example) -> Work:
 def _pairs(start: int, stop: int) -> int:
     """Pairs of a query from ``start`` to ``stop`` and a key at or before it."""
     return (stop * (stop + 1) - start * (start + 1)) // 2 if stop > start else 0
-
-
-def _first_slot(example: Example) -> int:
-    return next((i for i, slot in enumerate(example.slots) if slot != NO_SLOT), len(example.slots))
-
-
-def _shared(rows: Sequence[Example]) -> int:
-    """Tokens that all rows begin with, none of them a target; nothing is shared by one row."""
-    if len(rows) == 1:
-        return 0
-    most = min(min(row.targets) for row in rows)
-    columns = zip(*(zip(row.ids, row.slots, strict=True) for row in rows), strict=False)
-    for place, column in enumerate(columns):
-        if place == most or len(set(column)) > 1:
-            return place
-    return most

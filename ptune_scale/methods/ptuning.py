@@ -104,7 +104,7 @@ def build_trainer(job: Job, template: Template) -> Trainer:
 
 
 def _train(job: Job, trainer: Trainer) -> dict[str, float]:
-    """Run the trainer, showing and saving; returns throughput of training alone.
+    """Run the trainer, showing and saving; returns throughput of training alone, {} if none was left.
 
     Raises:
         Stopped: after a checkpoint was saved.
@@ -170,9 +170,13 @@ def _train(job: Job, trainer: Trainer) -> dict[str, float]:
         finally:
             scalars.close()
     keeper.save()
+    if not facts:
+        if job.is_main:
+            print(f"P-tuning: nothing is left to train after step {trainer.step}")
+        return {}
     return {
-        "facts_per_second": facts / seconds if seconds else 0.0,
-        "tokens_per_second": tokens / seconds if seconds else 0.0,
+        "facts_per_second": facts / seconds,
+        "tokens_per_second": tokens / seconds,
         "training_seconds": seconds,
         "dev_evaluation_seconds": evaluating,
         "cpu_seconds_of_this_rank": time.process_time() - cpu_started,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from ptune_scale.backbone import FrozenLM
@@ -159,11 +160,19 @@ def test_what_has_no_effect_is_named() -> None:
 
 
 def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
+    counters.clear()
     plain = FrozenLM(network("llama"), shortcuts=PLAIN)
     lm = FrozenLM(network("llama"), shortcuts=Shortcuts(compile=True)).prepare()
-    for patterns in (("ppwp",), ("ppwp", "pwp")):
-        batch = batch_of(*patterns)
+    batches = [batch_of("ppwp"), batch_of("ppwp", "pwp")]
+    for batch in batches:
         assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
+    # Layers were compiled, and once known no shape is compiled again or given up.
+    compiled = counters["stats"]["unique_graphs"]
+    assert compiled >= 1
+    for batch in (*batches, batch_of("ppwp", "pwp", "ppw")):
+        loss_and_gradient(lm, batch)
+    assert counters["stats"]["unique_graphs"] == compiled
+    assert counters["frames"]["total"] == counters["frames"]["ok"]
 
 
 def test_several_targets_of_a_row_are_read_from_lines() -> None:

@@ -1,5 +1,6 @@
 """All sides in one setting: rates, ratios, shares of the matrix products' rate, peak memory."""
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ def run_on(bench: Bench, device: torch.device, result: dict[str, Any], clock: Cl
         clock=clock,
     )
     result["settings"] = case.config.as_dict()
+    result["measurement"] = asdict(bench.config)
     if bench.config.memory_steps:
         _measure_memory(bench, device, result)
 
@@ -64,13 +66,27 @@ def table(result: dict[str, Any]) -> str:
         lines.append(row([*cells, f"{side['warmup_seconds']:.1f}"]))
     rates = result["matmul_gflop_per_second"].items()
     products = "; ".join(f"{dtype} {shown(rate, 0)}" for dtype, rate in rates)
-    notes = [
+    notes = [_settings(result)] if "settings" in result else []
+    notes += [
         f"- Medians [least, most] over {result['finished_rounds']} rounds.",
         f"- Matrix products alone, GFLOP/s: {products}.",
         "- GFLOP are those that a side's own way needs; padding is not counted.",
         f"- PEFT in the same settings: {result['peft_same_settings_is']} is the faster way.",
     ]
     return "\n".join([*lines, "", *notes, *_memory(result)])
+
+
+def _settings(result: dict[str, Any]) -> str:
+    settings = result["settings"]
+    model, train = settings["model"], settings["train"]
+    names = {k: v for k, v in settings["shortcut"].items() if v in ("on", "targets")}
+    step = f"{train['batch_tokens']} tokens" if train["batch_tokens"] else None
+    return (
+        f"- {model['model']}, {settings['data']['relations']} of {settings['data']['data_dir']}, "
+        f"{step or str(train['batch_size']) + ' facts'} a step, "
+        f"template {settings['prompt']['template']}, "
+        f"{result['measurement']['facts_per_round']} facts a round; ours with {', '.join(names)}."
+    )
 
 
 def _memory(result: dict[str, Any]) -> list[str]:
