@@ -104,7 +104,10 @@ def build_trainer(job: Job, template: Template) -> Trainer:
 
 
 def _train(job: Job, trainer: Trainer) -> dict[str, float]:
-    """Run the trainer, showing and saving; returns throughput of training alone, {} if none was left.
+    """Run the trainer, showing and saving.
+
+    Returns:
+        throughput of training alone; {} if nothing was left to train.
 
     Raises:
         Stopped: after a checkpoint was saved.
