@@ -37,7 +37,11 @@ class TrainableEncoders:
         self.max_grad_norm = config.max_grad_norm
         self.optimizers = {
             number: torch.optim.Adam(
-                group.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+                group.parameters(),
+                lr=config.lr,
+                weight_decay=config.weight_decay,
+                foreach=False,
+                fused=config.fused_adam == "on",
             )
             for number, group in bank.groups.items()
         }

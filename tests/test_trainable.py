@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,11 +28,9 @@ def encoders(kind: str, sharing: str, config: TrainConfig = CONFIG) -> Trainable
 
 def plain(kind: str, sharing: str, config: TrainConfig = CONFIG) -> TrainableEncoders:
     """The same with an Adam that is written out in tensor operations."""
-    made = encoders(kind, sharing, config)
-    for number, group in made.bank.groups.items():
-        made.optimizers[number] = torch.optim.Adam(
-            group.parameters(), weight_decay=config.weight_decay, foreach=False, fused=False
-        )
+    made = encoders(kind, sharing, replace(config, fused_adam="off"))
+    settings = [optimizer.param_groups[0] for optimizer in made.optimizers.values()]
+    assert not any(s["fused"] or s["foreach"] for s in settings)
     return made
 
 

@@ -4,6 +4,7 @@ Shapes: N rows, T tokens, K targets in a row, V vocabulary, H embedding size, R 
 B lines of L tokens into which rows are packed.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from ptune_scale.backbone.families import can_go_on, can_pack
 from ptune_scale.backbone.lines import Lines, pack
 from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
+from ptune_scale.backbone.splicing_embedding import SplicingEmbedding, replace_embedding
 from ptune_scale.data.batch import Batch
-from ptune_scale.splice import embed_and_splice, splice
+from ptune_scale.splice import splice
 
 
 class FrozenLM(nn.Module):
@@ -31,6 +33,8 @@ class FrozenLM(nn.Module):
         is_first: this stage embeds ids and splices prompts; otherwise it is given hidden states.
         is_last: this stage has the head; otherwise it returns hidden states.
         shortcuts: what need not be computed, where model and stage allow for it.
+        dropout: in passes with a gradient, run the model's own dropout. Rows are not packed then:
+            what they share would get the same noise in all of them.
     """
 
     def __init__(
@@ -40,18 +44,24 @@ class FrozenLM(nn.Module):
         is_first: bool = True,
         is_last: bool = True,
         shortcuts: Shortcuts = DEFAULT,
+        dropout: bool = False,
     ) -> None:
         super().__init__()
+        if dropout:
+            shortcuts = replace(shortcuts, packing="off")
         self.model = model.eval().requires_grad_(False)
         self.is_first = is_first
         self.is_last = is_last
         self.shortcuts = shortcuts
+        self.dropout = dropout
+        if is_first and shortcuts.fused_splice == "on":
+            replace_embedding(model)
         self.prepared: PreparedLayers | None = None
         self._targets: Tensor | None = None
         model.base_model.register_forward_hook(self._keep_targets)
 
     def train(self, mode: bool = True) -> "FrozenLM":
-        """Stay in eval mode: a frozen backbone has no use for dropout."""
+        """Stay in eval mode: what dropout there is, is switched on by each pass."""
         return super().train(False)
 
     def prepare(self) -> "FrozenLM":
@@ -59,32 +69,32 @@ class FrozenLM(nn.Module):
 
         For models whose weights are whole and stay where they are.
         """
-        if self.shortcuts.prepare and self.shortcuts.pack and can_prepare(self.model):
+        asked = self.shortcuts
+        if asked.packing == asked.prepared_layers == "on" and can_prepare(self.model):
             self.prepared = PreparedLayers(
                 self.model,
-                compile=self.shortcuts.compile,
-                pack_weights=self.shortcuts.pack_weights,
-                last_at_targets=self.shortcuts.last_layer,
+                compile=asked.compiled_layers == "on",
+                pack_weights=asked.packed_weights == "on",
+                fold_norms=asked.fold_norms == "on",
+                last_at_targets=asked.last_layer == "targets",
             )
         return self
 
     @property
     def unused(self) -> list[str]:
         """Shortcuts that were switched on for more than they are by default, and have no effect."""
-        asked, prepared = self.shortcuts, self.prepared
-        compiled = prepared is not None and asked.compile
-        packed = prepared is not None and prepared.has_packed_weights
+        prepared = self.prepared
+        has_effect = {
+            "compiled_layers": prepared is not None,
+            "packed_weights": prepared is not None and prepared.has_packed_weights,
+            "fold_norms": prepared is not None,
+        }
         return [
-            name
-            for name, is_asked, is_there in (
-                ("compile", asked.compile, compiled),
-                ("pack_weights", asked.pack_weights, packed),
-            )
-            if is_asked and not is_there
+            n for n, has in has_effect.items() if getattr(self.shortcuts, n) == "on" and not has
         ]
 
     def _keep_targets(self, module: nn.Module, args: Any, output: Any) -> Any:
-        if self._targets is None:
+        if self._targets is None or self.shortcuts.head == "all":
             return output
         hidden = output[0].flatten(0, 1)
         output["last_hidden_state"] = hidden[self._targets]
@@ -102,8 +112,11 @@ class FrozenLM(nn.Module):
         Returns:
             logits (N, K, V) from the last stage, hidden states (N, T, H) from others.
         """
+        if self.dropout:
+            self.model.train(torch.is_grad_enabled())
         is_whole = self.is_first and self.is_last
-        if is_whole and self.shortcuts.pack and can_pack(self.model.config, batch.ids.shape[1]):
+        packs = is_whole and self.shortcuts.packing == "on"
+        if packs and can_pack(self.model.config, batch.ids.shape[1]):
             return self._forward_lines(batch, prompts)
         if self.is_first:
             hidden = self._embed(batch.ids, prompts, batch.relations, batch.slots)
@@ -115,23 +128,25 @@ class FrozenLM(nn.Module):
 
     def _embed(self, ids: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> Tensor:
         embedding = self.model.get_input_embeddings()
-        # Not if it does more than look words up, and not if its rows are elsewhere just now.
-        if type(embedding) is nn.Embedding and embedding.weight.numel():
-            return embed_and_splice(embedding.weight, ids, prompts, relations, slots)
+        if self.shortcuts.fused_splice == "on" and isinstance(embedding, SplicingEmbedding):
+            return embedding(ids, prompts, relations, slots)
         with torch.no_grad():
             words = embedding(ids)
         return splice(words, prompts, relations, slots)
 
     def _forward_lines(self, batch: Batch, prompts: Tensor) -> Tensor:
         """Logits (N, K, V) by way of lines."""
-        can_skip = torch.is_grad_enabled() and can_go_on(self.model.config)
-        lines = pack(batch, prompts.shape[1], skip_lead=self.shortcuts.skip_lead and can_skip)
+        skips = self.shortcuts.skip_lead == "on" and torch.is_grad_enabled()
+        skips = skips and can_go_on(self.model.config)
+        lines = pack(batch, prompts.shape[1], skip_lead=skips)
         cells = prompts.reshape(1, -1, prompts.shape[2])
         first = torch.zeros(len(lines.ids), dtype=torch.int64, device=lines.ids.device)
         hidden = self._embed(lines.ids, cells, first, lines.cells)
         if self.prepared is not None:
-            hidden = self.prepared(hidden, lines)
-            return self.model.get_output_embeddings()(hidden)
+            everywhere = self.shortcuts.head == "all"
+            hidden = self.prepared(hidden, lines, everywhere=everywhere)
+            logits = self.model.get_output_embeddings()(hidden)
+            return logits.flatten(0, 1)[lines.targets] if everywhere else logits
         return self._forward_layers(hidden, lines)
 
     def _forward_layers(self, hidden: Tensor, lines: Lines) -> Tensor:
@@ -158,9 +173,10 @@ class FrozenLM(nn.Module):
         """Logits (N, K, V) at targets (N, K), places in the flattened tokens."""
         self._targets = targets
         try:
-            return self.model(**inputs).logits
+            logits = self.model(**inputs).logits
         finally:
             self._targets = None
+        return logits.flatten(0, 1)[targets] if self.shortcuts.head == "all" else logits
 
     def _extras(self, batch: Batch) -> dict[str, Any]:
         """A causal model needs no mask for padding on the right: nothing before a target sees it.
@@ -178,4 +194,6 @@ class FrozenLM(nn.Module):
 
 def is_causal(model: PreTrainedModel) -> bool:
     """Whether the model predicts the next token (as opposed to masked tokens)."""
-    return "MaskedLM" not in type(model).__name__
+    # XLM and FlauBERT have one class for both.
+    is_either = type(model).__name__.endswith("WithLMHeadModel")
+    return model.config.causal if is_either else "MaskedLM" not in type(model).__name__

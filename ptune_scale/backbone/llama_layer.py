@@ -46,12 +46,12 @@ class Projection(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Of one layer: scales of the norms (D,), and what is multiplied with."""
+    """Of one layer: scales of the norms (D,) unless folded, and what is multiplied with."""
 
-    input_norm: Tensor
+    input_norm: Tensor | None
     qkv: Projection
     output: Projection
-    inner_norm: Tensor
+    inner_norm: Tensor | None
     gate_up: Projection
     down: Projection
 

@@ -4,8 +4,8 @@ Query, key and value projections are one matrix product, and so are gate and up;
 works at the targets alone. The modules that the model was loaded with keep their weights, as views
 of the merged ones, so that nothing is held twice.
 
-Norm scales stay apart: folded into the next projection they would be rounded with it, and what
-they cost is below a hundredth of a step.
+Norm scales can be folded into the projection behind them. The norm then scales by one, in the
+module that the model was loaded with too: it goes on to compute the same.
 
 Shapes: B lines, L tokens in a line, D hidden size, W size of a head, F targets in a line, N rows, K
 targets in a row.
@@ -57,6 +57,7 @@ class PreparedLayers(nn.Module):
         model: one that ``can_prepare``; its layers' weights are moved.
         compile: compile the layer, which all share.
         pack_weights: keep weights in oneDNN's layouts too, where it is there for them.
+        fold_norms: multiply norm scales into the weights that follow, which are rounded once more.
         last_at_targets: the last layer computes keys and values of all tokens, the rest at targets.
     """
 
@@ -66,6 +67,7 @@ class PreparedLayers(nn.Module):
         *,
         compile: bool = False,
         pack_weights: bool = False,
+        fold_norms: bool = False,
         last_at_targets: bool = True,
     ) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class PreparedLayers(nn.Module):
             for parameter in model.parameters():
                 parameter.data = parameter.data.clone()
         # No submodules: the weights are the model's and must not be counted twice.
-        self._weights = [_merge(layer, pack_weights) for layer in base.layers]
+        self._weights = [_merge(layer, pack_weights, fold_norms) for layer in base.layers]
         self._rotary, self._norm = [base.rotary_emb], [base.norm]
         self._layer: Callable[..., tuple[Tensor, Tensor, Tensor]] = run_layer
         if compile:
@@ -100,8 +102,15 @@ class PreparedLayers(nn.Module):
         """Whether weights are there in oneDNN's layouts."""
         return any(weights.qkv.packed is not None for weights in self._weights)
 
-    def forward(self, hidden: Tensor, lines: Lines) -> Tensor:
-        """Hidden states at the targets, (N, K, D), from embedded lines (B, L, D)."""
+    def forward(self, hidden: Tensor, lines: Lines, *, everywhere: bool = False) -> Tensor:
+        """Hidden states from embedded lines (B, L, D).
+
+        Args:
+            everywhere: not at the targets alone.
+
+        Returns:
+            (N, K, D) at the targets, or (B, L - lead, D).
+        """
         mask, lead = lines.mask(hidden.dtype), lines.lead
         past: list[Past] = [None] * len(self._weights)
         if lead:
@@ -116,9 +125,9 @@ class PreparedLayers(nn.Module):
         for weights, before in zip(self._weights[:-1], past[:-1], strict=True):
             x = self._run(x, mask, rotation, weights, before)[0]
         last, before = self._weights[-1], past[-1]
-        if not self.last_at_targets:
-            x = self._run(x, mask, rotation, last, before)[0].flatten(0, 1)
-            return self._norm[0](x[lines.targets])
+        if everywhere or not self.last_at_targets:
+            x = self._run(x, mask, rotation, last, before)[0]
+            return self._norm[0](x if everywhere else x.flatten(0, 1)[lines.targets])
         columns, places = _by_line(lines.targets, x.shape[1], len(x))
         x = run_last_layer(x, columns, mask, rotation, last, self.shape, before).flatten(0, 1)
         return self._norm[0](x[places])
@@ -145,23 +154,27 @@ class PreparedLayers(nn.Module):
         return torch.stack(self._rotary[0](x, positions))
 
 
-def _merge(layer: nn.Module, pack_weights: bool) -> Weights:
+def _merge(layer: nn.Module, pack_weights: bool, fold_norms: bool) -> Weights:
     attention, feed_forward = layer.self_attn, layer.mlp
 
-    def projection(*modules: nn.Linear) -> Projection:
+    def projection(*modules: nn.Linear, norm: nn.Module | None = None) -> Projection:
         weight = _behind_one_another([module.weight for module in modules])
+        if norm is not None and fold_norms:
+            weight.copy_(weight.float() * norm.weight.float())
+            norm.weight.data = torch.ones_like(norm.weight)
         bias = None
         if modules[0].bias is not None:
             bias = _behind_one_another([module.bias for module in modules])
         packed = pack_weight(weight) if pack_weights and can_pack(weight) else None
         return Projection(weight, bias, packed)
 
+    norms = layer.input_layernorm, layer.post_attention_layernorm
     return Weights(
-        layer.input_layernorm.weight,
-        projection(attention.q_proj, attention.k_proj, attention.v_proj),
+        None if fold_norms else norms[0].weight,
+        projection(attention.q_proj, attention.k_proj, attention.v_proj, norm=norms[0]),
         projection(attention.o_proj),
-        layer.post_attention_layernorm.weight,
-        projection(feed_forward.gate_proj, feed_forward.up_proj),
+        None if fold_norms else norms[1].weight,
+        projection(feed_forward.gate_proj, feed_forward.up_proj, norm=norms[1]),
         projection(feed_forward.down_proj),
     )
 

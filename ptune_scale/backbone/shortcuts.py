@@ -1,37 +1,65 @@
-"""What a frozen causal model need not compute; each can be switched off.
+"""What a frozen model need not compute; each can be switched off.
 
 All are exact: up to rounding, losses and prompt gradients are those of the plain forward pass.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+from ptune_scale.flag import OnOff, flag
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shortcuts:
-    """Which work is spared.
+    """what need not be computed; none changes more than rounding"""
 
-    Attributes:
-        pack: rows lie behind one another in lines, without padding, and those of a relation
-            behind one copy of what they begin with; see ``lines``.
-        skip_lead: tokens before the first prompt slot have no backward pass.
-        last_layer: of the last layer, only what the targets need is computed.
-        prepare: layers of the Llama family are run by ``prepared``: query, key and value
-            projections are one product, and so are gate and up.
-        pack_weights: prepared layers keep their weights in oneDNN's own layouts beside the plain
-            one, three times the memory; on CPUs in bf16 only.
-        compile: prepared layers are compiled; the first steps wait for it.
-    """
-
-    pack: bool = True
-    skip_lead: bool = True
-    last_layer: bool = True
-    prepare: bool = True
-    pack_weights: bool = False
-    compile: bool = False
+    # One declaration for the command line and for the model: values are those that are typed.
+    packing: OnOff = flag(
+        "on",
+        "facts lie behind one another, those of a relation share its beginning (GPT-2, Llama, "
+        "Mistral, Qwen, Gemma, Granite, OLMo 2, Megatron); needed by skip_lead and prepared_layers",
+    )
+    skip_lead: OnOff = flag("on", "no backward pass for tokens before the first prompt slot")
+    head: Literal["targets", "all"] = flag(
+        "targets", "tokens that logits are computed for; needed by last_layer"
+    )
+    last_layer: Literal["targets", "all"] = flag(
+        "targets", "tokens that the last prepared layer is computed for"
+    )
+    chunked_loss: OnOff = flag(
+        "on",
+        "cross-entropy some columns at a time, its gradient in the memory of the logits; off: "
+        "PyTorch's, on fp32 logits (where tensor parallelism spreads the vocabulary: fairscale's)",
+    )
+    fused_splice: OnOff = flag(
+        "on", "word embeddings are looked up and prompts written among them in one pass"
+    )
+    prepared_layers: OnOff = flag(
+        "on", "merged projections in layers of Llama, Mistral and Qwen2 models"
+    )
+    fold_norms: OnOff = flag(
+        "off",
+        "scales of norms go into the projections behind them, in prepared layers: in bf16 these "
+        "are rounded once more",
+    )
+    packed_weights: OnOff = flag(
+        "off", "weights in oneDNN's layouts too: faster on CPUs in bf16, thrice the memory"
+    )
+    compiled_layers: OnOff = flag(
+        "off", "compile prepared layers: faster, after some ten seconds at the start"
+    )
 
 
 DEFAULT = Shortcuts()
 """What needs no wait, and no memory but for weights that would else stay mapped from their file."""
 
-PLAIN = Shortcuts(pack=False, skip_lead=False, last_layer=False, prepare=False)
+PLAIN = Shortcuts(
+    packing="off",
+    skip_lead="off",
+    head="all",
+    last_layer="all",
+    chunked_loss="off",
+    fused_splice="off",
+    prepared_layers="off",
+)
 """Everything is computed, as the model was written."""

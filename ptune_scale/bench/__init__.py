@@ -15,6 +15,7 @@ comparison.py sides measured in turn on one case
 memory.py     resident memory of a process; memory_worker.py: of one side in a process of its own
 synthetic.py  facts whose subjects have a given number of tokens
 sections/     what is varied: nothing (main), batch, length, relations, ...
+job_process.py the LAMA job as a process of its own, for sections that time whole jobs
 machine.py    what it ran on
 tables.py     Markdown tables
 report.py     bench.json and bench.md; plot.py: bench.png

@@ -27,7 +27,6 @@ _ENDLESS = {
     "lr": 1e-3,
     "dev_facts": 1,
     "test_facts": 1,
-    "candidates": "full_vocab",
 }
 
 
@@ -94,7 +93,7 @@ class Case:
         Raises:
             UserError: facts, template or checkpoint do not fit the model.
         """
-        flags = {**self.flags, **_ENDLESS}
+        flags = {"candidates": "full_vocab", **self.flags, **_ENDLESS}
         world = World(device=self.device)
         mesh = Mesh.build(world, Degrees())
         return build_job(

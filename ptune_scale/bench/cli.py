@@ -12,19 +12,20 @@ from typing import Any
 import torch
 import transformers
 
+from ptune_scale.backbone.shortcuts import Shortcuts
 from ptune_scale.bench import report
-from ptune_scale.bench.ablations import FASTEST
+from ptune_scale.bench.ablations import ABLATIONS, FASTEST
 from ptune_scale.bench.case import Case
 from ptune_scale.bench.comparison import Bench
 from ptune_scale.bench.config import BenchConfig
 from ptune_scale.bench.sections import SECTIONS
-from ptune_scale.check import RUNS, check
+from ptune_scale.check import check
 from ptune_scale.cli import Parser, add_flags
+from ptune_scale.command import RUNS
 from ptune_scale.config import (
     DataConfig,
     ModelConfig,
     PromptConfig,
-    ShortcutConfig,
     TrainConfig,
     config_from_flags,
 )
@@ -41,7 +42,14 @@ Nearly all of the time goes into --rounds x --facts_per_round facts of each side
 ends it and writes what is finished.
 """
 _PROMPT = ("template", "encoder", "encoder_sharing", "prompt_start")
-_TRAIN = ("batch_size", "batch_tokens", "relations_per_batch", "rows_per_forward", "seed")
+_TRAIN = (
+    "batch_size",
+    "batch_tokens",
+    "relations_per_batch",
+    "rows_per_forward",
+    "fused_adam",
+    "seed",
+)
 _DATA = ("data_dir", "relations", "on_bad_record")
 
 
@@ -64,6 +72,9 @@ def _bench(arguments: list[str]) -> int:
     unknown = [name for name in config.section_names if name not in SECTIONS]
     if unknown or not config.section_names:
         raise UserError(f"--sections {config.sections!r}: choose from {', '.join(SECTIONS)}")
+    unknown = [name for name in config.ablation_names if name not in ABLATIONS]
+    if unknown:
+        raise UserError(f"--ablations {config.ablations!r}: choose from {', '.join(ABLATIONS)}")
     if importlib.util.find_spec("peft") is None:
         raise UserError("ours is compared with PEFT, which is not installed: pip install peft")
     if flags.get("weight_bits", "full") != "full":
@@ -122,7 +133,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_flags(parser.add_argument_group(BenchConfig.__doc__), BenchConfig)
     for section, names in (
         (ModelConfig, ()),
-        (ShortcutConfig, ()),
+        (Shortcuts, ()),
         (DataConfig, _DATA),
         (PromptConfig, _PROMPT),
         (TrainConfig, _TRAIN),

@@ -1,41 +1,36 @@
 """What a benchmark can be told."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ptune_scale.errors import UserError
-
-
-def _flag(default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help})
+from ptune_scale.flag import flag
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
     """the measurement"""
 
-    sections: str = _flag(
+    sections: str = flag(
         "main",
-        "comma-separated: main, ablations, batch, length, relations, superglue, ranks, cuda",
+        "comma-separated: main, ablations, batch, length, relations, apart, superglue, ranks, cuda",
     )
-    rounds: int = _flag(5, "rounds of the main section")
-    section_rounds: int = _flag(3, "rounds of each point of the other sections")
-    facts_per_round: int = _flag(
+    rounds: int = flag(5, "rounds of the main section")
+    section_rounds: int = flag(3, "rounds of each point of the other sections")
+    facts_per_round: int = flag(
         128, "facts that each side trains on in a round, filled up to whole steps"
     )
-    warmup_steps: int = _flag(2, "steps of each side before anything is timed")
-    threads: int = _flag(1, "CPU threads of every side")
-    clock: Literal["cpu", "wall"] = _flag(
+    warmup_steps: int = flag(2, "steps of each side before anything is timed")
+    threads: int = flag(1, "CPU threads of every side")
+    clock: Literal["cpu", "wall"] = flag(
         "cpu",
         "what ratios and rates are computed from; both are recorded. CPU time is that of all "
         "threads and hardly depends on what else runs on the machine",
     )
-    memory_steps: int = _flag(
-        3, "steps in which each side's peak memory is measured, 0: not at all"
-    )
-    ranks: str = _flag("1,2", "numbers of ranks for the section ranks")
-    output_dir: str = _flag("", "where results go; by default runs/bench-DATE-TIME")
+    memory_steps: int = flag(3, "steps in which each side's peak memory is measured, 0: not at all")
+    ablations: str = flag("all", "comma-separated lines of the section ablations, or 'all'")
+    ranks: str = flag("1,2", "numbers of ranks for the section ranks")
+    output_dir: str = flag("", "where results go; by default runs/bench-DATE-TIME")
 
     def __post_init__(self) -> None:
         """Check all values at once.
@@ -63,9 +58,18 @@ class BenchConfig:
 
     @property
     def section_names(self) -> tuple[str, ...]:
-        names = (name.strip() for name in self.sections.split(","))
-        return tuple(dict.fromkeys(name for name in names if name))
+        return _names(self.sections)
+
+    @property
+    def ablation_names(self) -> tuple[str, ...]:
+        """Those that are asked for; none for all."""
+        return () if self.ablations == "all" else _names(self.ablations)
 
     @property
     def rank_counts(self) -> tuple[int, ...]:
         return tuple(int(part) for part in self.ranks.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = (name.strip() for name in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ptune_scale.data.batch import Batch, Example
 from ptune_scale.job import Job
-from ptune_scale.methods.ptuning import build_trainer
-from ptune_scale.parallel import PromptFunction
-from ptune_scale.template import NO_SLOT, Template
+from ptune_scale.methods.prompts import build_trainer
+from ptune_scale.parallel import Objective, PromptFunction
+from ptune_scale.template import NO_SLOT
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ class Feed:
 
     def __init__(self, job: Job) -> None:
         self._silent = _Silent(job.function)
-        template = Template.parse(job.config.prompt.template)
-        trainer = build_trainer(replace(job, function=self._silent), template)
+        trainer = build_trainer(replace(job, function=self._silent), job.setups["ptuning"])
         self._events = trainer.train()
         self._random = random.Random(job.config.train.seed)
 
@@ -102,7 +101,9 @@ class _Silent:
         self._function = function
         self._batches: list[Batch] = []
 
-    def loss_and_gradient(self, batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(
+        self, batch: Batch, prompts: Tensor, objective: Objective
+    ) -> tuple[Tensor, Tensor]:
         """Zeros, of the shapes that the real one returns."""
         self._batches.append(batch)
         prompts = prompts.detach()

@@ -64,7 +64,7 @@ def run(
         for name, buffer in module.named_buffers(recurse=False):
             module._buffers[name] = buffer.to("meta")
     lm = FrozenLM(model, is_first=False, is_last=mesh.is_last_stage)
-    columns = {name: (rows,) for name in ("lengths", "relations", "labels")}
+    columns = {name: (rows,) for name in ("lengths", "relations", "labels", "index", "groups")}
     columns |= {"ids": (rows, length), "slots": (rows, length), "targets": (rows, 1)}
     batch = _Unpadded(
         **{n: torch.empty(s, dtype=torch.int64, device="meta") for n, s in columns.items()},

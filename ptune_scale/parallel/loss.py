@@ -2,7 +2,8 @@
 
 Logits (N, V) stay in the backbone's dtype; sums and gradients are computed in fp32 on chunks of
 the vocabulary that fit into a cache. No copy of them in fp32 exists at once, and none of the
-gradient: it takes the place of the logits, which nobody reads after the loss.
+gradient: it takes the place of the logits, which nobody reads after the loss. PyTorch's own, which
+needs all of these, can be asked for instead.
 
 Shapes: N rows, V vocabulary.
 """
@@ -10,18 +11,24 @@ Shapes: N rows, V vocabulary.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 8192
 """Columns that are in fp32 at once."""
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, chunked: bool = True) -> Tensor:
     """Loss of each row, (N,) in fp32, from logits (N, V), whose memory backward may take.
 
+    Args:
+        chunked: a few columns at a time; otherwise PyTorch's.
+
     Raises:
-        RuntimeError: a label is out of range.
+        RuntimeError or IndexError: a label is out of range.
     """
+    if not chunked:
+        return F.cross_entropy(logits.float(), labels, reduction="none")
     return _CrossEntropy.apply(logits, labels)
 
 

@@ -28,7 +28,8 @@ def single(lm: FrozenLM) -> PromptFunction:
     """The plain reference: one process with the whole model."""
     world = World()
     mesh = Mesh.build(world, Degrees())
-    return PromptFunction(WholeEngine(lm), mesh, WholeVocabulary())
+    chunked_loss = lm.shortcuts.chunked_loss == "on"
+    return PromptFunction(WholeEngine(lm), mesh, WholeVocabulary(chunked_loss=chunked_loss))
 
 
 def check(config: PretrainedConfig, degrees: Degrees) -> None:
@@ -91,28 +92,39 @@ def parallelize(
     """
     degrees = mesh.degrees
     check(backbone.config, degrees)
+    chunked_loss = backbone.shortcuts.chunked_loss == "on"
     if not degrees.is_whole and (backbone.weight_bits != "full" or answers is not None):
         raise UserError(
             f"layout {degrees.name}: weights in fewer bits and a loss over some words alone need "
             "the whole model on each rank"
+        )
+    if backbone.dropout and (degrees.tensor > 1 or degrees.pipeline > 1):
+        raise UserError(
+            f"layout {degrees.name}: ranks that share a layer would draw different dropout; leave "
+            "out --backbone_dropout, or --tensor_parallel and --pipeline_parallel"
         )
     if degrees.tensor == degrees.pipeline == 1:
         reason = why_whole(backbone) if degrees.zero_stage == 3 else None
         if reason or degrees.zero_stage != 3:
             engine = _whole(backbone, mesh, deepspeed_config, reason)
             _warn_of_unused(engine.lm, mesh)
-            whole: Vocabulary = WholeVocabulary()
+            whole: Vocabulary = WholeVocabulary(chunked_loss=chunked_loss)
             if answers is not None:
                 words = sorted(set(answers))
-                engine.loss_head, whole = NarrowHead(engine.lm.model, words), NarrowLoss(words)
+                engine.loss_head = NarrowHead(engine.lm.model, words)
+                whole = NarrowLoss(words, chunked_loss=chunked_loss)
             return PromptFunction(engine, mesh, whole, rows_per_forward)
 
-    model, names, slices, vocabulary = shape(backbone.empty_model(), mesh)  # steps 1 to 3
+    # Steps 1 to 3.
+    model, names, slices, vocabulary = shape(
+        backbone.empty_model(), mesh, chunked_loss=chunked_loss
+    )
     lm = FrozenLM(
         model,
         is_first=mesh.is_first_stage,
         is_last=mesh.is_last_stage,
         shortcuts=backbone.shortcuts,
+        dropout=backbone.dropout,
     )
     # 4. Only now are weights read, each rank its own part; ZeRO-3 halves, thirds ... them further.
     engine: Engine
@@ -131,17 +143,21 @@ def parallelize(
 
 def _warn_of_unused(lm: FrozenLM, mesh: Mesh) -> None:
     if lm.unused and mesh.world.is_main:
-        flags = {"compile": "--compiled_layers", "pack_weights": "--packed_weights"}
         _log.warning(
             "%s: no effect here. It takes layers of Llama, Mistral or Qwen2, whole on each rank, "
             "with --packing, --prepared_layers and --weight_bits full; packed weights also a CPU "
             "and bf16",
-            ", ".join(flags[name] for name in lm.unused),
+            ", ".join(f"--{name}" for name in lm.unused),
         )
 
 
-def shape(model: PreTrainedModel, mesh: Mesh) -> tuple[PreTrainedModel, Names, Slices, Vocabulary]:
+def shape(
+    model: PreTrainedModel, mesh: Mesh, *, chunked_loss: bool = True
+) -> tuple[PreTrainedModel, Names, Slices, Vocabulary]:
     """Reduce an empty model to this rank's part, in place; no weight is read.
+
+    Args:
+        chunked_loss: see ``loss.cross_entropy``; where the vocabulary stays whole.
 
     Returns:
         the model, the checkpoint's names of its parameters, the slices of those that are not
@@ -157,7 +173,7 @@ def shape(model: PreTrainedModel, mesh: Mesh) -> tuple[PreTrainedModel, Names, S
     if mesh.degrees.pipeline > 1:
         pipeline.cut(model, anatomy, mesh)
     # 3. Tensor parallelism next: it changes the shapes that are sharded and filled afterwards.
-    vocabulary: Vocabulary = WholeVocabulary()
+    vocabulary: Vocabulary = WholeVocabulary(chunked_loss=chunked_loss)
     if mesh.degrees.tensor > 1:
         vocabulary = tensor.spread(model, anatomy, mesh, names, slices, vocab_size)
     return model, names, slices, vocabulary
@@ -190,5 +206,5 @@ def _whole(
         _log.warning("--zero_stage 3: each rank first loads the whole model, because %s", reason)
     config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, backbone.dtype)
     # DeepSpeed is about to empty the weights that it would be taken from.
-    backbone.embedding_sample  # noqa: B018
+    backbone.embeddings  # noqa: B018
     return zero3.shard(backbone.lm, mesh, config)

@@ -31,15 +31,33 @@ class Vocabulary(Protocol):
         ...
 
     def top(self, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Probabilities and ids of the k likeliest tokens, (N, k) each, from logits (N, W)."""
+        """Probabilities and ids of the k likeliest tokens, (..., k) each, from logits (..., W)."""
+        ...
+
+    def pick(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of some tokens (..., C), in fp32, from logits (..., W); differentiable."""
+        ...
+
+    def normalizer(self, logits: Tensor) -> Tensor:
+        """Log of the sum of exponentials, (..., 1) in fp32, from logits (..., W); differentiable.
+
+        ``pick`` less this is a log-probability over the whole vocabulary, in nats.
+        """
         ...
 
 
 class WholeVocabulary:
-    """All logits are on this rank."""
+    """All logits are on this rank.
+
+    Args:
+        chunked_loss: see ``loss.cross_entropy``.
+    """
+
+    def __init__(self, *, chunked_loss: bool = True) -> None:
+        self.chunked_loss = chunked_loss
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(logits, labels)
+        return cross_entropy(logits, labels, chunked=self.chunked_loss)
 
     def ranks(
         self, logits: Tensor, labels: Tensor, relations: Tensor, candidates: Candidates
@@ -52,6 +70,12 @@ class WholeVocabulary:
         best = logits.float().softmax(-1).topk(k)
         return best.values, best.indices
 
+    def pick(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        return logits.gather(-1, tokens).float()
+
+    def normalizer(self, logits: Tensor) -> Tensor:
+        return logits.float().logsumexp(-1, keepdim=True)
+
 
 class NarrowLoss(WholeVocabulary):
     """All logits are on this rank, but for the loss, which is over some words alone.
@@ -59,9 +83,11 @@ class NarrowLoss(WholeVocabulary):
     Args:
         words: C token ids in ascending order, all labels among them; the loss is asked of logits
             (N, C) of these.
+        chunked_loss: see ``loss.cross_entropy``.
     """
 
-    def __init__(self, words: Sequence[int]) -> None:
+    def __init__(self, words: Sequence[int], *, chunked_loss: bool = True) -> None:
+        super().__init__(chunked_loss=chunked_loss)
         self.words = torch.tensor(words)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -122,6 +148,22 @@ class ShardedVocabulary:
         normalizer = self._gather(logits.logsumexp(-1, keepdim=True)).logsumexp(-1, keepdim=True)
         best = values.topk(k)
         return (best.values - normalizer).exp(), tokens.gather(-1, best.indices)
+
+    def pick(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        from fairscale.nn.model_parallel.mappings import reduce_from_model_parallel_region
+
+        here = (tokens >= self.start) & (tokens < self.start + self.width)
+        mine = self.hide_padding(logits).gather(-1, torch.where(here, tokens - self.start, 0))
+        return reduce_from_model_parallel_region(torch.where(here, mine, 0.0))
+
+    def normalizer(self, logits: Tensor) -> Tensor:
+        from fairscale.nn.model_parallel.mappings import reduce_from_model_parallel_region
+
+        logits = self.hide_padding(logits)
+        largest = logits.detach().amax(-1, keepdim=True)
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.group)
+        total = (logits - largest).exp().sum(-1, keepdim=True)
+        return reduce_from_model_parallel_region(total).log() + largest
 
     def _gather(self, tensor: Tensor) -> Tensor:
         parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(self.group))]

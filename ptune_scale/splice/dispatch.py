@@ -17,8 +17,9 @@ def splice(words: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> 
     """Write each row's prompt vectors into its prompt slots.
 
     Args:
-        words: (N, T, H) word embeddings, any float dtype, without gradient.
-        prompts: (R, S, H) prompt matrix P; gradients flow here and nowhere else.
+        words: (N, T, H) word embeddings, any float dtype; where they require a gradient, those that
+            no prompt is written over get it.
+        prompts: (R, S, H) prompt matrix P; gradients flow here.
         relations: (N,) int64, the row of P that belongs to each input row.
         slots: (N, T) int64, slot number or NO_SLOT.
 

@@ -1,6 +1,7 @@
 """Each shortcut leaves the losses and prompt gradients of the plain forward pass."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,17 +14,24 @@ from ptune_scale.backbone.families import PACKED
 from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN, Shortcuts
 from ptune_scale.data.batch import Batch, Example, collate
-from ptune_scale.parallel.loss import cross_entropy
+from ptune_scale.flag import OnOff
+from ptune_scale.parallel.parallelize import single
 
 VOCABULARY, SLOTS = 61, 3
 RELATIVE = 1e-5
 PREPARED = ["llama", "mistral", "qwen2"]
 SWITCHES = {
-    "packing": Shortcuts(skip_lead=False, last_layer=False, prepare=False),
-    "packing without backward of the lead": Shortcuts(last_layer=False, prepare=False),
-    "prepared layers": Shortcuts(skip_lead=False, last_layer=False),
-    "last layer at targets": Shortcuts(skip_lead=False),
+    "packing": replace(PLAIN, packing="on"),
+    "packing without backward of the lead": replace(PLAIN, packing="on", skip_lead="on"),
+    "head at targets": replace(PLAIN, head="targets"),
+    "loss in chunks": replace(PLAIN, chunked_loss="on"),
+    "words and prompts in one pass": replace(PLAIN, fused_splice="on"),
+    "prepared layers": replace(PLAIN, packing="on", prepared_layers="on"),
+    "norms folded": replace(PLAIN, packing="on", prepared_layers="on", fold_norms="on"),
+    "last layer at targets": Shortcuts(skip_lead="off"),
     "all by default": DEFAULT,
+    "all by default, head everywhere": Shortcuts(head="all"),
+    "all by default, norms folded": Shortcuts(fold_norms="on"),
 }
 
 
@@ -90,10 +98,8 @@ BATCHES = {
 def loss_and_gradient(lm: FrozenLM, batch: Batch) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     relations = int(batch.relations.max()) + 1
-    prompts = torch.randn(relations, SLOTS, 32, generator=generator).requires_grad_()
-    losses = cross_entropy(lm(batch, prompts)[:, 0], batch.labels)
-    losses.sum().backward()
-    return losses.detach(), prompts.grad
+    prompts = torch.randn(relations, SLOTS, 32, generator=generator)
+    return single(lm).loss_and_gradient(batch, prompts)
 
 
 def assert_same(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
@@ -109,7 +115,7 @@ def test_a_llama_gives_the_same_with_each_switch(shortcuts: Shortcuts, patterns:
     batch = batch_of(*patterns)
     expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
     lm = FrozenLM(network("llama"), shortcuts=shortcuts).prepare()
-    assert (lm.prepared is not None) == shortcuts.prepare
+    assert (lm.prepared is not None) == (shortcuts.prepared_layers == "on")
     assert_same(loss_and_gradient(lm, batch), expected)
 
 
@@ -122,11 +128,11 @@ def test_every_family_that_is_packed_gives_what_it_gives_row_by_row(family: str)
     assert_same(loss_and_gradient(lm, batch), expected)
 
 
-@pytest.mark.parametrize("prepare", [False, True])
-def test_the_other_attention_gives_the_same(prepare: bool) -> None:
+@pytest.mark.parametrize("prepared", ["off", "on"])
+def test_the_other_attention_gives_the_same(prepared: OnOff) -> None:
     batch = batch_of("ppwp", "wppp")
     expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
-    shortcuts = Shortcuts(prepare=prepare)
+    shortcuts = Shortcuts(prepared_layers=prepared)
     lm = FrozenLM(network("llama", attention="sdpa"), shortcuts=shortcuts).prepare()
     assert_same(loss_and_gradient(lm, batch), expected)
 
@@ -139,30 +145,34 @@ def test_biases_of_attention_are_in_the_prepared_layers() -> None:
     assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
 
 
-@pytest.mark.parametrize("prepare", [False, True])
-def test_rotations_that_depend_on_the_length_of_a_call_are_the_plain_ones(prepare: bool) -> None:
+@pytest.mark.parametrize("prepared", ["off", "on"])
+def test_rotations_that_depend_on_the_length_of_a_call_are_the_plain_ones(prepared: OnOff) -> None:
     settings = {"max_position_embeddings": 6}
     settings["rope_parameters"] = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     batch = batch_of("wppp")
     plain = FrozenLM(network("llama", **settings), shortcuts=PLAIN)
-    lm = FrozenLM(network("llama", **settings), shortcuts=Shortcuts(prepare=prepare)).prepare()
+    lm = FrozenLM(
+        network("llama", **settings), shortcuts=Shortcuts(prepared_layers=prepared)
+    ).prepare()
     assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
 
 
 def test_what_has_no_effect_is_named() -> None:
-    asked = Shortcuts(compile=True, pack_weights=True)
+    asked = Shortcuts(compiled_layers="on", packed_weights="on", fold_norms="on")
     assert FrozenLM(network("gpt2"), shortcuts=asked).prepare().unused == [
-        "compile",
-        "pack_weights",
+        "compiled_layers",
+        "packed_weights",
+        "fold_norms",
     ]
-    assert FrozenLM(network("llama"), shortcuts=asked).prepare().unused == ["pack_weights"]  # fp32
+    in_fp32 = FrozenLM(network("llama"), shortcuts=asked).prepare()
+    assert in_fp32.unused == ["packed_weights"]
     assert FrozenLM(network("llama")).prepare().unused == []
 
 
 def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
     counters.clear()
     plain = FrozenLM(network("llama"), shortcuts=PLAIN)
-    lm = FrozenLM(network("llama"), shortcuts=Shortcuts(compile=True)).prepare()
+    lm = FrozenLM(network("llama"), shortcuts=Shortcuts(compiled_layers="on")).prepare()
     batches = [batch_of("ppwp"), batch_of("ppwp", "pwp")]
     for batch in batches:
         assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
@@ -173,6 +183,54 @@ def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
         loss_and_gradient(lm, batch)
     assert counters["stats"]["unique_graphs"] == compiled
     assert counters["frames"]["total"] == counters["frames"]["ok"]
+
+
+def test_every_switch_is_off_in_the_plain_pass_and_tested_by_itself() -> None:
+    waits = {"packed_weights", "compiled_layers"}  # tested below
+    for field in fields(Shortcuts):
+        assert getattr(PLAIN, field.name) in ("off", "all")
+        used = {getattr(shortcuts, field.name) for shortcuts in SWITCHES.values()}
+        assert len(used) == (1 if field.name in waits else 2)
+
+
+def test_logits_are_computed_where_the_switch_says() -> None:
+    batch = batch_of("ppwp", "wppp")
+    seen: dict[str, int] = {}
+    for name in ("targets", "all"):
+        for shortcuts in (replace(PLAIN, head=name), Shortcuts(head=name)):
+            lm = FrozenLM(network("llama"), shortcuts=shortcuts).prepare()
+            head = lm.model.get_output_embeddings()
+            head.register_forward_hook(lambda _, __, out: seen.update(rows=out[..., 0].numel()))
+            lm(batch, torch.randn(2, SLOTS, 32))
+            assert (seen["rows"] == len(batch)) == (name == "targets")
+            assert (seen["rows"] > len(batch)) == (name == "all")
+
+
+@pytest.mark.parametrize("one_pass", ["off", "on"])
+def test_the_word_embedding_is_given_prompts_or_words_alone(one_pass: OnOff) -> None:
+    model = network("gpt2")
+    weight, others = model.get_input_embeddings().weight, sum(1 for _ in model.parameters())
+    lm = FrozenLM(model, shortcuts=Shortcuts(fused_splice=one_pass))
+    embedding = model.get_input_embeddings()
+    given = []
+    embedding.register_forward_pre_hook(lambda _, arguments: given.append(len(arguments)))
+    loss_and_gradient(lm, batch_of("ppwp"))
+    assert given == [4 if one_pass == "on" else 1]
+    assert embedding.weight is weight is model.get_output_embeddings().weight
+    assert sum(1 for _ in model.parameters()) == others
+
+
+@pytest.mark.parametrize("family", PREPARED)
+def test_folded_norms_leave_the_module_s_own_pass_as_it_was(family: str) -> None:
+    ids = torch.tensor([[5, 9, 2, 7]])
+    model = network(family)
+    scales = [layer.input_layernorm.weight.detach().clone() for layer in model.model.layers]
+    assert all((scale - 1).abs().max() > 0.3 for scale in scales)  # far from one
+    with torch.no_grad():
+        expected = model(ids).logits
+        FrozenLM(model, shortcuts=Shortcuts(fold_norms="on")).prepare()
+        torch.testing.assert_close(model(ids).logits, expected, atol=1e-4, rtol=1e-4)
+    assert all((layer.input_layernorm.weight == 1).all() for layer in model.model.layers)
 
 
 def test_several_targets_of_a_row_are_read_from_lines() -> None:

@@ -5,17 +5,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from ptune_scale.backbone import load_backbone
+from ptune_scale.backbone.shortcuts import Shortcuts
 from ptune_scale.bench import memory_worker
-from ptune_scale.bench.ablations import ABLATIONS
+from ptune_scale.bench.ablations import ABLATIONS, FASTEST
 from ptune_scale.bench.case import Case
 from ptune_scale.bench.cli import main
 from ptune_scale.bench.feed import Feed
 from ptune_scale.bench.sides.ours import Ours
+from ptune_scale.config import config_from_flags
 from ptune_scale.data.lama import load_lama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,14 +89,28 @@ def test_what_is_varied_is_measured_point_by_point(
     flags = ["--output_dir", str(tmp_path), "--model", str(tiny_llama), "--section_rounds", "1"]
     flags += ["--data_dir", str(tiny_facts), "--facts_per_round", "4", "--batch_size", "4"]
     flags += ["--compiled_layers", "off", "--warmup_steps", "1"]
+    asked = "loss_over_candidates,defaults,head_all,fused_adam_off,fold_norms_on,batch_tokens_300"
+    flags += ["--ablations", asked]
     assert main([*flags, "--sections", "ablations,batch,length"]) == 0
     measured = json.loads((tmp_path / "bench.json").read_text())["sections"]
     assert [point["facts"] for point in measured["batch"]["points"]] == [2, 4]
     # The model takes no thousand tokens.
     assert [point["input tokens"] for point in measured["length"]["points"]] == [8, 16]
-    assert set(measured["ablations"]["sides"]) == {"ours", *(f"ours_{name}" for name in ABLATIONS)}
+    # The tiny facts come without a list of candidates.
+    names = asked.split(",")
+    assert set(measured["ablations"]["sides"]) == {"ours", *(f"ours_{name}" for name in names[1:])}
+    assert measured["ablations"]["left_out"] == [names[0]] == ["loss_over_candidates"]
     table = capsys.readouterr().out
     assert all(f"## {name}" in table for name in measured)
+    assert "list of candidates: loss_over_candidates." in table
+
+
+def test_each_line_exchanges_something_and_each_shortcut_has_a_line():
+    ours = config_from_flags(FASTEST)
+    for name, flags in ABLATIONS.items():
+        assert config_from_flags(FASTEST | flags) != ours, name
+    switches = {name for flags in ABLATIONS.values() for name in flags}
+    assert {field.name for field in fields(Shortcuts)} <= switches
 
 
 @needs_peft
@@ -124,6 +141,7 @@ def test_finished_rounds_are_written_on_ctrl_c(
     ("flags", "words"),
     [
         (["--sections", "main,speed"], ["--sections 'main,speed'", "superglue"]),
+        (["--ablations", "head_all,heads"], ["--ablations 'head_all,heads'", "fold_norms_on"]),
         (["--weight_bits", "8"], ["--weight_bits", "full weights"]),
         (["--rounds", "0", "--threads", "-1"], ["--rounds", "--threads", "got -1"]),
         (["--ranks", "1,two"], ["--ranks '1,two'"]),

@@ -12,9 +12,10 @@ def test_losses_and_gradients_are_pytorch_s(
     vocabulary: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loss, "CHUNK", 8)
-    logits = torch.randn(6, vocabulary) * 5
-    labels = torch.randint(vocabulary, (6,))
-    weights = torch.rand(6)
+    random = torch.Generator().manual_seed(vocabulary)
+    logits = torch.randn(6, vocabulary, generator=random) * 5
+    labels = torch.randint(vocabulary, (6,), generator=random)
+    weights = torch.rand(6, generator=random)
     ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     # In a model the logits are computed, so that their memory can be taken.
     found = loss.cross_entropy(ours * 1, labels)
@@ -22,7 +23,8 @@ def test_losses_and_gradients_are_pytorch_s(
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
     (found * weights).sum().backward()
     (expected * weights).sum().backward()
-    torch.testing.assert_close(ours.grad, plain.grad, atol=1e-7, rtol=1e-5)
+    # At a label that is nearly certain both are the small difference of two numbers near one.
+    torch.testing.assert_close(ours.grad, plain.grad, atol=1e-6, rtol=1e-5)
 
 
 def test_half_precision_is_summed_in_full() -> None:
@@ -40,7 +42,8 @@ def test_large_logits_do_not_overflow() -> None:
     torch.testing.assert_close(logits.grad, torch.tensor([[1.0, -1.0, 0.0]]))
 
 
-def test_no_copy_in_full_precision_exists_at_once() -> None:
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_copy_in_full_precision_exists_at_once_only_without_chunks(chunked: bool) -> None:
     largest = 0
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -54,5 +57,5 @@ def test_no_copy_in_full_precision_exists_at_once() -> None:
     logits = torch.randn(2, 5 * loss.CHUNK).bfloat16().requires_grad_()
     computed = logits * 1
     with Watch():
-        loss.cross_entropy(computed, torch.tensor([0, 1])).sum().backward()
-    assert largest == 2 * loss.CHUNK
+        loss.cross_entropy(computed, torch.tensor([0, 1]), chunked=chunked).sum().backward()
+    assert largest == (2 if chunked else 10) * loss.CHUNK

@@ -7,7 +7,7 @@ main.py        all sides in one setting
 ablations.py   ours with parts switched off or exchanged
 batch.py       facts per step
 length.py      tokens per fact
-relations.py   relations in one job
+relations.py   relations in one job; apart.py: the same relations in a job each
 superglue.py   long texts, with prompts behind them and around them
 ranks.py       processes
 cuda.py        main on a GPU
@@ -17,6 +17,7 @@ from types import ModuleType
 
 from ptune_scale.bench.sections import (
     ablations,
+    apart,
     batch,
     cuda,
     length,
@@ -32,6 +33,7 @@ SECTIONS: dict[str, ModuleType] = {
     "batch": batch,
     "length": length,
     "relations": relations,
+    "apart": apart,
     "superglue": superglue,
     "ranks": ranks,
     "cuda": cuda,

@@ -11,7 +11,7 @@ from ptune_scale.bench.case import Case
 from ptune_scale.bench.feed import Round
 from ptune_scale.bench.flops import ModelSizes, Work, operations
 from ptune_scale.bench.rounds import Done
-from ptune_scale.methods.ptuning import build_trainer
+from ptune_scale.methods.prompts import build_trainer
 from ptune_scale.train import StepResult, Trainer
 
 
@@ -32,7 +32,7 @@ class Ours:
         self.backbone: nn.Module = self._job.function.engine.lm
 
     def start(self) -> None:
-        self.trainer: Trainer = build_trainer(self._job, self._case.template)
+        self.trainer: Trainer = build_trainer(self._job, self._job.setups["ptuning"])
         self._events: Iterator[object] = self.trainer.train()
 
     def step(self) -> StepResult:

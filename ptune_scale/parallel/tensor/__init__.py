@@ -7,6 +7,7 @@ projection and the second.
 spread.py      what can be spread, and the order in which it is
 dtensor.py     layers of models that publish a plan, by parallelize_module of PyTorch
 fairscale.py   layers of GPT-2 and Megatron; word embeddings and head of every family
+embedding.py   a shard of the word embeddings that prompts are written into
 """
 
 from ptune_scale.parallel.tensor.spread import check, spread

@@ -65,7 +65,9 @@ def spread_vocabulary(
     model: PreTrainedModel, mesh: Mesh, names: Names, slices: Slices, vocab_size: int
 ) -> ShardedVocabulary:
     """Spread word embeddings and head by tokens, in equal shards; the last ones may be padded."""
-    from fairscale.nn.model_parallel.layers import ColumnParallelLinear, VocabParallelEmbedding
+    from fairscale.nn.model_parallel.layers import ColumnParallelLinear
+
+    from ptune_scale.parallel.tensor.embedding import EmbeddingShard
 
     degree, rank = mesh.degrees.tensor, mesh.tensor_rank
     head = model.get_output_embeddings()
@@ -81,7 +83,7 @@ def spread_vocabulary(
             )
         with _no_memory():
             # padding_idx would only matter for its gradient, and there is none.
-            new = VocabParallelEmbedding(width * degree, embedding.embedding_dim)
+            new = EmbeddingShard(width * degree, embedding.embedding_dim)
         new.to(embedding.weight.dtype).requires_grad_(False)
         names.replace(embedding.weight, new.weight)
         slices[new.weight] = mine
