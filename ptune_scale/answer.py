@@ -50,13 +50,13 @@ class TunedPrompt:
             raise UserError("the subject is empty")
         row = self.export.row(relation)
         tokens = self.backbone.tokens
-        cloze = self.export.template.render(subject.strip(), tokens)
+        cloze = self.export.templates[row].render(subject.strip(), tokens)
         example = Example(row, cloze.ids, cloze.slots, (cloze.target,), label=0)
         batch = collate([example], tokens.placeholder)
         probabilities, ids = self._function.top(batch, self.export.prompts, k)
         return [
             Answer(tokens.text(int(token)), float(probability))
-            for probability, token in zip(probabilities[0], ids[0], strict=True)
+            for probability, token in zip(probabilities[0, 0], ids[0, 0], strict=True)
         ]
 
 

@@ -8,23 +8,26 @@ import torch
 from ptune_scale import checkpoint
 from ptune_scale.backbone import load_backbone
 from ptune_scale.config import LamaConfig, config_from_flags
-from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.facts import FactSet, digest
 from ptune_scale.data.lama import candidate_words
-from ptune_scale.data.prepare import fill, prepare
+from ptune_scale.data.prepare import PreparedFacts, prepare
 from ptune_scale.job import Job
+from ptune_scale.methods import SETUPS
 from ptune_scale.parallel import Mesh, StopSignal, parallelize
-from ptune_scale.template import Template
 from ptune_scale.train import with_default_steps
 
 # Two runs of these flags train the same prompts; a resumed run must agree on all of them. Not
 # among them is what changes rounding alone and may differ from one start to the next: the layout,
-# rows_per_forward, attention and shortcuts. dtype and weight_bits are: they round the weights.
+# rows_per_forward, attention and other shortcuts. dtype, weight_bits and fold_norms are: they round
+# the weights.
 _SHAPING = (
     "dtype",
     "weight_bits",
+    "fold_norms",
+    "backbone_dropout",
     "template",
+    "layout",
     "encoder",
     "encoder_sharing",
     "prompt_start",
@@ -41,12 +44,22 @@ _SHAPING = (
     "max_grad_norm",
     "eval_every",
     "patience",
+    "selection",
     "seed",
     "dev_facts",
 )
 
 # What runs did before these flags were there; their checkpoints do not name them.
-_BEFORE = {"batch_tokens": 0, "loss_over": "full_vocab", "weight_bits": "full"}
+_BEFORE = {
+    "method": "ptuning",
+    "selection": "standard_error",
+    "layout": "correct",
+    "backbone_dropout": "off",
+    "batch_tokens": 0,
+    "loss_over": "full_vocab",
+    "weight_bits": "full",
+    "fold_norms": "off",
+}
 
 
 def build_job(
@@ -67,12 +80,11 @@ def build_job(
         config.model.model,
         dtype=getattr(torch, config.model.dtype),
         attention=config.model.attention,
-        shortcuts=config.shortcut.shortcuts,
+        shortcuts=config.shortcut,
         weight_bits=config.model.weight_bits,
+        dropout=config.tune.backbone_dropout == "on",
     )
     tokens = backbone.tokens
-    template = Template.parse(config.prompt.template)
-    template.check(tokens.kind)
     name, words = candidate_words(config.data.candidates, facts)
     answers = None if words is None else tokens.word_tokens(words)
     prepared = prepare(
@@ -82,12 +94,13 @@ def build_job(
         dev_facts=config.data.dev_facts,
         test_facts=config.data.test_facts,
     )
-    relations = list(enumerate(prepared.relations))
-    train_examples = [fill(i, relation.train, template, tokens) for i, relation in relations]
-    dev_examples = [fill(i, relation.dev, template, tokens) for i, relation in relations]
-    vocab_size = backbone.vocab_size
+    setups = {
+        name: SETUPS[name](config.prompt, prepared, backbone)
+        for name in config.methods
+        if name in SETUPS
+    }
     candidates = Candidates(
-        vocab_size,
+        backbone.vocab_size,
         {name: answers, "full_vocab": None},
         {"relation": [relation.train_objects for relation in prepared.relations]},
         first=name,
@@ -101,19 +114,15 @@ def build_job(
         "facts": facts.fingerprint(),
         # Files keep their names when their words change, and tokenizers are not in the weights.
         "candidates": name if answers is None else f"{len(answers)} tokens {digest(answers)[:32]}",
-        "examples": digest(
-            [
-                [(example.ids, example.slots, example.targets, example.label) for example in part]
-                for both in zip(train_examples, dev_examples, strict=True)
-                for part in both
-            ]
-        ),
         "backbone": backbone.fingerprint,
     }
-    resume_from = Path(config.run.resume_from) if config.run.resume_from else None
-    if resume_from is not None:
-        saved = _BEFORE | checkpoint.read_meta(resume_from)["identity"]
-        checkpoint.check_identity(saved, identity, resume_from)
+    resume_from = {}
+    if config.run.resume_from:
+        resume_from = checkpoint.find_all(Path(config.run.resume_from))
+        for method in resume_from.keys() & setups.keys():
+            saved = _BEFORE | checkpoint.read_meta(resume_from[method])["identity"]
+            now = identity | setups[method].identity(prepared, tokens)
+            checkpoint.check_identity(saved, now, resume_from[method])
     stop.check()
     deepspeed_config = config.parallel.deepspeed_config
     function = parallelize(
@@ -121,24 +130,19 @@ def build_job(
         mesh,
         deepspeed_config=Path(deepspeed_config) if deepspeed_config else None,
         rows_per_forward=config.train.rows_per_forward or None,
-        answers=_loss_words(config, answers, train_examples),
+        answers=_loss_words(config, answers, prepared),
     )
     stop.check()
     return Job(
         config=config,
         facts=prepared,
-        train_examples=train_examples,
-        dev_examples=dev_examples,
+        backbone=backbone,
+        setups=setups,
         candidates=candidates,
         tokens=tokens,
         function=function,
         stop=stop,
         output_dir=output,
-        model_name=backbone.name,
-        fingerprint=backbone.fingerprint,
-        hidden_size=backbone.hidden_size,
-        embedding_std=float(backbone.embedding_sample.std()),
-        embedding_mean=backbone.embedding_sample.mean(dim=0),
         identity=identity,
         flags={k: v for k, v in flags.items() if k not in ("resume_from", "output_dir")},
         resume_from=resume_from,
@@ -146,9 +150,9 @@ def build_job(
 
 
 def _loss_words(
-    config: LamaConfig, answers: list[int] | None, examples: list[list[Example]]
+    config: LamaConfig, answers: list[int] | None, facts: PreparedFacts
 ) -> list[int] | None:
     if config.train.loss_over == "full_vocab":
         return None
-    labels = {example.label for relation in examples for example in relation}
+    labels = {fact.label for relation in facts.relations for fact in relation.train}
     return sorted({*answers, *labels})

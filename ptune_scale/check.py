@@ -1,6 +1,5 @@
 """Everything that can be found wrong with a request before ranks start or anything is written."""
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -11,18 +10,24 @@ from ptune_scale.backbone import find_model, gguf, load_backbone
 from ptune_scale.backbone.families import has_plain_head
 from ptune_scale.backbone.quantized import check_quantizable
 from ptune_scale.backbone.quantized_linear import WeightBits, load_library
+from ptune_scale.command import check_output, degrees_of
 from ptune_scale.config import LamaConfig
 from ptune_scale.data.embedded import load_embedded
 from ptune_scale.data.facts import FactSet
 from ptune_scale.data.lama import candidate_words, load_lama, read_vocab
+from ptune_scale.data.prompts import (
+    AUTOPROMPT_MODELS,
+    LPAQA_KINDS,
+    prompts_directory,
+    read_autoprompt,
+    read_lpaqa,
+)
 from ptune_scale.errors import UserError
-from ptune_scale.methods import METHODS
-from ptune_scale.parallel import Degrees, launch, zero3
+from ptune_scale.methods import METHODS, TUNE_BACKBONE
+from ptune_scale.parallel import Degrees, check_tuned, launch, zero3
 from ptune_scale.parallel.parallelize import check_backbone
+from ptune_scale.reference_layout import reference_counts
 from ptune_scale.template import Template
-
-RUNS = "runs"
-"""Where results go that have no --output_dir."""
 
 
 def check(config: LamaConfig) -> FactSet:
@@ -34,7 +39,11 @@ def check(config: LamaConfig) -> FactSet:
     unknown = [name for name in config.methods if name not in METHODS]
     if unknown or not config.methods:
         raise UserError(f"--method {config.prompt.method!r}: choose from {', '.join(METHODS)}")
-    if not Template.parse(config.prompt.template).num_slots:
+    if config.prompt.layout == "reference":
+        num_slots = sum(reference_counts(config.prompt.template))
+    else:
+        num_slots = Template.parse(config.prompt.template).num_slots
+    if not num_slots:
         raise UserError(f"template {config.prompt.template!r} has no prompt slot [P] to train")
     data = config.data
     facts = (
@@ -46,10 +55,11 @@ def check(config: LamaConfig) -> FactSet:
         read_vocab(Path(data.candidates))
     if data.candidates == "common_vocab" and facts.common_vocab is None:
         raise UserError(f"--candidates common_vocab: {facts.source} has no such list")
+    _check_prompts(config, [relation.id for relation in facts.relations])
     if config.parallel.deepspeed_config:
         dtype = getattr(torch, config.model.dtype)
         zero3.read_config(Path(config.parallel.deepspeed_config), dtype)
-    degrees = degrees_of(config, config.parallel.num_gpus or launch.world_size())
+    degrees = degrees_of(config.parallel, config.parallel.num_gpus or launch.world_size())
     # One process has nothing to shard: a run of several can go on in it with the same flags.
     if config.parallel.deepspeed_config and degrees.zero_stage != 3 and degrees.world_size > 1:
         raise UserError(
@@ -57,6 +67,8 @@ def check(config: LamaConfig) -> FactSet:
             "only ZeRO-3 (--zero_stage 3) reads it; leave it out (--deepspeed_config '' where the "
             "run resumed had it)"
         )
+    if not TUNE_BACKBONE.isdisjoint(config.methods):
+        _check_tuning(config, degrees)
     _check_weight_bits(config.model.weight_bits, degrees)
     _check_loss(config, facts, degrees)
     source = find_model(config.model.model)
@@ -70,26 +82,36 @@ def check(config: LamaConfig) -> FactSet:
             _check_head(backbone.config)
         if config.model.weight_bits != "full":
             check_quantizable(backbone.empty_model())
-    # Other ranks would see what the first one has begun to write.
-    if launch.is_first_rank():
-        output = Path(config.run.output_dir or RUNS)
-        try:
-            if config.run.output_dir:
-                _check_output(output, config.run.resume_from)
-            _check_writable(output)
-        except OSError as error:
-            raise UserError(f"--output_dir {output}: {error.strerror}") from error
+    resumed = config.run.resume_from
+    check_output(config.run, checkpoint.run_directory(Path(resumed)) if resumed else None)
     return facts
 
 
-def degrees_of(config: LamaConfig, world_size: int) -> Degrees:
-    asked = config.parallel
-    return Degrees.resolve(
-        world_size,
-        tensor=asked.tensor_parallel,
-        pipeline=asked.pipeline_parallel,
-        zero_stage=asked.zero_stage,
-    )
+def _check_prompts(config: LamaConfig, relations: list[str]) -> None:
+    """Read the published prompts of the methods that need them."""
+    published = [model for model in AUTOPROMPT_MODELS if f"autoprompt_{model}" in config.methods]
+    kinds = LPAQA_KINDS if "lpaqa" in config.methods else ()
+    if not published and not kinds:
+        return
+    data = config.data
+    directory = prompts_directory(data.data_dir, config.discrete.prompts_dir)
+    for kind in kinds:
+        read_lpaqa(directory, kind, relations, data.on_bad_record)
+    for model in published:
+        read_autoprompt(directory, model, relations, data.on_bad_record)
+
+
+def _check_tuning(config: LamaConfig, degrees: Degrees) -> None:
+    check_tuned(degrees)
+    for name, value in (
+        ("weight_bits", config.model.weight_bits),
+        ("loss_over", config.train.loss_over),
+    ):
+        if value not in ("full", "full_vocab"):
+            raise UserError(
+                f"--{name} {value} with --method {config.prompt.method}: it takes weights that "
+                "stay as they are, and ft and mp_ft train them; leave it out"
+            )
 
 
 def _check_weight_bits(bits: WeightBits, degrees: Degrees) -> None:
@@ -126,29 +148,3 @@ def _check_head(config: PretrainedConfig) -> None:
             f"--loss_over candidates: the head of model type {config.model_type!r} is not known to "
             "be a linear layer whose rows can be picked; use --loss_over full_vocab"
         )
-
-
-def _check_output(output: Path, resume_from: str) -> None:
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise UserError(f"--output_dir {output} is not a directory")
-    resumed = checkpoint.run_directory(Path(resume_from)) if resume_from else None
-    holds_something = any(path.name != ".lock" for path in output.iterdir())
-    if holds_something and output.resolve() != resumed:
-        raise UserError(
-            f"--output_dir {output} is in use; choose another, "
-            f"or go on with its run by --resume_from {output}"
-        )
-
-
-def _check_writable(output: Path) -> None:
-    """Try what comes later, where it will; file permissions alone do not tell.
-
-    Raises:
-        OSError: nothing can be made there.
-    """
-    existing = output
-    while not existing.exists():
-        existing = existing.parent
-    tempfile.TemporaryDirectory(prefix=".ptune_scale-", dir=existing).cleanup()

@@ -160,16 +160,37 @@ def find(path: Path) -> Path:
     """
     if (path / "meta.json").is_file():
         return path
-    for directory in (path / "checkpoint", path):
+    for directory in (path / "checkpoint", path, *sorted(path.glob("*/checkpoint"))):
         if found := checkpoints(directory):
             return found[-1]
     raise UserError(f"--resume_from {path}: no checkpoint there")
 
 
+def find_all(path: Path) -> dict[str, Path]:
+    """By method, the checkpoints to go on from: the one that is meant, others' newest beside it.
+
+    Raises:
+        UserError: there is none, or one cannot be read.
+    """
+    meant = find(path)
+    run = run_directory(meant)
+    newest = [] if run is None else [run / "checkpoint", *sorted(run.glob("*/checkpoint"))]
+    found = [there[-1] for directory in newest if (there := checkpoints(directory))]
+    return {method_of(one): one for one in (*found, meant)}
+
+
+def method_of(path: Path) -> str:
+    """The method that wrote a checkpoint; those of before there were several do not say."""
+    return read_meta(path)["identity"].get("method", "ptuning")
+
+
 def run_directory(path: Path) -> Path | None:
     """The output directory of the run that a checkpoint lies in; None if it was moved elsewhere."""
     path = path.resolve()
-    return path.parent.parent if path.parent.name == "checkpoint" else None
+    if path.parent.name != "checkpoint":
+        return None
+    owner = path.parent.parent
+    return owner.parent if owner.name == method_of(path) != "ptuning" else owner
 
 
 def read_meta(path: Path) -> dict[str, Any]:

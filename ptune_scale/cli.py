@@ -3,21 +3,34 @@
 import argparse
 import dataclasses
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ptune_scale import checkpoint
-from ptune_scale.config import SECTIONS
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import launch
 
-_EXAMPLES = """examples:
-  %(prog)s --num_gpus 2 --output_dir out
-  %(prog)s --data_dir LAMA --relations P103,P17 --max_steps 400 --output_dir out
-  %(prog)s --resume_from out
-  %(prog)s --prompt out/prompt --subject Norway --relation capital
-"""
+
+@dataclass(frozen=True)
+class Program:
+    """A command line: what it is called, and which configuration it fills.
+
+    Attributes:
+        name: of the launcher.
+        description, examples: for ``--help``.
+        sections: of the configuration, by name; their fields are the flags.
+        resume: flags of a run to go on with, from what ``--resume_from`` names; it raises
+            UserError where there is none.
+        extend: adds what is no field of the configuration.
+    """
+
+    name: str
+    description: str
+    examples: str
+    sections: Mapping[str, type]
+    resume: Callable[[Path], dict[str, Any]]
+    extend: Callable[[argparse.ArgumentParser], None] = lambda parser: None
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,21 +40,18 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help lists all flags)")
 
 
-def build_parser(prog: str) -> argparse.ArgumentParser:
+def build_parser(program: Program) -> argparse.ArgumentParser:
     """A parser with one group of flags per section of the configuration."""
     parser = Parser(
-        prog,
-        description="P-tune a frozen language model on facts and compare with manual prompts.",
-        epilog=_EXAMPLES,
+        program.name,
+        description=program.description,
+        epilog=f"examples:\n{program.examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    for section in SECTIONS.values():
+    for section in program.sections.values():
         add_flags(parser.add_argument_group(section.__doc__), section)
-    ask = parser.add_argument_group("asking a tuned prompt instead of training")
-    ask.add_argument("--prompt", metavar="DIR", help="exported prompt, the prompt folder of a run")
-    ask.add_argument("--subject", help="what to ask about")
-    ask.add_argument("--relation", help="id or label of one of the prompt's relations")
+    program.extend(parser)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     return parser
 
@@ -61,24 +71,23 @@ def add_flags(group: argparse._ArgumentGroup, section: type, *names: str) -> Non
         )
 
 
-def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """Parse a command line; when resuming, settings not typed come from the checkpoint.
+def parse(arguments: Sequence[str], program: Program) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Parse a command line; when resuming, settings not typed come from the run resumed.
 
     Returns:
         what was typed, and the flat settings of the run.
 
     Raises:
-        UserError: a flag is wrong, or the checkpoint to resume from is not there.
+        UserError: a flag is wrong, or the run to resume is not there.
     """
-    typed = build_parser(prog).parse_args(arguments)
-    names = {field.name for section in SECTIONS.values() for field in dataclasses.fields(section)}
+    typed = build_parser(program).parse_args(arguments)
+    names = {
+        field.name for section in program.sections.values() for field in dataclasses.fields(section)
+    }
     flags = {name: value for name, value in vars(typed).items() if name in names}
     if "resume_from" in flags:
-        path = checkpoint.find(Path(flags["resume_from"]))
-        saved = dict(checkpoint.read_meta(path)["flags"])
+        saved = program.resume(Path(flags["resume_from"]))
         if launch.world_is_given() and saved.get("num_gpus") != launch.world_size():
             saved.pop("num_gpus", None)  # that of the earlier run; this one may have other nodes
-        run = checkpoint.run_directory(path)
-        same_place = {"output_dir": str(run)} if run else {}
-        flags = {**saved, **same_place, **flags, "resume_from": str(path)}
+        flags = {**saved, **flags, "resume_from": saved["resume_from"]}
     return typed, flags

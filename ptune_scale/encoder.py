@@ -63,9 +63,19 @@ def start_at(encoder: nn.Module, center: Tensor) -> None:
     Args:
         center: (H,), for example the mean word embedding.
     """
-    head = encoder.mlp if isinstance(encoder, LSTMEncoder) else encoder
     with torch.no_grad():
-        head[-1].bias.copy_(center)
+        _last_layer(encoder).bias.copy_(center)
+
+
+def silence(encoder: nn.Module) -> None:
+    """Let a new LSTM or MLP encoder begin with zeros: what it yields is to be added to words."""
+    last = _last_layer(encoder)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
+def _last_layer(encoder: nn.Module) -> nn.Linear:
+    return (encoder.mlp if isinstance(encoder, LSTMEncoder) else encoder)[-1]
 
 
 def count_parameters(kind: EncoderKind, hidden_size: int, num_slots: int) -> int:

@@ -10,6 +10,7 @@ from ptune_scale.data.batch import Example, collate
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import cut_by_tokens
 from ptune_scale.parallel import PromptFunction
+from ptune_scale.selection import DevScore
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Score:
     p_at_10: float
     mrr: float
     facts: int
+
+    @property
+    def for_selection(self) -> DevScore:
+        """What early stopping looks at."""
+        return DevScore((self.p_at_1,), self.facts)
 
     @classmethod
     def of(cls, ranks: Tensor) -> "Score":

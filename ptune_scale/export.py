@@ -14,7 +14,7 @@ from ptune_scale.backbone.quantized_linear import WeightBits
 from ptune_scale.errors import UserError
 from ptune_scale.template import Template
 
-_FORMAT = "1"
+_FORMAT = "2"
 _FILE = "prompt.safetensors"
 
 
@@ -26,7 +26,7 @@ class PromptExport:
         prompts: (R, S, H) fp32, the prompt matrix P.
         relations: ids, in the order of P's rows.
         labels: a readable name of each relation.
-        template: where the slots stand.
+        templates: where the slots stand, of each relation.
         model: the backbone as the user named it.
         fingerprint: identity of the backbone's weights.
         weight_bits: to which they were rounded in training; "full" for not at all.
@@ -35,7 +35,7 @@ class PromptExport:
     prompts: Tensor
     relations: tuple[str, ...]
     labels: tuple[str, ...]
-    template: Template
+    templates: tuple[Template, ...]
     model: str
     fingerprint: str
     weight_bits: WeightBits = "full"
@@ -49,8 +49,8 @@ class PromptExport:
             "format": _FORMAT,
             "relations": json.dumps(self.relations),
             "labels": json.dumps(self.labels),
-            "template": self.template.pattern,
-            "slots": str(self.template.num_slots),
+            "templates": json.dumps([template.pattern for template in self.templates]),
+            "slots": str(self.prompts.shape[1]),
             "model": self.model,
             "backbone_fingerprint": self.fingerprint,
             "weight_bits": self.weight_bits,
@@ -73,14 +73,19 @@ class PromptExport:
                 prompts = file.get_tensor("prompts")
         except (OSError, SafetensorError) as error:
             raise UserError(f"prompt {path} cannot be read: {error}") from error
-        if metadata.get("format") != _FORMAT:
+        if metadata.get("format") not in ("1", _FORMAT):
             raise UserError(f"prompt {path} has format {metadata.get('format')}, want {_FORMAT}")
         try:
+            relations = tuple(json.loads(metadata["relations"]))
+            if metadata["format"] == "1":  # one template for all
+                patterns = [metadata["template"]] * len(relations)
+            else:
+                patterns = json.loads(metadata["templates"])
             return cls(
                 prompts,
-                tuple(json.loads(metadata["relations"])),
+                relations,
                 tuple(json.loads(metadata["labels"])),
-                Template.parse(metadata["template"]),
+                tuple(Template.parse(pattern) for pattern in patterns),
                 metadata["model"],
                 metadata["backbone_fingerprint"],
                 metadata.get("weight_bits", "full"),  # prompts of before say nothing

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ptune_scale.backbone import Backbone
 from ptune_scale.config import LamaConfig
 from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
@@ -13,6 +15,7 @@ from ptune_scale.data.prepare import PreparedFacts
 from ptune_scale.evaluate import all_ranks
 from ptune_scale.parallel import PromptFunction, StopSignal
 from ptune_scale.progress import bar
+from ptune_scale.prompt_setup import PromptSetup
 from ptune_scale.tokenization import Tokenization
 
 
@@ -22,33 +25,34 @@ class Job:
 
     Attributes:
         facts: the relations, in the order of the prompt matrix' rows.
-        train_examples, dev_examples: of each relation, under the template that is tuned.
+        backbone: what is known of the frozen model, and ways to its weights.
+        setups: what each method that trains prompts will train, by name.
         candidates: sets that answers are ranked among; the first is the one reported.
         function: the frozen side, in the layout that was chosen.
         identity, flags: what a checkpoint of this run records.
-        resume_from: a checkpoint to go on from.
-        training, throughput: filled in by methods that train.
+        resume_from: by method, a checkpoint to go on from.
+        training, throughput: by method, filled in by those that train.
     """
 
     config: LamaConfig
     facts: PreparedFacts
-    train_examples: list[list[Example]]
-    dev_examples: list[list[Example]]
+    backbone: Backbone
+    setups: dict[str, PromptSetup]
     candidates: Candidates
     tokens: Tokenization
     function: PromptFunction
     stop: StopSignal
     output_dir: Path
-    model_name: str
-    fingerprint: str
-    hidden_size: int
-    embedding_std: float
-    embedding_mean: Tensor
     identity: dict[str, Any]
     flags: dict[str, Any]
-    resume_from: Path | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    throughput: dict[str, float] = field(default_factory=dict)
+    resume_from: dict[str, Path] = field(default_factory=dict)
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    throughput: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def no_prompts(self) -> Tensor:
+        """A prompt matrix without slots, (R, 0, H)."""
+        return torch.zeros(len(self.facts.relations), 0, self.backbone.hidden_size)
 
     @property
     def is_main(self) -> bool:

@@ -10,7 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ptune_scale.encoder import EncoderKind, build_encoder, count_parameters, start_at
+from ptune_scale.encoder import (
+    EncoderKind,
+    build_encoder,
+    count_parameters,
+    silence,
+    start_at,
+)
 
 EncoderSharing = Literal["all", "none"]
 
@@ -23,6 +29,8 @@ class EncoderGroup(nn.Module):
         vector_std: standard deviation of the initial vectors.
         center: (H,), where the initial prompt embeddings lie around; None for wherever the
             encoder puts them.
+        start: (len(relations), S, H), what the prompt embeddings begin as, whatever the encoder;
+            takes the place of ``center``.
     """
 
     def __init__(
@@ -33,6 +41,7 @@ class EncoderGroup(nn.Module):
         kind: EncoderKind,
         vector_std: float,
         center: Tensor | None,
+        start: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.position = {relation: row for row, relation in enumerate(relations)}
@@ -40,7 +49,14 @@ class EncoderGroup(nn.Module):
             torch.randn(len(relations), num_slots, hidden_size) * vector_std
         )
         self.encoder = build_encoder(kind, hidden_size)
-        if center is not None and kind == "none":
+        self.register_buffer("start", None)
+        if start is not None and kind == "none":
+            self.vectors.data.copy_(start)
+        elif start is not None:
+            # The encoder learns what is added to it, beginning with nothing.
+            self.start = start.clone()
+            silence(self.encoder)
+        elif center is not None and kind == "none":
             self.vectors.data += center
         elif center is not None:
             start_at(self.encoder, center)
@@ -48,7 +64,9 @@ class EncoderGroup(nn.Module):
     def forward(self, relations: Sequence[int]) -> Tensor:
         """P of some of the group's relations, (len(relations), S, H)."""
         rows = torch.tensor([self.position[relation] for relation in relations])
-        return self.encoder(self.vectors.index_select(0, rows.to(self.vectors.device)))
+        rows = rows.to(self.vectors.device)
+        encoded = self.encoder(self.vectors.index_select(0, rows))
+        return encoded if self.start is None else encoded + self.start.index_select(0, rows)
 
 
 class PromptBank(nn.Module):
@@ -64,6 +82,7 @@ class PromptBank(nn.Module):
         relation_ids: one id per relation; their order is the order of P's rows.
         vector_std: standard deviation of the initial free vectors.
         center: (H,), where the initial prompt embeddings lie around, if given.
+        start: (R, S, H), what the prompt embeddings begin as, if given.
         held: numbers of the groups to build; None for all.
 
     Attributes:
@@ -83,6 +102,7 @@ class PromptBank(nn.Module):
         seed: int = 34,
         vector_std: float = 1.0,
         center: Tensor | None = None,
+        start: Tensor | None = None,
         held: Collection[int] | None = None,
     ) -> None:
         super().__init__()
@@ -98,8 +118,9 @@ class PromptBank(nn.Module):
             name = "" if sharing == "all" else relation_ids[group[0]]
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(stable_seed(seed, "prompt", name))
+                begin = None if start is None else start[group]
                 self.groups[number] = EncoderGroup(
-                    group, num_slots, hidden_size, kind, vector_std, center
+                    group, num_slots, hidden_size, kind, vector_std, center, begin
                 )
         self._modules_held = nn.ModuleList(self.groups.values())
         self.register_buffer("_no_rows", torch.zeros(self.shape), persistent=False)

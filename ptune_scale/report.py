@@ -18,20 +18,24 @@ _CONTROLS = ("majority", "manual_train_objects", "manual_trailing_space")
 def build_results(job: Job, results: list[MethodResult]) -> dict[str, Any]:
     """Everything that was measured, ready for JSON; scores are shares between 0 and 1."""
     scored = {result.name: _score(job, result) for result in results}
+    for name, training in job.training.items():
+        scored[name]["training"] = training
+        scored[name]["throughput"] = job.throughput.get(name, {})
+    first = next(iter(job.training), None)
     return {
-        "model": job.model_name,
+        "model": job.backbone.name,
         "world_size": job.function.world.size,
         "layout": job.function.mesh.degrees.name,
         "seed": job.config.train.seed,
         "candidates": job.candidates.names[0],
         "methods": {k: v for k, v in scored.items() if k not in _CONTROLS},
         "controls": {k: v for k, v in scored.items() if k in _CONTROLS},
-        "training": job.training,
-        "throughput": job.throughput,
+        "training": job.training.get(first, {}),
+        "throughput": job.throughput.get(first, {}),
         "dropped_facts": {k: v for k, v in job.facts.dropped.items() if v},
         "test_held_out_of_training": [r.id for r in job.facts.relations if r.test_held_out],
         "config": job.config.as_dict(),
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -63,6 +67,7 @@ def _score(job: Job, result: MethodResult) -> dict[str, Any]:
             name: {"micro": v["micro"], "macro": v["macro"]} for name, v in by_candidates.items()
         },
         "unseen_objects": _as_dict(Score.of(result.ranks[unseen, 0])),
+        **({"prompts": result.prompts} if result.prompts else {}),
     }
 
 
@@ -120,35 +125,60 @@ def notes(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def prompts(results: dict[str, Any]) -> str:
+    """The words that methods chose to ask, by relation, as Markdown; empty where none did."""
+    chosen = {name: s["prompts"] for name, s in results["methods"].items() if "prompts" in s}
+    return "\n\n".join(
+        f"Prompts of {name}:\n\n"
+        + "\n".join(f"- {relation}: `{text}`" for relation, text in texts.items())
+        for name, texts in chosen.items()
+    )
+
+
 def write(results: dict[str, Any], directory: Path) -> None:
-    """Write results.json, results.md and, with both methods, p_at_1.png.
+    """Write results.json, results.md and p_at_1.png.
 
     Where nothing was trained this time, the throughput of results that are there already is kept.
     """
     earlier = directory / "results.json"
-    if not results["throughput"] and earlier.is_file():
-        results = {**results, "throughput": json.loads(earlier.read_text())["throughput"]}
+    if earlier.is_file():
+        before = json.loads(earlier.read_text())
+        for now, then in (
+            (results, before),
+            *(
+                (scores, before["methods"].get(name, {}))
+                for name, scores in results["methods"].items()
+                if "training" in scores
+            ),
+        ):
+            if not now["throughput"]:
+                now["throughput"] = then.get("throughput", {})
+    parts = (table(results), notes(results), prompts(results))
     for name, text in (
         ("results.json", json.dumps(results, indent=1)),
-        ("results.md", f"{table(results)}\n\n{notes(results)}\n"),
+        ("results.md", "\n\n".join(filter(None, parts)) + "\n"),
     ):
         scratch = directory / f".{name}.partial"
         scratch.write_text(text)
         os.replace(scratch, directory / name)
-    if {"manual", "ptuning"} <= set(results["methods"]):
+    if results["methods"]:
         _plot(results, directory / "p_at_1.png")
 
 
 def _plot(results: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    names = list(results["methods"]["manual"]["relations"])
-    figure = Figure(figsize=(max(5, 0.5 * len(names) + 2), 4), layout="constrained")
+    methods = results["methods"]
+    names = [*next(iter(methods.values()))["relations"], "micro"]
+    width = 0.8 / len(methods)
+    size = (max(5, (0.3 + 0.1 * len(methods)) * len(names) + 2), 4)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    for offset, method in ((-0.2, "manual"), (0.2, "ptuning")):
-        scores = results["methods"][method]["relations"]
-        heights = [100 * scores[name]["p_at_1"] for name in names]
-        axes.bar([i + offset for i in range(len(names))], heights, 0.4, label=method)
+    for place, (method, scores) in enumerate(methods.items()):
+        cells = [*scores["relations"].values(), scores["micro"]]
+        left = (place - (len(methods) - 1) / 2) * width
+        heights = [100 * cell["p_at_1"] for cell in cells]
+        axes.bar([i + left for i in range(len(names))], heights, width, label=method)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
     axes.set_ylabel("P@1 (%)")
     axes.set_title(f"{results['model']}, {results['candidates']}")
@@ -156,7 +186,8 @@ def _plot(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Installed versions of what results depend on."""
     found = {}
     for name in ("ptune_scale", "torch", "transformers", "deepspeed", "safetensors"):
         try:

@@ -180,6 +180,39 @@ class Template:
             raise UserError(f"template {self.pattern!r} leaves nothing to predict the target from")
         return Cloze(tuple(ids), tuple(slots), target)
 
+    def words_as_slots(self, tokens: Tokenization) -> tuple["Template", list[int]]:
+        """This template with a slot in the place of each token of its literal words.
+
+        Returns:
+            the template, and the token id of each slot's word.
+
+        Raises:
+            UserError: it has no literal words.
+        """
+        pattern: list[str] = []
+        words: list[int] = []
+
+        def add(text: str) -> None:
+            # The space before a word belongs to its token, the one behind it to what follows.
+            text = text.rstrip()
+            if text.strip():
+                spell = tokens.after if pattern else tokens.start
+                ids = spell(text if pattern else text.lstrip())
+                words.extend(ids)
+                pattern.append(f"[P]*{len(ids)}")
+
+        for part in self.parts:
+            if isinstance(part, Text):
+                add(part.before)
+                if part.has_subject:
+                    pattern.append("[X]")
+                    add(part.after)
+            else:
+                pattern.append("[Y]" if isinstance(part, Target) else f"[P]*{part.count}")
+        if not words:
+            raise UserError(f"template {self.pattern!r} has no words that prompts could begin as")
+        return Template.parse(" ".join(pattern)), words
+
     def _next_is_target(self, index: int) -> bool:
         return index + 1 < len(self.parts) and isinstance(self.parts[index + 1], Target)
 

@@ -12,15 +12,13 @@ from typing import Any
 import torch
 
 from ptune_scale.config import TrainConfig
-from ptune_scale.data.batch import Example, collate
-from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder, choose_relations
 from ptune_scale.errors import UserError
-from ptune_scale.evaluate import Score, all_ranks
 from ptune_scale.parallel import EncoderPlacement, PromptFunction
+from ptune_scale.problem import Problem
 from ptune_scale.prompt import PromptBank
 from ptune_scale.schedule import learning_rate
-from ptune_scale.selection import Selection
+from ptune_scale.selection import DevScore, Selection
 from ptune_scale.trainable import TrainableEncoders
 
 
@@ -46,7 +44,7 @@ class Evaluation:
     """Development scores of the relations that were due after a step."""
 
     step: int
-    scores: dict[int, Score]
+    scores: dict[int, DevScore]
 
 
 class Diverged(UserError):
@@ -62,9 +60,7 @@ class Trainer:
 
     Args:
         orders: training data of each relation, in the bank's order.
-        dev: development examples of each relation; may be empty.
-        candidates: development answers are ranked among the first set.
-        pad: token id for padding.
+        problem: makes batches of them, and scores prompts.
         placement: says who holds which of the bank's groups; None where they are replicated.
 
     Attributes:
@@ -77,10 +73,8 @@ class Trainer:
         bank: PromptBank,
         function: PromptFunction,
         orders: Sequence[RelationOrder],
-        dev: Sequence[Sequence[Example]],
-        candidates: Candidates,
+        problem: Problem,
         config: TrainConfig,
-        pad: int,
         placement: EncoderPlacement | None = None,
     ) -> None:
         if placement is None:
@@ -89,12 +83,10 @@ class Trainer:
         self.encoders = TrainableEncoders(bank, placement, config)
         self.function = function
         self.orders = orders
-        self.dev = dev
-        self.candidates = candidates
+        self.problem = problem
         self.config = config
-        self.pad = pad
         self.budgets = visit_budgets(config, orders)
-        self.selection = Selection(bank.shape, config.patience)
+        self.selection = Selection(bank.shape, config.patience, config.selection)
         self.visits = [0] * len(orders)
         self.losses: list[float] = []
         self.due: list[int] = []
@@ -141,9 +133,9 @@ class Trainer:
 
     def _update(self, relations: list[int]) -> StepResult:
         examples = [e for r in relations for e in self.orders[r].chunk(self.visits[r])]
-        batch = collate(examples, self.pad)
+        batch, objective = self.problem.batch(examples)
         prompts = self.encoders.encode(relations)
-        losses, gradient = self.function.loss_and_gradient(batch, prompts)
+        losses, gradient = self.function.loss_and_gradient(batch, prompts, objective)
         loss = float(losses.sum()) / len(relations)
         if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
             what = f"loss is {loss}"
@@ -162,7 +154,7 @@ class Trainer:
         self.due = [r for r in relations if self._is_due(r)]
         self.is_whole = True
         lr = max(rates.values())
-        return StepResult(self.step, loss, lr, len(batch), int(batch.lengths.sum()))
+        return StepResult(self.step, loss, lr, len(examples), int(batch.lengths.sum()))
 
     def _group_lr(self, group: int) -> float:
         members = self.bank.members[group]
@@ -176,27 +168,17 @@ class Trainer:
     def _is_due(self, relation: int) -> bool:
         visits = self.visits[relation]
         every = self.config.eval_every or self.orders[relation].visits_per_epoch
-        return visits % every == 0 or visits == self.budgets[relation]
+        is_last = visits == self.budgets[relation]
+        if self.config.selection == "reference" and is_last and visits > every:
+            return False  # the published code scores at the start of an epoch, never the last one
+        return visits % every == 0 or is_last
 
     def _evaluate(self) -> Evaluation:
         relations = self.due
         self.encoders.check_replicas(relations)
         with torch.no_grad():
             prompts = self.encoders.encode(relations)
-        examples = [e for r in relations for e in self.dev[r]]
-        owner = torch.tensor([e.relation for e in examples])
-        scores = {r: Score.of(torch.empty(0)) for r in relations}
-        if examples:
-            ranks = all_ranks(
-                self.function,
-                examples,
-                prompts,
-                self.candidates,
-                batch_size=self.config.eval_batch_size,
-                batch_tokens=self.config.eval_batch_tokens,
-                pad=self.pad,
-            )[:, 0, 0]
-            scores = {r: Score.of(ranks[owner == r]) for r in relations}
+        scores = self.problem.score(relations, prompts)
         rows = prompts.cpu()
         self.is_whole = False
         for r, score in scores.items():

@@ -34,7 +34,8 @@ def identity(flags: dict[str, Any], **other: Any) -> dict[str, Any]:
     world = World()
     mesh = Mesh.build(world, Degrees())
     facts = check(config)
-    return build_job(config, facts, flags, mesh, StopSignal(world), Path("nowhere")).identity
+    job = build_job(config, facts, flags, mesh, StopSignal(world), Path("nowhere"))
+    return job.identity | job.setups["ptuning"].identity(job.facts, job.tokens)
 
 
 def changed(one: dict[str, Any], other: dict[str, Any]) -> set[str]:

@@ -26,7 +26,7 @@ def export(backbone: Backbone) -> PromptExport:
         prompts=torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(0)),
         relations=("P36", "P19"),
         labels=("capital", "place of birth"),
-        template=Template.parse("[P]*2 [X] [P] [Y]"),
+        templates=(Template.parse("[P]*2 [X] [P] [Y]"), Template.parse("[P]*3 in [X] [Y]")),
         model=backbone.name,
         fingerprint=backbone.fingerprint,
     )
@@ -38,9 +38,10 @@ def test_what_was_exported_comes_back(export: PromptExport, tmp_path: Path) -> N
     for place in (path, path.parent):
         loaded = PromptExport.load(place)
         assert torch.equal(loaded.prompts, export.prompts)
-        for name in ("relations", "labels", "template", "model", "fingerprint"):
+        for name in ("relations", "labels", "templates", "model", "fingerprint"):
             assert getattr(loaded, name) == getattr(export, name)
-        assert loaded.template.parts == export.template.parts
+        parts = [[t.parts for t in each.templates] for each in (loaded, export)]
+        assert parts[0] == parts[1]
 
 
 def test_an_export_replaces_an_older_one(export: PromptExport, tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_tuned_prompt_answers_with_the_models_likeliest_words(
     export: PromptExport, backbone: Backbone
 ) -> None:
     answers = TunedPrompt(export, backbone).answer(" Norway ", "capital", k=4)
-    cloze = export.template.render("Norway", backbone.tokens)
+    cloze = export.templates[0].render("Norway", backbone.tokens)
     batch = collate([Example(0, cloze.ids, cloze.slots, (cloze.target,), 0)], 0)
     with torch.no_grad():
         expected = backbone.lm(batch, export.prompts)[0, 0].softmax(-1).topk(4)

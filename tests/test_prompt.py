@@ -112,3 +112,18 @@ def test_a_stable_seed_is_the_same_on_every_machine() -> None:
     assert stable_seed(34, "prompt", "P36") == stable_seed(34, "prompt", "P36")
     assert stable_seed(34, "prompt", "P36") != stable_seed(34, "prompt", "P37")
     assert 0 <= stable_seed("x") < 2**63
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sharing", ["all", "none"])
+def test_prompts_begin_as_what_they_are_given_and_still_learn(kind: str, sharing: str) -> None:
+    start = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
+    bank = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing=sharing, start=start)
+    assert torch.equal(bank([0, 1, 2]), start)
+    bank([1]).square().sum().backward()
+    learning = [p for p in bank.parameters() if p.grad is not None and bool(p.grad.any())]
+    assert learning
+    with torch.no_grad():
+        for parameter in learning:
+            parameter -= 0.1 * parameter.grad
+    assert not torch.allclose(bank([1])[1], start[1], atol=1e-3)

@@ -2,15 +2,14 @@
 
 import torch
 
-from ptune_scale.evaluate import Score
-from ptune_scale.selection import Selection
+from ptune_scale.selection import DevScore, Selection
 
 
-def score(p_at_1: float, facts: int = 64) -> Score:
-    return Score(p_at_1, p_at_1, p_at_1, facts)
+def score(*values: float, facts: int = 64) -> DevScore:
+    return DevScore(values, facts)
 
 
-def record(selection: Selection, *scores: Score) -> list[bool]:
+def record(selection: Selection, *scores: DevScore) -> list[bool]:
     return [
         selection.record(0, one, torch.full((2, 3), float(visit)), visit)
         for visit, one in enumerate(scores, start=1)
@@ -44,3 +43,32 @@ def test_without_development_facts_the_last_prompt_is_kept():
     selection = Selection((1, 2, 3), patience=1)
     assert record(selection, score(0.0, facts=0), score(0.0, facts=0)) == [True, True]
     assert selection.best_visit == [2]
+
+
+def test_the_reference_keeps_what_equals_the_best():
+    selection = Selection((1, 2, 3), patience=2, rule="reference")
+    assert record(selection, score(0.5), score(0.49), score(0.5)) == [True, False, True]
+    assert selection.misses == [0] and selection.best_visit == [3]
+
+
+def test_the_reference_on_superglue_counts_equal_scores_as_misses():
+    selection = Selection((1, 2, 3), patience=2, rule="reference_strict")
+    assert record(selection, score(0.5), score(0.5)) == [True, True]
+    assert selection.misses == [1] and selection.stopped == [False]
+    assert record(selection, score(0.5)) == [True]
+    assert selection.stopped == [True]
+
+
+def test_the_reference_wants_all_metrics_to_hold():
+    selection = Selection((1, 2, 3), patience=9, rule="reference_strict")
+    scores = [score(0.5, 0.5), score(0.6, 0.4), score(0.6, 0.5), score(0.7, 0.6)]
+    assert record(selection, *scores) == [True, False, True, True]
+    assert selection.best_values == [(0.7, 0.6)] and selection.misses == [0]
+
+
+def test_a_selection_goes_on_from_its_state():
+    first = Selection((1, 2, 3), patience=3, rule="reference_strict")
+    record(first, score(0.5, 0.4))
+    second = Selection((1, 2, 3), patience=3, rule="reference_strict")
+    second.load_state_dict(first.state_dict())
+    assert record(first, score(0.5, 0.3)) == record(second, score(0.5, 0.3)) == [False]

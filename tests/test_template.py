@@ -126,3 +126,22 @@ def test_a_space_before_a_slot_is_no_token_of_its_own(tiny_gpt2, pattern):
     words = [i for i, slot in zip(cloze.ids, cloze.slots, strict=True) if slot == NO_SLOT]
     text = " Norway" if pattern.startswith("(") else " Norway is in"
     assert words == tokens.after(text)
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+def test_words_become_slots_that_know_them(kind: str, request: pytest.FixtureRequest) -> None:
+    tokens = request.getfixturevalue(kind)
+    manual = Template.parse("the capital of [X] is [Y]")
+    with_slots, words = manual.words_as_slots(tokens)
+    assert with_slots.pattern == "[P]*3 [X] [P]*1 [Y]"
+    plain, cloze = manual.render("Norway", tokens), with_slots.render("Norway", tokens)
+    filled = [
+        word if slot == NO_SLOT else words[slot]
+        for word, slot in zip(cloze.ids, cloze.slots, strict=True)
+    ]
+    assert filled == list(plain.ids) and cloze.target == plain.target
+
+
+def test_a_template_without_words_has_none_to_begin_from(causal: Tokenization) -> None:
+    with pytest.raises(UserError, match="no words that prompts could begin as"):
+        Template.parse("[X] [Y]").words_as_slots(causal)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,9 +14,11 @@ from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.errors import UserError
-from ptune_scale.methods import ptuning
-from ptune_scale.parallel import LostContact, Stopped, World, single
+from ptune_scale.keeper import Keeper, load
+from ptune_scale.parallel import LostContact, Stopped, StopSignal, World, single
 from ptune_scale.prompt import PromptBank
+from ptune_scale.run_training import run_training
+from ptune_scale.problem import FactProblem
 from ptune_scale.train import (
     Diverged,
     StepResult,
@@ -55,17 +56,22 @@ def trainer(names: list[str], config: TrainConfig, sharing: str, lm: FrozenLM) -
     bank = PromptBank(names, 2, 16, sharing=sharing, seed=config.seed)
     size = facts_per_visit(config, len(names))
     tokens = tokens_per_visit(config, len(names))
+    function = single(lm)
     return Trainer(
         bank,
-        single(lm),
+        function,
         [
             RelationOrder(name, examples(i, name, 9), size, config.seed, tokens_per_visit=tokens)
             for i, name in enumerate(names)
         ],
-        [examples(i, name + "dev", 5) for i, name in enumerate(names)],
-        Candidates(50, {"full_vocab": None}),
+        FactProblem(
+            function,
+            [examples(i, name + "dev", 5) for i, name in enumerate(names)],
+            Candidates(50, {"full_vocab": None}),
+            config,
+            pad=0,
+        ),
         config,
-        pad=0,
     )
 
 
@@ -193,18 +199,19 @@ def fail_at(run: Trainer, step: int, error: BaseException, *, in_update: bool = 
     setattr(owner, name, failing)
 
 
-def job_of(run: Trainer, out: Path, every: int, resume_from: Path | None = None) -> SimpleNamespace:
-    """What of a job is asked for while it trains."""
-    return SimpleNamespace(
-        config=SimpleNamespace(run=SimpleNamespace(checkpoint_every=every), train=run.config),
-        output_dir=out,
-        is_main=True,
-        function=SimpleNamespace(world=World()),
-        facts=SimpleNamespace(relations=[SimpleNamespace(id=o.relation_id) for o in run.orders]),
-        stop=SimpleNamespace(check=lambda: None),
-        identity={},
-        flags={},
-        resume_from=resume_from,
+def keeper_of(run: Trainer, out: Path, resumed_from: Path | None = None) -> Keeper:
+    return Keeper(run, World(), out / "checkpoint", {}, {}, resumed_from)
+
+
+def finish(run: Trainer, out: Path, every: int, resumed_from: Path | None = None, **more) -> None:
+    """Train to the end, as a method does."""
+    run_training(
+        keeper_of(run, out, resumed_from),
+        more.get("stop", StopSignal(World())),
+        title="test",
+        names=[order.relation_id for order in run.orders],
+        checkpoint_every=every,
+        tensorboard=out / "tensorboard",
     )
 
 
@@ -227,7 +234,7 @@ def test_what_ends_a_run_decides_whether_its_state_is_saved(tmp_path, error, sav
     run = trainer(["A"], CONFIG, "all", frozen_lm())
     fail_at(run, 7, error)
     with pytest.raises(type(error)) as raised:
-        ptuning._train(job_of(run, tmp_path, 5), run)
+        finish(run, tmp_path, 5)
     assert steps_saved(tmp_path) == saved
     notes = [] if 6 in saved else ["Nothing was saved: the last checkpoint is that of step 5."]
     assert getattr(raised.value, "__notes__", []) == notes
@@ -237,7 +244,7 @@ def test_a_half_made_update_is_not_saved(tmp_path):
     run = trainer(["A"], CONFIG, "all", frozen_lm())
     fail_at(run, 7, KeyboardInterrupt(), in_update=True)
     with pytest.raises(KeyboardInterrupt):
-        ptuning._train(job_of(run, tmp_path, 5), run)
+        finish(run, tmp_path, 5)
     assert steps_saved(tmp_path) == [5]
 
 
@@ -246,7 +253,7 @@ def test_divergence_names_the_last_checkpoint_and_saves_none(tmp_path):
     fail_at(run, 7, Diverged("the loss is nan; start again with a lower --lr"))
     message = "lower --lr; the last checkpoint is that of step 5"
     with pytest.raises(UserError, match=message):
-        ptuning._train(job_of(run, tmp_path, 5), run)
+        finish(run, tmp_path, 5)
     assert steps_saved(tmp_path) == [5]
 
 
@@ -259,7 +266,7 @@ def test_replicas_that_differ_are_not_saved(tmp_path):
 
     run.encoders.check_replicas = differ
     with pytest.raises(RuntimeError, match="differ between ranks"):
-        ptuning._train(job_of(run, tmp_path, 5), run)
+        finish(run, tmp_path, 5)
     assert steps_saved(tmp_path) == [5]
 
 
@@ -269,32 +276,32 @@ def test_no_step_is_saved_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(
         checkpoint, "save", lambda *given, **more: saved.append(given[1]) or save(*given, **more)
     )
-    ptuning._train(job_of(run, tmp_path / "to the end", 4), run)
+    finish(run, tmp_path / "to the end", 4)
     assert saved == [4, 8, 12]
 
     run = trainer(["A"], CONFIG, "all", frozen_lm())
-    job = job_of(run, tmp_path / "stopped", 4)
 
     def stop_at_step_8():
         if run.step == 8:
             raise Stopped(15)
 
-    job.stop.check = stop_at_step_8
+    stop = StopSignal(World())
+    stop.check = stop_at_step_8
     saved.clear()
     with pytest.raises(Stopped):
-        ptuning._train(job, run)
+        finish(run, tmp_path / "stopped", 4, stop=stop)
     assert saved == [4, 8]
 
 
 def test_going_on_from_an_older_checkpoint_makes_its_run_the_newest(tmp_path):
     run = trainer(["A"], CONFIG, "all", frozen_lm())
-    ptuning._train(job_of(run, tmp_path, 4), run)
+    finish(run, tmp_path, 4)
     older, newest = checkpoint.checkpoints(tmp_path / "checkpoint")
     (newest / "state.pt").write_bytes(b"junk")
     again = trainer(["A"], CONFIG, "all", frozen_lm())
-    ptuning._load(again, older)
+    load(again, older)
     fail_at(again, 11, OSError("disk full"))
     with pytest.raises(OSError, match="disk full"):
-        ptuning._train(job_of(again, tmp_path, 0, older), again)
+        finish(again, tmp_path, 0, older)
     assert steps_saved(tmp_path) == [8, 10]
     assert (newest.parent / f"abandoned-{newest.name}").is_dir()

@@ -7,6 +7,7 @@ network.py      models without weights, and the names of their weights in checkp
 weights.py      a checkpoint, read slice by slice
 quantized.py    layers in 8 or 4 bits; quantized_linear.py: one such layer
 frozen.py       the forward pass: splice in, logits at the targets out
+splicing_embedding.py word embeddings with prompts among them, in one pass
 families.py     what is known of families; narrow_head.py: logits of some words alone
 shortcuts.py    what need not be computed
 lines.py        rows of a batch behind one another, without padding, behind what they share

@@ -8,12 +8,14 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from ptune_scale.backbone import gguf
 from ptune_scale.backbone.anatomy import Anatomy, anatomy_of
+from ptune_scale.backbone.embeddings import WordEmbeddings
 from ptune_scale.backbone.fingerprint import fingerprint_files, weight_files
 from ptune_scale.backbone.frozen import FrozenLM
+from ptune_scale.backbone.masked import advice_on_head, check_masked, num_logits
 from ptune_scale.backbone.megatron import MegatronShardSource, build_tokenizer, load_megatron
 from ptune_scale.backbone.network import (
     auto_class,
@@ -26,11 +28,10 @@ from ptune_scale.backbone.quantized import quantize
 from ptune_scale.backbone.quantized_linear import WeightBits
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.backbone.source import ModelSource, download, find_model
+from ptune_scale.backbone.tokenizer import load_tokenizer
 from ptune_scale.backbone.weights import CannotSlice, SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
 from ptune_scale.tokenization import Kind, Tokenization
-
-_EMBEDDING_SAMPLE = 1 << 14
 
 
 class Backbone:
@@ -45,6 +46,7 @@ class Backbone:
         attention: Hugging Face attention implementation.
         shortcuts: what its forward pass need not compute.
         weight_bits: of the weights of ``lm``'s layers; "full" as many as dtype has.
+        dropout: run the model's own dropout in passes with a gradient.
 
     Attributes:
         name: what the user called the model.
@@ -63,12 +65,14 @@ class Backbone:
         attention: str,
         shortcuts: Shortcuts = DEFAULT,
         weight_bits: WeightBits = "full",
+        dropout: bool = False,
     ) -> None:
         self.name = source.name
         self.dtype = dtype
         self.attention = attention
         self.shortcuts = shortcuts
         self.weight_bits = weight_bits
+        self.dropout = dropout
         path = source.path
         self._shards = MegatronShardSource(path) if source.is_megatron else None
         if source.is_gguf:
@@ -82,8 +86,11 @@ class Backbone:
         else:
             try:
                 self.config = AutoConfig.from_pretrained(self._where)
-                tokenizer = AutoTokenizer.from_pretrained(self._where)
-                self.tokens = Tokenization(tokenizer, model_kind(self.config))
+                tokenizer = load_tokenizer(self._where, self.config)
+                kind = model_kind(self.config)
+                if kind == "masked":
+                    check_masked(self.config)
+                self.tokens = Tokenization(tokenizer, kind)
             except (OSError, ValueError, KeyError, StrictDataclassError) as error:
                 raise self._cannot_load(error) from error
         weights = path if path is not None else self._directory
@@ -106,11 +113,16 @@ class Backbone:
             UserError: files are damaged, a weight is missing or has another shape, or the model
                 cannot be had in so few bits.
         """
-        network = self._load_network()
+        network = self.load_model()
         quantize(network, self.weight_bits)
-        return FrozenLM(network, shortcuts=self.shortcuts)
+        return FrozenLM(network, shortcuts=self.shortcuts, dropout=self.dropout)
 
-    def _load_network(self) -> PreTrainedModel:
+    def load_model(self) -> PreTrainedModel:
+        """Another copy of the whole model on the CPU, as transformers loads it.
+
+        Raises:
+            UserError: files are damaged, or a weight is missing or has another shape.
+        """
         if self._shards is not None:
             return load_megatron(self._directory, self.dtype, self.attention)[0]
         try:
@@ -133,6 +145,7 @@ class Backbone:
             raise UserError(
                 f"model {self.name}: the checkpoint has no weight named {missing[0]!r}{more}; "
                 f"{type(network).__name__} cannot compute anything without"
+                f"{advice_on_head(self.config, report['unexpected_keys'])}"
             )
         return network
 
@@ -177,25 +190,29 @@ class Backbone:
     @property
     def vocab_size(self) -> int:
         """Number V of logits."""
-        return self._shapes.get_output_embeddings().weight.shape[0]
+        return num_logits(self._shapes)
 
     @cached_property
-    def embedding_sample(self) -> Tensor:
-        """The first rows of its word embeddings, at most 16,384, fp32.
+    def embeddings(self) -> WordEmbeddings:
+        """Its word embeddings.
 
-        Raises:
-            RuntimeError: it is first asked for after the loaded weights were taken away.
+        A checkpoint that cannot be read in slices has to be loaded for them, so they are asked for
+        before a layout takes the loaded weights away.
         """
-        name = parameter_name(self._shapes, self._shapes.get_input_embeddings().weight)
+        module = self._shapes.get_input_embeddings()
+        name, size = parameter_name(self._shapes, module.weight), module.num_embeddings
+        # In the model's precision, as the module itself multiplies.
+        scale = float(torch.as_tensor(getattr(module, "embed_scale", 1.0)).to(self.dtype))
         try:
             stored = stored_name(self.weights, self._shapes, (name,))
         except CannotSlice:
-            weight = self.lm.model.get_input_embeddings().weight
-            if not weight.numel():
-                raise RuntimeError("word embeddings are read only after sharding") from None
-            return weight[:_EMBEDDING_SAMPLE].detach().float()
-        rows = min(_EMBEDDING_SAMPLE, self.weights.shape(stored)[0])
-        return self.weights.read(stored, 0, 0, rows).float()
+            weight = self.lm.model.get_input_embeddings().weight.detach().clone()
+            return WordEmbeddings(size, lambda start, stop: weight[start:stop], scale)
+
+        def read(start: int, stop: int) -> Tensor:
+            return self.weights.read(stored, 0, start, stop)
+
+        return WordEmbeddings(size, read, scale)
 
 
 def load_backbone(
@@ -205,6 +222,7 @@ def load_backbone(
     attention: str = "eager",
     shortcuts: Shortcuts = DEFAULT,
     weight_bits: WeightBits = "full",
+    dropout: bool = False,
 ) -> Backbone:
     """Open a causal or masked language model, frozen and in eval mode.
 
@@ -215,9 +233,11 @@ def load_backbone(
         shortcuts: what its forward pass need not compute.
         weight_bits: "8" or "4": round the weights of the layers to so many bits, by bitsandbytes;
             for whole models only, in one process or one on each rank.
+        dropout: run the model's own dropout in passes with a gradient, as the published code does
+            with its frozen backbones too.
 
     Raises:
         UserError: the model is not there, damaged, or neither causal nor masked.
     """
     source = find_model(model) if isinstance(model, str) else model
-    return Backbone(source, dtype, attention, shortcuts, weight_bits)
+    return Backbone(source, dtype, attention, shortcuts, weight_bits, dropout)

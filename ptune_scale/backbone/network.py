@@ -109,6 +109,8 @@ def model_kind(config: PretrainedConfig) -> Kind:
         ValueError: the type has neither head.
     """
     for name in getattr(config, "architectures", None) or ():
+        if name.endswith("WithLMHeadModel"):  # XLM and FlauBERT have one class for both
+            return "causal" if config.causal else "masked"
         if name.endswith(("ForMaskedLM", "ForPreTraining", "WithLMHead")):
             return "masked"
         if name.endswith(("ForCausalLM", "LMHeadModel")):

@@ -29,6 +29,11 @@ class Example:
     targets: tuple[int, ...]
     label: int
 
+    @property
+    def num_tokens(self) -> int:
+        """T."""
+        return len(self.ids)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -42,6 +47,10 @@ class Batch:
         targets: (N, K) int64, positions to read.
         labels: (N,) int64, token id of the answer.
         weights: (N,) fp32, each row's share in the loss.
+        index: (N,) int64, place in the global batch, so that an objective finds what it knows of
+            the row.
+        groups: (N,) int64, rows of one number stand behind one another and stay together, on a rank
+            and in a forward pass; all groups are of one size.
     """
 
     ids: Tensor
@@ -51,9 +60,16 @@ class Batch:
     targets: Tensor
     labels: Tensor
     weights: Tensor
+    index: Tensor
+    groups: Tensor
 
     def __len__(self) -> int:
         return self.ids.shape[0]
+
+    @property
+    def group_size(self) -> int:
+        """Rows in a group."""
+        return len(self) // len(self.groups.unique())
 
     @property
     def is_padded(self) -> bool:
@@ -69,11 +85,15 @@ class Batch:
         return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
-def collate(examples: Sequence[Example], pad: int) -> Batch:
+def collate(examples: Sequence[Example], pad: int, *, group_size: int = 1) -> Batch:
     """Batch examples so that each relation's weights add up to one.
 
     The loss of a batch is then the sum over its relations of the mean over that relation's facts:
     a relation's gradient does not depend on what else is in the batch.
+
+    Args:
+        pad: token id for padding.
+        group_size: so many examples behind one another belong together.
     """
     longest = max(len(e.ids) for e in examples)
     relations = torch.tensor([e.relation for e in examples])
@@ -86,4 +106,6 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         targets=torch.tensor([e.targets for e in examples]),
         labels=torch.tensor([e.label for e in examples]),
         weights=1.0 / counts[relations].float(),
+        index=torch.arange(len(examples)),
+        groups=torch.arange(len(examples)) // group_size,
     )

@@ -6,13 +6,20 @@ seed, the relation and how often it was visited, and on nothing else in the job.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
-from ptune_scale.data.batch import Example
 from ptune_scale.prompt import stable_seed
 
 _CHUNKS_PER_POOL = 8
+
+
+class Sized(Protocol):
+    """An example that is so many tokens long."""
+
+    @property
+    def num_tokens(self) -> int: ...
 
 
 class RelationOrder:
@@ -38,7 +45,7 @@ class RelationOrder:
     def __init__(
         self,
         relation_id: str,
-        examples: Sequence[Example],
+        examples: Sequence[Sized],
         facts_per_visit: int,
         seed: int,
         *,
@@ -54,14 +61,14 @@ class RelationOrder:
             self._cuts = cut_by_tokens(sorted(map(_length, examples)), tokens_per_visit)
             self.visits_per_epoch = len(self._cuts)
         self._epoch = -1
-        self._chunks: list[list[Example]] = []
+        self._chunks: list[list[Sized]] = []
 
     @property
     def mean_facts(self) -> float:
         """Facts in a chunk, averaged over an epoch."""
         return len(self.examples) / self.visits_per_epoch
 
-    def chunk(self, visit: int) -> list[Example]:
+    def chunk(self, visit: int) -> list[Sized]:
         """The examples of the relation's visit number ``visit``, counted from 0."""
         epoch, place = divmod(visit, self.visits_per_epoch)
         if epoch != self._epoch:
@@ -69,7 +76,7 @@ class RelationOrder:
             self._epoch = epoch
         return self._chunks[place]
 
-    def _shuffle(self, epoch: int) -> list[list[Example]]:
+    def _shuffle(self, epoch: int) -> list[list[Sized]]:
         generator = torch.Generator()
         generator.manual_seed(stable_seed(self.seed, "order", self.relation_id, epoch))
         order = torch.randperm(len(self.examples), generator=generator).tolist()
@@ -82,7 +89,7 @@ class RelationOrder:
         shuffled = torch.randperm(len(chunks), generator=generator).tolist()
         return [chunks[i] for i in shuffled]
 
-    def _chunks_of_facts(self, examples: Sequence[Example]) -> list[list[Example]]:
+    def _chunks_of_facts(self, examples: Sequence[Sized]) -> list[list[Sized]]:
         size = self.facts_per_visit
         chunks = []
         for start in range(0, len(examples), size * _CHUNKS_PER_POOL):
@@ -121,8 +128,8 @@ def cut_by_tokens(
     return cuts
 
 
-def _length(example: Example) -> int:
-    return len(example.ids)
+def _length(example: Sized) -> int:
+    return example.num_tokens
 
 
 def choose_relations(

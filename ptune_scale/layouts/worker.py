@@ -18,17 +18,26 @@ import torch
 from torch import Tensor
 
 from ptune_scale.assemble import build_job
-from ptune_scale.check import check, degrees_of
+from ptune_scale.check import check
 from ptune_scale.cli import parse
+from ptune_scale.command import degrees_of
 from ptune_scale.config import config_from_flags
 from ptune_scale.data.batch import Batch
 from ptune_scale.errors import UserError
 from ptune_scale.job import Job
+from ptune_scale.lama import PROGRAM
 from ptune_scale.layouts.memory import PeakMemory
-from ptune_scale.methods.ptuning import build_trainer
-from ptune_scale.parallel import Mesh, PromptFunction, StopSignal, World, count_local_elements
+from ptune_scale.methods import ptuning
+from ptune_scale.methods.prompts import build_trainer
+from ptune_scale.parallel import (
+    Mesh,
+    Objective,
+    PromptFunction,
+    StopSignal,
+    World,
+    count_local_elements,
+)
 from ptune_scale.parallel.world import leave
-from ptune_scale.template import Template
 from ptune_scale.train import StepResult
 
 REFERENCE = "PTUNE_SCALE_LAYOUT_REFERENCE"
@@ -55,13 +64,17 @@ class Recorder:
         }
         self.extra_seconds = 0.0
 
-    def loss_and_gradient(self, batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(
+        self, batch: Batch, prompts: Tensor, objective: Objective
+    ) -> tuple[Tensor, Tensor]:
         """As the function that is recorded does."""
-        loss, gradient = self._function.loss_and_gradient(batch, prompts)
+        loss, gradient = self._function.loss_and_gradient(batch, prompts, objective)
         if self._given:
             started = time.perf_counter()
             given = self._given[len(self.kept["losses"])]
-            self.kept["at_given"].append(self._function.loss_and_gradient(batch, given)[1])
+            self.kept["at_given"].append(
+                self._function.loss_and_gradient(batch, given, objective)[1]
+            )
             self.extra_seconds += time.perf_counter() - started
         self.kept["inputs"].append(prompts.detach().clone())
         self.kept["losses"].append(loss.clone())
@@ -75,11 +88,11 @@ class Recorder:
 def run(arguments: list[str]) -> int:
     """Train with the flags of the LAMA job; nothing but the record is written."""
     try:
-        _, flags = parse(arguments, "layouts.py")
+        _, flags = parse(arguments, PROGRAM)
         config = config_from_flags(flags)
         facts = check(config)
         world = World.start()
-        mesh = Mesh.build(world, degrees_of(config, world.size))
+        mesh = Mesh.build(world, degrees_of(config.parallel, world.size))
         with PeakMemory() as loading:
             job = build_job(config, facts, flags, mesh, StopSignal(world), Path(os.devnull))
         _record(job, Path(os.environ[OUTPUT]), loading.growth)
@@ -97,7 +110,7 @@ def _record(job: Job, output: Path, loading_bytes: int) -> None:
     given = torch.load(reference, weights_only=True)["inputs"] if reference else []
     recorder = Recorder(job.function, given)
     job = dataclasses.replace(job, function=recorder)
-    trainer = build_trainer(job, Template.parse(job.config.prompt.template))
+    trainer = build_trainer(job, ptuning.setup(job.config.prompt, job.facts, job.backbone))
     world = job.function.world
     seconds, count = 0.0, 0
     # Connections, schedules and buffers are made at first use: the second half is timed.

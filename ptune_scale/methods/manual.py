@@ -1,12 +1,11 @@
 """The manual prompt: the relation's hand-written sentence, asked as it is."""
 
-import torch
-
 from ptune_scale.data.batch import Example
-from ptune_scale.data.prepare import LabelledFact
+from ptune_scale.data.prepare import LabelledFact, PreparedRelation
 from ptune_scale.job import Job
 from ptune_scale.methods.result import MethodResult
 from ptune_scale.template import Template
+from ptune_scale.tokenization import Kind
 
 
 def run(job: Job) -> list[MethodResult]:
@@ -19,15 +18,12 @@ def run(job: Job) -> list[MethodResult]:
     """
     examples: list[Example] = []
     for index, relation in enumerate(job.facts.relations):
-        template = Template.parse(relation.manual_prompt)
-        if job.tokens.kind == "causal":
-            template = template.cut_after_target()
+        template = manual_template(relation, job.tokens.kind)
         examples += [_example(job, index, fact, template) for fact in relation.test]
     both = all(len(e.targets) == 2 for e in examples)
     if not both:
         examples = [Example(e.relation, e.ids, e.slots, e.targets[:1], e.label) for e in examples]
-    prompts = torch.zeros(len(job.facts.relations), 0, job.hidden_size)
-    ranks = job.rank(examples, prompts, "manual prompt")
+    ranks = job.rank(examples, job.no_prompts, "manual prompt")
     results = [MethodResult("manual", "manual prompt, read after its last word", ranks[:, 0])]
     typed = ranks[:, 0, job.candidates.names.index("relation"), None]
     results.append(
@@ -46,6 +42,16 @@ def run(job: Job) -> list[MethodResult]:
             )
         )
     return results
+
+
+def manual_template(relation: PreparedRelation, kind: Kind) -> Template:
+    """The relation's manual prompt, up to its target where the model sees nothing behind it.
+
+    Raises:
+        UserError: its subject stands behind the target, and the model is a causal one.
+    """
+    template = Template.parse(relation.manual_prompt)
+    return template.cut_after_target() if kind == "causal" else template
 
 
 def _example(job: Job, relation: int, fact: LabelledFact, template: Template) -> Example:

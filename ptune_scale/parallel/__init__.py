@@ -14,7 +14,10 @@ vocabulary.py       losses and ranks from logits of which a rank holds all or a 
 slices.py           which part of the checkpoint a rank reads
 pipeline/           stages of consecutive layers, 1F1B
 tensor/             layers spread over ranks: DTensor, fairscale
+start.py            DeepSpeed started, also without a launcher
 zero3.py            weights sharded by DeepSpeed ZeRO-3
+tuned.py            the waist with a backbone that trains
+tuned_settings.py   how it trains
 parallelize.py      the one place where a layout is chosen and applied
 footprint.py        bytes in use and bytes sent, counted as operations come by
 dry_run.py          a layout without its ranks, on memory that does not exist
@@ -25,9 +28,11 @@ from ptune_scale.parallel.degrees import Degrees
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.parallelize import parallelize, single
 from ptune_scale.parallel.placement import EncoderPlacement
-from ptune_scale.parallel.prompt_function import PromptFunction
+from ptune_scale.parallel.prompt_function import Objective, PromptFunction, cross_entropy
 from ptune_scale.parallel.slices import count_local_elements
 from ptune_scale.parallel.stop import Stopped, StopSignal
+from ptune_scale.parallel.tuned import TunedFunction, tune
+from ptune_scale.parallel.tuned_settings import TuneSettings, check_tuned
 from ptune_scale.parallel.world import World
 
 __all__ = [
@@ -35,11 +40,17 @@ __all__ = [
     "EncoderPlacement",
     "LostContact",
     "Mesh",
+    "Objective",
     "PromptFunction",
     "StopSignal",
     "Stopped",
+    "TuneSettings",
+    "TunedFunction",
     "World",
+    "check_tuned",
     "count_local_elements",
+    "cross_entropy",
     "parallelize",
     "single",
+    "tune",
 ]

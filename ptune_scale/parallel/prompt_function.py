@@ -26,6 +26,19 @@ from ptune_scale.parallel.vocabulary import Vocabulary
 Outcome = Callable[[Tensor, Batch], Tensor]
 """From logits (N, K, W) of this rank's part of the vocabulary to a value per row."""
 
+Objective = Callable[[Vocabulary, Tensor, Batch], Tensor]
+"""Loss of each row, (N,), from logits (N, K, W) that a vocabulary knows how to read."""
+
+Question = Callable[[Vocabulary, Tensor, Batch], Tensor]
+"""Values of each row, (N, ...), from logits (N, K, W) that a vocabulary knows how to read."""
+
+
+def cross_entropy(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of each row's label at its first target, (N,), in nats."""
+    # A view of one target's logits gives them their gradient without a copy.
+    first = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, 0]
+    return vocabulary.cross_entropy(first, batch.labels)
+
 
 class Engine(Protocol):
     """A frozen backbone, or this rank's part of one, that can be run.
@@ -83,6 +96,14 @@ class WholeEngine:
     def _head(self, backward: bool) -> AbstractContextManager[None]:
         return self.loss_head if backward and self.loss_head else nullcontext()
 
+    def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
+        """Logits (N, K, W) of one part of the rows."""
+        return self.lm(batch, prompts)
+
+    def backward(self, total: Tensor) -> None:
+        """Propagate the outcome's sum over one part of the rows."""
+        total.backward()
+
     def run(
         self,
         batch: Batch,
@@ -92,15 +113,16 @@ class WholeEngine:
         backward: bool,
         num_parts: int = 1,
     ) -> Tensor:
-        rows_per_part = math.ceil(len(batch) / num_parts)
+        size = batch.group_size
+        rows_per_part = size * math.ceil(len(batch) / (num_parts * size))
         index = torch.arange(len(batch), device=batch.ids.device)
         results = []
         for rows in index.split(rows_per_part):
             part = batch.rows(rows) if num_parts > 1 else batch
             with torch.set_grad_enabled(backward), self._head(backward):
-                result = outcome(self.lm(part, prompts), part)
+                result = outcome(self.forward(part, prompts), part)
             if backward:
-                result.sum().backward()
+                self.backward(result.sum())
             self.after_forward()
             results.append(result.detach())
         return torch.cat(results)
@@ -135,11 +157,14 @@ class PromptFunction:
         # Tensor-parallel peers compute the same outcomes: one of them speaks.
         self._speaks = mesh.tensor_rank == 0
 
-    def loss_and_gradient(self, batch: Batch, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy at the first target of each row, over the words that the vocabulary says.
+    def loss_and_gradient(
+        self, batch: Batch, prompts: Tensor, objective: Objective = cross_entropy
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of a batch, and what P can do about them.
 
         Args:
             prompts: (R, S, H) fp32, the prompt matrix P; its graph is not used.
+            objective: what is minimized.
 
         Returns:
             losses: (R,) each relation's weighted sum of row losses; zero where it has no row.
@@ -151,13 +176,11 @@ class PromptFunction:
         leaf = prompts.detach().to(self.world.device).requires_grad_()
 
         def outcome(logits: Tensor, part: Batch) -> Tensor:
-            # A view of one target's logits gives them their gradient without a copy.
-            first = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, 0]
-            return self.vocabulary.cross_entropy(first, part.labels) * part.weights
+            return objective(self.vocabulary, logits, part) * part.weights
 
         index, part = self._my_rows(batch)
         rows = self.engine.run(part, leaf, outcome, backward=True, num_parts=self._num_parts(batch))
-        if self._speaks and self.engine.holds_prompts:
+        if self._speaks and self.engine.holds_prompts and leaf.grad is not None:
             gradient += leaf.grad
         if self._speaks and self.engine.holds_logits:
             losses.index_add_(0, part.relations, rows)
@@ -174,34 +197,78 @@ class PromptFunction:
         def outcome(logits: Tensor, part: Batch) -> Tensor:
             return self.vocabulary.ranks(logits, part.labels, part.relations, candidates)
 
-        shape = (len(batch), batch.targets.shape[1], len(candidates.names))
-        ranks = torch.zeros(shape, dtype=torch.int64, device=self.world.device)
-        index, part = self._my_rows(batch)
-        found = self._evaluate(batch, part, prompts, outcome)
-        if found is not None:
-            # Rows without weight only keep the replicas in step.
-            ranks[index] += found * (part.weights > 0).view(-1, 1, 1)
-        return self.world.sum_(ranks).cpu()
+        shape = (batch.targets.shape[1], len(candidates.names))
+        return self._measure(batch, prompts, outcome, shape, torch.int64)
 
     @torch.no_grad()
     def top(self, batch: Batch, prompts: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k likeliest tokens at the first target of each row, (N, k) each.
+        """The k likeliest tokens at each target of each row, (N, K, k) each.
 
         Returns:
             probabilities (over the whole vocabulary) and token ids, best first.
         """
 
         def outcome(logits: Tensor, part: Batch) -> Tensor:
-            probabilities, tokens = self.vocabulary.top(logits[:, 0], k)
+            probabilities, tokens = self.vocabulary.top(logits, k)
             return torch.stack([probabilities.double(), tokens.double()], dim=-1)
 
-        best = torch.zeros(len(batch), k, 2, dtype=torch.float64, device=self.world.device)
+        shape = (batch.targets.shape[1], k, 2)
+        best = self._measure(batch, prompts, outcome, shape, torch.float64)
+        return best[..., 0].float(), best[..., 1].long()
+
+    @torch.no_grad()
+    def log_probabilities(self, batch: Batch, prompts: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probabilities of some tokens at each target, over the whole vocabulary, in nats.
+
+        Args:
+            tokens: (N, K, C) int64, of the batch's rows in order.
+
+        Returns:
+            (N, K, C) fp32.
+        """
+
+        def outcome(logits: Tensor, part: Batch) -> Tensor:
+            asked = tokens.to(logits.device)[part.index]
+            return self.vocabulary.pick(logits, asked) - self.vocabulary.normalizer(logits)
+
+        return self._measure(batch, prompts, outcome, tuple(tokens.shape[1:]), torch.float32)
+
+    @torch.no_grad()
+    def ask(
+        self,
+        batch: Batch,
+        prompts: Tensor,
+        question: Question,
+        shape: tuple[int, ...],
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """What a question finds in the logits of each row, (N, *shape).
+
+        Rows of a group are asked about together, see ``Batch.groups``.
+        """
+
+        def outcome(logits: Tensor, part: Batch) -> Tensor:
+            return question(self.vocabulary, logits, part)
+
+        return self._measure(batch, prompts, outcome, shape, dtype)
+
+    def _measure(
+        self,
+        batch: Batch,
+        prompts: Tensor,
+        outcome: Outcome,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Outcomes (N, *shape) of all rows, on all ranks."""
+        result = torch.zeros(len(batch), *shape, dtype=dtype, device=self.world.device)
         index, part = self._my_rows(batch)
         found = self._evaluate(batch, part, prompts, outcome)
         if found is not None:
-            best[index] += found * (part.weights > 0).view(-1, 1, 1)
-        best = self.world.sum_(best).cpu()
-        return best[..., 0].float(), best[..., 1].long()
+            # Rows without weight only keep the replicas in step.
+            real = (part.weights > 0).view(-1, *[1] * len(shape))
+            result[index] += torch.where(real, found, 0).to(dtype)
+        return self.world.sum_(result).cpu()
 
     def _evaluate(
         self, batch: Batch, part: Batch, prompts: Tensor, outcome: Outcome
@@ -217,21 +284,23 @@ class PromptFunction:
 
     def _num_parts(self, batch: Batch) -> int:
         """The same on all ranks: with sharded weights every forward pass is a collective."""
-        share = math.ceil(len(batch) / self.mesh.degrees.data)
-        return math.ceil(share / (self.rows_per_forward or share))
+        share = math.ceil(len(batch) / batch.group_size / self.mesh.degrees.data)
+        groups_per_forward = max(1, (self.rows_per_forward or share) // batch.group_size)
+        return math.ceil(share / groups_per_forward)
 
     def _my_rows(self, batch: Batch) -> tuple[Tensor, Batch]:
         """The rows of this replica, with their positions.
 
-        Rows are sorted by length first, then dealt out in turn: all replicas get as many rows, of
-        nearly the same length. Where rows are lacking, others stand in with weight zero.
+        Groups of rows are sorted by length first, then dealt out in turn: all replicas get as many,
+        of nearly the same length. Where groups are lacking, others stand in with weight zero.
         """
-        size = self.mesh.degrees.data
-        order = batch.lengths.argsort(stable=True)
+        size, count = self.mesh.degrees.data, batch.group_size
+        order = batch.lengths.view(-1, count).amax(1).argsort(stable=True)
         missing = -len(order) % size
         order = torch.cat([order, order[:1].expand(missing)])
-        index = order[self.mesh.data_rank :: size]
+        mine = order[self.mesh.data_rank :: size]
+        index = (mine.unsqueeze(1) * count + torch.arange(count)).flatten()
         part = batch.rows(index)
-        real = torch.arange(len(order))[self.mesh.data_rank :: size] < len(batch)
-        part = replace(part, weights=part.weights * real)
+        real = torch.arange(len(order))[self.mesh.data_rank :: size] < len(order) - missing
+        part = replace(part, weights=part.weights * real.repeat_interleave(count))
         return index.to(self.world.device), part.to(self.world.device)

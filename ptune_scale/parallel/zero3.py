@@ -5,8 +5,6 @@ the prompt encoder stays outside, whole on every rank.
 """
 
 import json
-import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import DATA, PIPELINE, TENSOR, Mesh
 from ptune_scale.parallel.prompt_function import WholeEngine
 from ptune_scale.parallel.slices import Names, Slices, fill_buffers, pending
+from ptune_scale.parallel.start import start_deepspeed
 
 # In a checkout ds_configs/ lies beside the package; setup.py installs it inside.
 _INSTALLED = Path(__file__).resolve().parents[1] / "ds_configs"
@@ -56,15 +55,7 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     return config
 
 
-def _silence(device: torch.device) -> None:
-    """Keep DeepSpeed from telling the user what the user cannot change."""
-    if device.type == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns that it found nothing else
-    # It calls collectives by names that PyTorch is about to retire, in every step.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-
-
-class _Parallel:
+class Parallel:
     """The ranks as DeepSpeed asks for them (the interface that it calls ``mpu``)."""
 
     def __init__(self, mesh: Mesh) -> None:
@@ -101,6 +92,30 @@ def shard(
     slices: Slices | None = None,
     weights: WeightSource | None = None,
 ) -> WholeEngine:
+    """Give a frozen model an engine that keeps its weights partitioned.
+
+    Args and errors: see ``partition``.
+    """
+    # Each pass through the layers is a collective: how many there are cannot be left to the rows
+    # that a rank happens to have.
+    lm.shortcuts = replace(lm.shortcuts, skip_lead=False)
+    mpu = partition(lm, mesh, config, names=names, slices=slices, weights=weights)
+    import deepspeed
+
+    engine, *_ = deepspeed.initialize(model=lm, config=config, mpu=mpu)
+    # The input embedding sees ids, which carry no gradient, so no backward hook frees it.
+    return WholeEngine(engine.module, engine.optimizer.release_backward_leftovers)
+
+
+def partition(
+    lm: FrozenLM,
+    mesh: Mesh,
+    config: dict[str, Any],
+    *,
+    names: Names | None = None,
+    slices: Slices | None = None,
+    weights: WeightSource | None = None,
+) -> Parallel | None:
     """Partition a model's weights over the data-parallel ranks, in place.
 
     With ``weights`` the model is empty, and each rank reads its own part of each weight. Without,
@@ -109,23 +124,18 @@ def shard(
     Args:
         config: from ``read_config``.
 
+    Returns:
+        the ranks as the engine has to be told of them.
+
     Raises:
         CannotSlice: ``weights`` do not have a parameter or buffer under its name.
         UserError: one of them has another shape there.
     """
-    _silence(mesh.world.device)
-    # Each pass through the layers is a collective: how many there are cannot be left to the rows
-    # that a rank happens to have.
-    lm.shortcuts = replace(lm.shortcuts, skip_lead=False)
+    start_deepspeed(mesh.world)
     import deepspeed
-    import deepspeed.ops
 
-    if mesh.world.device.type == "cpu":
-        # DeepSpeed would compile a shared-memory op here, for an all-reduce that is not used.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed()
     everyone = mesh.degrees.data == mesh.world.size
-    mpu = None if everyone else _Parallel(mesh)
+    mpu = None if everyone else Parallel(mesh)
     if weights is None:
         for buffer in lm.buffers():
             buffer.data = buffer.data.to(mesh.world.device)
@@ -133,16 +143,14 @@ def shard(
     else:
         fill_buffers(lm.model, names, weights, mesh.world.device)
         _partition_from(lm, mesh, config, mpu, names, slices or {}, weights)
-    engine, *_ = deepspeed.initialize(model=lm, config=config, mpu=mpu)
-    # The input embedding sees ids, which carry no gradient, so no backward hook frees it.
-    return WholeEngine(engine.module, engine.optimizer.release_backward_leftovers)
+    return mpu
 
 
 def _partition_from(
     lm: FrozenLM,
     mesh: Mesh,
     config: dict[str, Any],
-    mpu: _Parallel | None,
+    mpu: Parallel | None,
     names: Names,
     slices: Slices,
     weights: WeightSource,
@@ -177,6 +185,7 @@ def _partition_from(
         whole.view(-1)[start:stop].copy_(mine)
         # A meta tensor cannot be given memory; the parameter object has to stay the same, since
         # modules share it.
-        torch.utils.swap_tensors(parameter, torch.nn.Parameter(whole, requires_grad=False))
+        whole = torch.nn.Parameter(whole, requires_grad=parameter.requires_grad)
+        torch.utils.swap_tensors(parameter, whole)
         init._convert_to_deepspeed_param(parameter)
         parameter.partition()

@@ -87,7 +87,7 @@ def test_it_stays_in_eval_mode(backbone: Backbone) -> None:
 def test_a_backbone_knows_its_kind_and_sizes(directory: Path, backbone: Backbone) -> None:
     assert backbone.kind == ("masked" if "bert" in directory.name else "causal")
     assert backbone.hidden_size == 32
-    assert 0.2 < float(backbone.embedding_sample.std()) < 0.4
+    assert 0.2 < float(backbone.embeddings.sample.std()) < 0.4
 
 
 def test_the_same_files_have_the_same_fingerprint(directory: Path, backbone: Backbone) -> None:

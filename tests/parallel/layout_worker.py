@@ -17,12 +17,13 @@ from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
 from ptune_scale.data.batch import Batch, Example, collate
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize
+from ptune_scale.parallel.vocabulary import Vocabulary
 
 CONFIGS = Path(__file__).resolve().parents[2] / "ds_configs"
 VOCABULARY = 60
 
 
-def fixed_batch(rows: int, longest: int) -> Batch:
+def fixed_batch(rows: int, longest: int, group_size: int = 1) -> Batch:
     """Rows of several lengths; slots around the words in one relation, behind them in the other."""
     generator = torch.Generator().manual_seed(rows)
     examples = []
@@ -35,7 +36,14 @@ def fixed_batch(rows: int, longest: int) -> Batch:
         else:
             ids, slots = (0, *words, 0), (0, *[-1] * length, 1)
         examples.append(Example(row % 2, ids, slots, (length + 1,), label))
-    return collate(examples, pad=0)
+    return collate(examples, pad=0, group_size=group_size)
+
+
+def first_of_two_is_right(vocabulary: Vocabulary, logits: torch.Tensor, batch: Batch):
+    """An objective that compares rows: hinge loss between the two rows of a group, (N,)."""
+    picked = vocabulary.pick(logits, batch.labels.view(-1, 1, 1))
+    right, wrong = (picked - vocabulary.normalizer(logits)).view(-1, 2).unbind(1)
+    return (2 + wrong - right).relu().repeat_interleave(2)
 
 
 def weights_of(model: nn.Module) -> list[torch.Tensor]:
@@ -80,7 +88,13 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
         result["losses"].append(losses)
         result["gradients"].append(gradient)
         result["ranks"].append(function.ranks(batch, prompts, candidates))
-    result["embeddings"] = backbone.embedding_sample
+    pairs = fixed_batch(10, 9, group_size=2)
+    losses, gradient = function.loss_and_gradient(pairs, prompts, first_of_two_is_right)
+    result["losses"].append(losses)
+    result["gradients"].append(gradient)
+    asked = torch.arange(5).expand(len(pairs), 1, 5) * 11 + 3
+    result["log_probabilities"] = function.log_probabilities(pairs, prompts, asked)
+    result["embeddings"] = backbone.embeddings.sample
     result["top"] = function.top(fixed_batch(3, 8), prompts, 4)
     counts = torch.zeros(world.size, dtype=torch.int64)
     counts[world.rank] = count_local_elements(lm)

@@ -19,6 +19,7 @@ from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World, parallelize
 from ptune_scale.prompt import PromptBank
+from ptune_scale.problem import FactProblem
 from ptune_scale.train import StepResult, Trainer, facts_per_visit
 
 RELATIONS = ["P17", "P19", "P36", "P103"]
@@ -54,18 +55,23 @@ def build(model: str, world: World, kind: str, pipeline: int) -> Trainer:
         held=placement.held,
     )
     size = facts_per_visit(CONFIG, len(RELATIONS))
+    function = parallelize(backbone, mesh)
     return Trainer(
         bank,
-        parallelize(backbone, mesh),
+        function,
         [
             RelationOrder(name, examples(i, 11, seed=1), size, CONFIG.seed)
             for i, name in enumerate(RELATIONS)
         ],
-        [examples(i, 5, seed=2) for i in range(len(RELATIONS))],
-        Candidates(backbone.vocab_size, {"full_vocab": None}),
+        FactProblem(
+            function,
+            [examples(i, 5, seed=2) for i in range(len(RELATIONS))],
+            Candidates(backbone.vocab_size, {"full_vocab": None}),
+            CONFIG,
+            pad=0,
+        ),
         CONFIG,
-        pad=0,
-        placement=placement,
+        placement,
     )
 
 

@@ -20,6 +20,8 @@ def assert_same(one: dict, other: dict) -> None:
         assert torch.equal(found, expected)
     torch.testing.assert_close(other["top"][0], one["top"][0], atol=1e-6, rtol=1e-5)
     assert torch.equal(other["top"][1], one["top"][1])
+    found, expected = other["log_probabilities"], one["log_probabilities"]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert other["untouched"] and other["same_bytes"]
 
 

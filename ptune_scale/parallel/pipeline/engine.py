@@ -107,7 +107,7 @@ class PipelineEngine:
 
 def _padded(batch: Batch, num_parts: int) -> Batch:
     """The batch with rows of weight zero and padding, so that few shapes occur."""
-    more_rows = -len(batch) % num_parts
+    more_rows = -len(batch) % (num_parts * batch.group_size)
     more_tokens = -batch.ids.shape[1] % LENGTH_MULTIPLE
     last = torch.full((more_rows,), len(batch) - 1, device=batch.ids.device)
     index = torch.cat([torch.arange(len(batch), device=batch.ids.device), last])

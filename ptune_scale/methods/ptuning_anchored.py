@@ -1,0 +1,32 @@
+"""P-tuning beside the manual prompt: its words stay as anchors, tuned slots stand in front.
+
+The paper keeps single words of a template as anchors (section 3.2); here it is all of them.
+"""
+
+from ptune_scale.backbone import Backbone
+from ptune_scale.config import PromptConfig
+from ptune_scale.data.prepare import PreparedFacts
+from ptune_scale.job import Job
+from ptune_scale.methods.manual import manual_template
+from ptune_scale.methods.prompts import train_prompts
+from ptune_scale.methods.result import MethodResult
+from ptune_scale.prompt_setup import PromptSetup
+from ptune_scale.template import Template
+
+
+def setup(config: PromptConfig, facts: PreparedFacts, backbone: Backbone) -> PromptSetup:
+    """As many slots as the flags' template has, in front of each relation's manual prompt.
+
+    Raises:
+        UserError: a relation's manual prompt does not fit the kind of model.
+    """
+    slots = f"[P]*{Template.parse(config.template).num_slots}"
+    templates = tuple(
+        Template.parse(f"{slots} {manual_template(relation, backbone.kind).pattern}")
+        for relation in facts.relations
+    )
+    return PromptSetup("ptuning_anchored", f"tuned {slots} before the manual prompt", templates)
+
+
+def run(job: Job) -> list[MethodResult]:
+    return train_prompts(job, job.setups["ptuning_anchored"])
