@@ -1,0 +1,206 @@
+"""Reads what a SuperGLUE run needs, and puts the job of each task together."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptune_scale.backbone import find_model, gguf, load_backbone
+from ptune_scale.command import check_output, degrees_of
+from ptune_scale.data.facts import digest
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import Mesh, StopSignal, check_tuned, launch, parallelize
+from ptune_scale.parallel.parallelize import check_backbone
+from ptune_scale.superglue.config import SuperglueConfig
+from ptune_scale.superglue.job import TaskJob
+from ptune_scale.superglue.methods import METHODS, TUNE_BACKBONE
+from ptune_scale.superglue.records import read_split
+from ptune_scale.superglue.row_encoder import RowEncoder
+from ptune_scale.superglue.task import Record, Task
+from ptune_scale.superglue.tasks import TASKS, find_task
+
+RUN = "run.json"
+"""The file of an output directory that says what the run was told."""
+
+_UNLABELED = "unlabeled"
+
+
+@dataclass(frozen=True)
+class TaskRecords:
+    """The splits of a task."""
+
+    task: Task
+    train: list[Record]
+    dev: list[Record]
+    test: list[Record]
+    test_split: str
+    unlabeled: list[Record]
+    unlabeled_split: str
+
+
+def check(config: SuperglueConfig) -> list[TaskRecords]:
+    """Everything that can be found wrong before ranks start or anything is written.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    unknown = [name for name in config.methods if name not in METHODS]
+    if unknown or not config.methods:
+        raise UserError(f"--method {config.ask.method!r}: choose from {', '.join(METHODS)}")
+    records = [_read(config, task) for task in _tasks(config)]
+    degrees = degrees_of(config.parallel, config.parallel.num_gpus or launch.world_size())
+    if not TUNE_BACKBONE.isdisjoint(config.methods):
+        check_tuned(degrees)
+    dtype = getattr(torch, config.model.dtype)
+    source = find_model(config.model.model)
+    if source.is_gguf:
+        gguf.converted_directory(source.path, dtype)
+    backbone = load_backbone(source, dtype=dtype)
+    check_backbone(backbone, degrees)
+    # A label's word that the tokenizer does not have is found here.
+    for one in records:
+        name = one.task.name
+        pattern = one.task.pattern(
+            config.ask.pattern, layout=config.ask.layout, num_slots=config.num_slots(name)
+        )
+        RowEncoder(one.task, pattern, backbone.tokens, config.max_length(name))
+    resumed = config.run.resume_from
+    check_output(config.run, Path(resumed).resolve() if resumed else None)
+    return records
+
+
+def _tasks(config: SuperglueConfig) -> list[Task]:
+    asked = [name.strip() for name in config.data.tasks.split(",") if name.strip()]
+    if asked == ["all"]:
+        return [task for task in TASKS.values() if task.patterns]
+    tasks = [find_task(name) for name in dict.fromkeys(asked)]
+    if not tasks:
+        raise UserError(f"--tasks {config.data.tasks!r}: choose from {', '.join(TASKS)}")
+    for task in tasks:
+        task.pattern()  # refuses what is read but not tuned
+    return tasks
+
+
+def _read(config: SuperglueConfig, task: Task) -> TaskRecords:
+    data = config.data
+    if not data.data_dir:
+        raise UserError("--data_dir DIR is needed: FewGLUE or SuperGLUE, one directory a task")
+    directory = Path(data.data_dir)
+
+    def split(name: str, most: int) -> list[Record]:
+        records = read_split(directory, task.name, name)
+        return records[:most] if most else records
+
+    def has(name: str) -> bool:
+        return (directory / task.name / f"{name}.jsonl").is_file()
+
+    test_split = data.test_split
+    if test_split == "auto":
+        test_split = "val" if has("val") else data.dev_split
+    unlabeled_split = data.unlabeled_split
+    if unlabeled_split == "auto":
+        unlabeled_split = _UNLABELED if has(_UNLABELED) else test_split
+    test = split(test_split, data.eval_records)
+    wants_unlabeled = "ipet" in config.methods
+    return TaskRecords(
+        task,
+        split(data.train_split, data.train_records),
+        split(data.dev_split, data.eval_records),
+        test,
+        test_split,
+        split(unlabeled_split, data.eval_records) if wants_unlabeled else [],
+        unlabeled_split,
+    )
+
+
+def build_jobs(
+    config: SuperglueConfig,
+    records: list[TaskRecords],
+    flags: dict[str, Any],
+    mesh: Mesh,
+    stop: StopSignal,
+    output: Path,
+) -> Iterator[TaskJob]:
+    """Load the backbone in its layout, and put together one job after another.
+
+    Raises:
+        UserError: a layout does not fit the model.
+        Stopped: the job was asked to stop.
+    """
+    backbone = load_backbone(
+        config.model.model,
+        dtype=getattr(torch, config.model.dtype),
+        attention=config.model.attention,
+        shortcuts=config.shortcut,
+        weight_bits=config.model.weight_bits,
+        dropout=config.tune.backbone_dropout == "on",
+    )
+    backbone.embeddings.sample  # noqa: B018 (read before a layout takes the weights away)
+    stop.check()
+    path = config.parallel.deepspeed_config
+    function = parallelize(
+        backbone,
+        mesh,
+        deepspeed_config=Path(path) if path else None,
+        rows_per_forward=config.train.rows_per_forward or None,
+    )
+    for one in records:
+        stop.check()
+        identity = {
+            "task": one.task.name,
+            "backbone": backbone.fingerprint,
+            "dtype": config.model.dtype,
+            "weight_bits": config.model.weight_bits,
+            "max_length": config.max_length(one.task.name),
+            "records": digest([repr(part) for part in (one.train, one.dev, one.test)]),
+        }
+        job = TaskJob(
+            config=config,
+            task=one.task,
+            train=one.train,
+            dev=one.dev,
+            test=one.test,
+            test_split=one.test_split,
+            unlabeled=one.unlabeled,
+            backbone=backbone,
+            function=function,
+            stop=stop,
+            output_dir=output / one.task.name,
+            identity=identity,
+            flags={k: v for k, v in flags.items() if k not in ("resume_from", "output_dir")},
+        )
+        if one.test_split == config.data.dev_split:
+            job.note(
+                f"no {config.data.data_dir}/{one.task.name}/val.jsonl: what is reported is "
+                f"{one.test_split}, on which the best step was chosen too"
+            )
+        if one.unlabeled and one.unlabeled_split != _UNLABELED:
+            job.note(
+                f"ipet: no unlabeled records; the texts of {one.unlabeled_split} stand in, without "
+                "their labels, so that it has seen what it is scored on"
+            )
+        yield job
+
+
+def save_run(output: Path, flags: dict[str, Any]) -> None:
+    """Write down what the run was told, so that it can go on."""
+    kept = {k: v for k, v in flags.items() if k not in ("resume_from", "output_dir")}
+    scratch = output / f".{RUN}.partial"
+    scratch.write_text(json.dumps(kept, indent=1))
+    scratch.replace(output / RUN)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Flags of the run in an output directory.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        saved = json.loads((path / RUN).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"--resume_from {path}: no SuperGLUE run there ({error})") from error
+    return {**saved, "output_dir": str(path), "resume_from": str(path)}

@@ -1,0 +1,214 @@
+"""One task of a run, put together: what all methods share, and what each of them leaves behind."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptune_scale.backbone import Backbone
+from ptune_scale.data.facts import digest
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import PromptFunction, StopSignal
+from ptune_scale.progress import bar
+from ptune_scale.superglue.config import SuperglueConfig
+from ptune_scale.superglue.pattern import Pattern
+from ptune_scale.superglue.predict import Predictor
+from ptune_scale.superglue.problem import SuperglueProblem
+from ptune_scale.superglue.row_encoder import RowEncoder
+from ptune_scale.superglue.task import Record, Task
+
+Trial = dict[str, Any]
+"""What one way of asking, or one training, came to: ``dev`` and ``test`` metrics, test
+``predictions``, and whatever its method adds; ready for JSON."""
+
+
+@dataclass
+class TaskJob:
+    """Everything a method needs for one task; built by ``superglue.assemble``.
+
+    Attributes:
+        train, dev, test: labelled records.
+        test_split: the file that ``test`` was read from.
+        unlabeled: records whose labels nobody looks at.
+        function: the frozen backbone, in the layout that was chosen.
+        output_dir: the task's own directory.
+        identity: what results that are there already must agree on.
+        notes: what a reader of the results has to know, in the order in which it was found.
+    """
+
+    config: SuperglueConfig
+    task: Task
+    train: list[Record]
+    dev: list[Record]
+    test: list[Record]
+    test_split: str
+    unlabeled: list[Record]
+    backbone: Backbone
+    function: PromptFunction
+    stop: StopSignal
+    output_dir: Path
+    identity: dict[str, Any]
+    flags: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.function.world.is_main
+
+    @property
+    def no_prompts(self) -> Tensor:
+        """A prompt matrix without slots, (1, 0, H)."""
+        return torch.zeros(1, 0, self.backbone.hidden_size)
+
+    def pattern(self) -> Pattern:
+        """The pattern of tuned prompts."""
+        name = self.task.name
+        ask = self.config.ask
+        return self.task.pattern(
+            ask.pattern, layout=ask.layout, num_slots=self.config.num_slots(name)
+        )
+
+    def manual_patterns(self) -> dict[str, Pattern]:
+        """The hand-written patterns that the model can use, by name; others are noted.
+
+        Raises:
+            UserError: it can use none.
+        """
+        usable = {}
+        for name, pattern in self.task.patterns.items():
+            if not name.startswith("manual"):
+                continue
+            try:
+                self.encoder(pattern)
+            except UserError as error:
+                self.note(f"{name} left out: {error}")
+            else:
+                usable[name] = pattern
+        if not usable:
+            raise UserError(f"{self.task.name}: no manual pattern fits {self.backbone.name}")
+        return usable
+
+    def encoder(self, pattern: Pattern) -> RowEncoder:
+        """Encodes records by a pattern for this model.
+
+        Raises:
+            UserError: the pattern does not fit the model.
+        """
+        length = self.config.max_length(self.task.name)
+        return RowEncoder(
+            self.task, pattern, self.backbone.tokens, length, seed=self.config.train.seed
+        )
+
+    def problem(
+        self, encoder: RowEncoder, function: PromptFunction | None = None
+    ) -> SuperglueProblem:
+        """What is trained for.
+
+        Args:
+            function: asked instead of the frozen backbone.
+        """
+        train = self.config.train
+        predictor = Predictor(
+            function or self.function,
+            encoder,
+            batch_size=train.eval_batch_size,
+            batch_tokens=train.eval_batch_tokens,
+            after_batch=lambda rows: self.stop.check(),
+        )
+        return SuperglueProblem(predictor, self.dev)
+
+    def scored(self, problem: SuperglueProblem, prompts: Tensor, title: str) -> Trial:
+        """Metrics on dev and test, and the test predictions, with a progress bar."""
+        predictor, rows = problem.predictor, problem.encoder.group_size
+        total = rows * (len(self.dev) + len(self.test))
+        with bar(f"{self.task.name}, {title}", total, "rows", shown=self.is_main) as progress:
+
+            def after_batch(count: int) -> None:
+                progress.update(min(count, total - progress.n))
+                self.stop.check()
+
+            before, predictor.after_batch = predictor.after_batch, after_batch
+            problem.score([0], prompts)
+            trial = {"dev": problem.last_scores, **self.tested(problem, prompts)}
+            predictor.after_batch = before
+        return trial
+
+    def tested(self, problem: SuperglueProblem, prompts: Tensor) -> Trial:
+        """Metrics on test, and the predictions."""
+        found = problem.predict(self.test, prompts)
+        trial: Trial = {
+            "test": self.task.score(self.test, found.labels),
+            "predictions": list(found.labels),
+        }
+        if found.scores is not None:
+            trial["scores"] = found.scores.tolist()
+        if found.texts:
+            trial["texts"] = list(found.texts)
+        return trial
+
+    def note(self, text: str) -> None:
+        """Tell the reader of the results, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def note_cut(self, encoder: RowEncoder, what: str) -> None:
+        """Tell how many records are too long, of those that are scored or trained on."""
+        for name, records in (("train", self.train), ("dev", self.dev), ("test", self.test)):
+            rows = encoder.encode(records, "evaluate")
+            if rows.cut_records:
+                self.note(
+                    f"{what}: {rows.cut_records} of {len(records)} {name} records were cut to "
+                    f"{self.config.max_length(self.task.name)} tokens ({rows.cut_tokens} tokens)"
+                )
+
+    def kept(self, name: str, settings: Any, run: Callable[[], Trial]) -> Trial:
+        """A trial that is made once: what an interrupted run has finished is read again.
+
+        Args:
+            name: of its file.
+            settings: what it depends on besides the job's identity.
+        """
+        path = self.output_dir / "trials" / f"{name}.json"
+        key = digest([self.identity, repr(settings)])
+        trial: Trial | None = None
+        if path.is_file():
+            saved = json.loads(path.read_text())
+            if saved.pop("key") == key:
+                trial = saved
+        if trial is None:
+            trial = run()
+            text = json.dumps({"key": key, **trial})
+            self.function.world.on_main(lambda: _write(path, text))
+        return trial
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.partial")
+    scratch.write_text(text)
+    os.replace(scratch, path)
+
+
+def mean_of(trials: Sequence[Trial], part: str) -> dict[str, float]:
+    """Mean of each metric over trials."""
+    return {
+        name: sum(trial[part][name] for trial in trials) / len(trials) for name in trials[0][part]
+    }
+
+
+def deviation_of(trials: Sequence[Trial], part: str) -> dict[str, float]:
+    """Standard deviation of each metric over trials, with the n - 1 of a sample; 0 for one."""
+    mean = mean_of(trials, part)
+    return {
+        name: (
+            sum((trial[part][name] - mean[name]) ** 2 for trial in trials) / max(1, len(trials) - 1)
+        )
+        ** 0.5
+        for name in mean
+    }

@@ -1,0 +1,117 @@
+"""P-tuning with a frozen backbone: prompts alone are trained."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from ptune_scale import checkpoint
+from ptune_scale.config import TrainConfig
+from ptune_scale.data.sampler import RelationOrder
+from ptune_scale.errors import UserError
+from ptune_scale.keeper import Keeper, load
+from ptune_scale.parallel import EncoderPlacement
+from ptune_scale.prompt import PromptBank
+from ptune_scale.run_training import run_training
+from ptune_scale.superglue.export import TaskPrompt
+from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.methods.repeat import repeated
+from ptune_scale.superglue.methods.result import TaskResult
+from ptune_scale.superglue.problem import SuperglueProblem
+from ptune_scale.superglue.question import questions_of
+from ptune_scale.train import Trainer
+
+
+def run(job: TaskJob) -> list[TaskResult]:
+    """Train on the few records, once or repeatedly, choose the step on dev, score on test."""
+    pattern = job.pattern()
+    job.note_cut(job.encoder(pattern), pattern.text)
+    return [
+        repeated(
+            job,
+            "ptuning",
+            f"frozen backbone, tuned prompt {pattern.text}",
+            job.config.grid(job.task.name, tunes_backbone=False),
+            lambda name, config: _train(job, name, config),
+        )
+    ]
+
+
+def prompt_bank(job: TaskJob, num_slots: int, config: TrainConfig) -> PromptBank:
+    """Prompts of the job's task at the beginning of their training."""
+    words, ask = job.backbone.embeddings.sample, job.config.ask
+    return PromptBank(
+        [job.task.name],
+        num_slots,
+        job.backbone.hidden_size,
+        kind=ask.encoder,
+        seed=config.seed,
+        # As on facts: see ``ptune_scale.methods.prompts``.
+        vector_std=float(words.std()) if ask.encoder == "none" else 1.0,
+        center=words.mean(dim=0) if ask.prompt_start == "mean_word" else None,
+    ).to(job.function.world.device)
+
+
+def training_order(job: TaskJob, problem: SuperglueProblem, config: TrainConfig) -> RelationOrder:
+    """The training records as questions, in the order of a seed."""
+    records = job.task.training_records(job.train)
+    questions = questions_of(problem.encoder.encode(records, "train"))
+    return RelationOrder(job.task.name, questions, config.batch_size, config.seed)
+
+
+def _train(job: TaskJob, name: str, config: TrainConfig) -> Trial:
+    problem = job.problem(job.encoder(job.pattern()))
+    slots = problem.encoder.pattern.num_slots
+    if not slots:
+        raise UserError(f"pattern {problem.encoder.pattern.text!r} has no prompt slot to train")
+    bank = prompt_bank(job, slots, config)
+    order = training_order(job, problem, config)
+    placement = EncoderPlacement.build("replicated", job.function.mesh, len(bank.members))
+    trainer = Trainer(bank, job.function, [order], problem, config, placement)
+    directory = job.output_dir / name
+    found = checkpoint.checkpoints(directory / "checkpoint")
+    identity = job.identity | {"trial": name, "settings": repr(replace(config, rows_per_forward=0))}
+    if found:
+        checkpoint.check_identity(checkpoint.read_meta(found[-1])["identity"], identity, found[-1])
+        job.function.world.together(lambda: load(trainer, found[-1]))
+    keeper = Keeper(
+        trainer,
+        job.function.world,
+        directory / "checkpoint",
+        identity,
+        job.flags,
+        found[-1] if found else None,
+    )
+    throughput = run_training(
+        keeper,
+        job.stop,
+        title=f"{job.task.name}, {name}",
+        names=[job.task.name],
+        checkpoint_every=job.config.run.checkpoint_every,
+        tensorboard=directory / "tensorboard",
+        unit="records",
+    )
+    prompts = trainer.selection.prompts
+    if job.is_main:
+        _exported(job, prompts).save(directory / "prompt")
+    trial = job.scored(problem, prompts, f"{name}, test")
+    return trial | {
+        "steps": trainer.step,
+        "best_step": trainer.selection.best_visit[0],
+        "losses": trainer.losses,
+        "trainable_parameters": bank.num_parameters,
+        "throughput": throughput,
+    }
+
+
+def _exported(job: TaskJob, prompts: Tensor) -> TaskPrompt:
+    ask, name = job.config.ask, job.task.name
+    return TaskPrompt(
+        prompts,
+        name,
+        ask.pattern,
+        ask.layout,
+        job.config.num_slots(name),
+        job.config.max_length(name),
+        job.backbone.name,
+        job.backbone.fingerprint,
+    )

@@ -1,0 +1,67 @@
+"""CB (CommitmentBank): does a text imply a hypothesis, contradict it, or neither?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ptune_scale.superglue import metrics
+from ptune_scale.superglue.fields import Fields
+from ptune_scale.superglue.pattern import Pattern
+from ptune_scale.superglue.task import Record, Task, without_final_punctuation
+
+LABELS = ("entailment", "contradiction", "neutral")
+WORDS = {"contradiction": "No", "entailment": "Yes", "neutral": "Maybe"}
+TRUTHS = {"contradiction": "false", "entailment": "true", "neutral": "neither"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair(Record):
+    """A premise and a hypothesis."""
+
+    premise: str
+    hypothesis: str
+
+    @property
+    def claim(self) -> str:
+        """The hypothesis without its final punctuation, to be asked about."""
+        return without_final_punctuation(self.hypothesis)
+
+
+def read(fields: Fields) -> Iterator[Pair]:
+    """The pair of one JSON object."""
+    yield Pair(
+        idx=(fields.integer("idx"),),
+        label=fields.label(LABELS),
+        premise=fields.text("premise"),
+        hypothesis=fields.text("hypothesis"),
+    )
+
+
+def score(records: Sequence[Pair], predictions: Sequence[int]) -> dict[str, float]:
+    """Accuracy and macro-F1."""
+    return metrics.accuracy_and_macro_f1(predictions, [record.label for record in records])
+
+
+TASK = Task(
+    name="CB",
+    labels=LABELS,
+    answer="words",
+    record=Pair,
+    read=read,
+    score=score,
+    deciding=("accuracy", "f1_macro"),
+    patterns={
+        "ptuning": Pattern.parse("{premise...} [SEP] {claim}? [P] answer: [Y]", WORDS),
+        "no_anchors": Pattern.parse("{premise...} [P] {claim}? [P] [Y]", WORDS),
+        # PET's five; the last is the only one that ends in its target.
+        "manual_0": Pattern.parse('"{claim}"? [SEP] [Y], "{premise...}"', WORDS),
+        "manual_1": Pattern.parse("{claim}? [SEP] [Y], {premise...}", WORDS),
+        "manual_2": Pattern.parse('"{claim}"? [SEP] [Y]. "{premise...}"', WORDS),
+        "manual_3": Pattern.parse("{claim}? [SEP] [Y]. {premise...}", WORDS),
+        "manual_4": Pattern.parse(
+            "{premise...} question: {hypothesis} true, false or neither? answer: [Y]", TRUTHS
+        ),
+    },
+    reference_patterns={
+        1: Pattern.reference("{premise...}|[SEP]|{hypothesis}|?|[P]| answer: |[Y]", WORDS),
+    },
+)
