@@ -186,7 +186,7 @@ _DEFINITIONS = (
 # fmt: on
 
 
-def _is_spelled_out(fact: Fact) -> bool:
+def is_spelled_out(fact: Fact) -> bool:
     """Whether the subject's name gives the answer away, as in ("Mexico City", "Mexico")."""
     subject, answer = fact.subject.casefold(), fact.object.casefold()
     return answer in subject or not set(subject.split()).isdisjoint(answer.split())
@@ -206,7 +206,7 @@ def _keep(facts: Iterable[Fact], max_per_object: int | None, dropped: Counter[st
             dropped["name missing in the source"] += 1
         elif len(objects[fact.subject]) > 1:
             dropped["subject with several objects"] += 1
-        elif _is_spelled_out(fact):
+        elif is_spelled_out(fact):
             dropped["object spelled out in the subject"] += 1
         elif max_per_object is not None and per_object[fact.object] >= max_per_object:
             dropped["over the limit of facts per object"] += 1

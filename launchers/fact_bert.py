@@ -1,0 +1,8 @@
+"""Teach a small BERT facts, to P-tune it frozen; see ``--help``."""
+
+import sys
+
+from ptune_scale.fact_bert.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
