@@ -55,7 +55,11 @@ class DataConfig:
 class PromptConfig:
     """the prompt"""
 
-    method: str = flag("manual,ptuning", "comma-separated: manual, ptuning")
+    method: str = flag(
+        "manual,ptuning",
+        "comma-separated: manual, ptuning, ptuning_anchored, ptuning_from_manual, mp_ft, ft, "
+        "lpaqa, autoprompt, autoprompt_bert, autoprompt_roberta",
+    )
     template: str = flag(
         "(3, sub, 3, obj)",
         "cloze pattern, as '(3, sub, 3, obj)' or '[P]*3 [X] is in [P] [Y]': [P] prompt slots, "
@@ -175,7 +179,7 @@ class DiscreteConfig:
     )
     autoprompt_words: int = flag(5, "words that AutoPrompt searches for, in tokens", at_least=1)
     autoprompt_steps: int = flag(
-        30, "steps of the search per relation (Shin et al. 2020 take a thousand)", at_least=0
+        30, "steps of the search per relation (the published code takes 1000)", at_least=0
     )
     autoprompt_candidates: int = flag(10, "tokens tried in each step", at_least=1)
     autoprompt_facts: int = flag(

@@ -1,6 +1,6 @@
 """What templates and data need of a tokenizer, the same for BPE, SentencePiece and WordPiece."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -94,3 +94,15 @@ class Tokenization:
     def text(self, token: int) -> str:
         """One token as a reader would write it, without the space before it."""
         return self.tokenizer.decode([token]).strip()
+
+    def texts(self, tokens: Sequence[int]) -> list[str]:
+        """Each token on its own, with the space before it where the tokenizer spells one."""
+        return self.tokenizer.batch_decode([[token] for token in tokens])
+
+    def text_after(self, tokens: Sequence[int]) -> str:
+        """What tokens spell where others stand before them, with the space that begins a word."""
+
+        def spell(ids: list[int]) -> str:
+            return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+        return spell([*self._carrier, *tokens])[len(spell(self._carrier)) :]

@@ -48,6 +48,11 @@ class Candidates:
         mask = self._masks[name]
         return bool(mask[relation if len(mask) > 1 else 0, token])
 
+    def tokens(self, name: str, relation: int) -> Tensor:
+        """Ids of a set's tokens in ascending order, (n,) int64."""
+        mask = self._masks[name]
+        return mask[relation if len(mask) > 1 else 0].nonzero().squeeze(1)
+
     def count_better(
         self, logits: Tensor, gold: Tensor, labels: Tensor, relations: Tensor, start: int = 0
     ) -> Tensor:

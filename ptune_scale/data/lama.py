@@ -15,12 +15,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
 from ptune_scale.data.facts import Fact, FactSet, Relation
+from ptune_scale.data.records import OnBadRecord, bad_record, read_records
 from ptune_scale.errors import UserError
 
-OnBadRecord = Literal["skip", "stop"]
 _PARTS = ("train", "dev", "test")
 
 
@@ -41,10 +40,10 @@ def load_lama(directory: Path, on_bad_record: OnBadRecord = "stop") -> FactSet:
     if not described.is_file():
         raise UserError(f"data directory {directory} has no relations.jsonl")
     relations = []
-    for number, record in _records(described, ("relation", "template"), on_bad_record, dropped):
+    for number, record in read_records(described, ("relation", "template"), on_bad_record, dropped):
         name, prompt = record["relation"], record["template"]
         if "[X]" not in prompt or "[Y]" not in prompt:
-            _bad(described, number, "template needs [X] and [Y]", on_bad_record, dropped)
+            bad_record(described, number, "template needs [X] and [Y]", on_bad_record, dropped)
             continue
         parts = [tuple(_facts(facts_of(name, part), on_bad_record, dropped)) for part in _PARTS]
         if parts[0] or parts[2]:
@@ -69,50 +68,8 @@ def _find_layout(directory: Path):  # noqa: ANN202 (a function of two names)
 
 def _facts(path: Path, on_bad_record: OnBadRecord, dropped: Counter[str]) -> Iterator[Fact]:
     if path.is_file():
-        for _, record in _records(path, ("sub_label", "obj_label"), on_bad_record, dropped):
+        for _, record in read_records(path, ("sub_label", "obj_label"), on_bad_record, dropped):
             yield Fact(record["sub_label"].strip(), record["obj_label"].strip())
-
-
-def _records(
-    path: Path, required: tuple[str, ...], on_bad_record: OnBadRecord, dropped: Counter[str]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, record) of each good line; bad ones are counted or stop the run."""
-    with path.open("rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                record = json.loads(raw.decode())
-            except UnicodeDecodeError:
-                reason = "not UTF-8"
-            except json.JSONDecodeError as error:
-                reason = f"not JSON ({error.msg})"
-            else:
-                reason = _complaint(record, required)
-            if reason is None:
-                yield number, record
-            else:
-                _bad(path, number, reason, on_bad_record, dropped)
-
-
-def _complaint(record: Any, required: tuple[str, ...]) -> str | None:
-    if not isinstance(record, dict):
-        return "not a JSON object"
-    for key in required:
-        value = record.get(key)
-        if not isinstance(value, str):
-            return f"{key!r} is missing or not a string"
-        if not value.strip():
-            return f"{key!r} is empty"
-    return None
-
-
-def _bad(
-    path: Path, number: int, reason: str, on_bad_record: OnBadRecord, dropped: Counter[str]
-) -> None:
-    if on_bad_record == "stop":
-        raise UserError(
-            f"{path}:{number}: bad record: {reason} (use --on_bad_record skip to go on without it)"
-        )
-    dropped["bad record"] += 1
 
 
 def _common_vocab(directory: Path) -> tuple[str, ...] | None:

@@ -128,7 +128,7 @@ def _prepare_one(
         dropped["test fact whose object is no candidate"] += len(outside)
         test = [fact for fact in test if fact.label in allowed]
     if relation.dev:
-        dev = _sample(dev, dev_facts)
+        dev = sample(dev, dev_facts)
     else:
         wanted = min(int(len(train) * _DEV_SHARE), dev_facts or len(train))
         train, dev = _hold_out(train, wanted)
@@ -138,7 +138,7 @@ def _prepare_one(
         relation.manual_prompt,
         tuple(train),
         tuple(dev),
-        tuple(_sample(test, test_facts)),
+        tuple(sample(test, test_facts)),
         test_held_out=not relation.test,
     )
 
@@ -147,7 +147,7 @@ def _hold_out(
     facts: list[LabelledFact], wanted: int
 ) -> tuple[list[LabelledFact], list[LabelledFact]]:
     """Split off all facts of about ``wanted`` subjects."""
-    subjects = {fact.subject for fact in _sample(facts, wanted)} if wanted else set()
+    subjects = {fact.subject for fact in sample(facts, wanted)} if wanted else set()
     kept = [fact for fact in facts if fact.subject not in subjects]
     return kept, [fact for fact in facts if fact.subject in subjects]
 
@@ -165,7 +165,7 @@ def _labelled(
     return kept
 
 
-def _sample(facts: Sequence[LabelledFact], at_most: int) -> list[LabelledFact]:
+def sample(facts: Sequence[LabelledFact], at_most: int) -> list[LabelledFact]:
     """At most so many facts (0 for all), chosen by a hash of the subject, in their old order."""
     if not at_most or len(facts) <= at_most:
         return list(facts)
