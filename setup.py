@@ -10,7 +10,11 @@ setup(
     packages=[*find_packages(include=["ptune_scale", "ptune_scale.*"]), "ptune_scale.ds_configs"],
     # Users copy and change these files, so a checkout has them at the top.
     package_dir={"ptune_scale.ds_configs": "ds_configs"},
-    package_data={"ptune_scale": ["py.typed"], "ptune_scale.ds_configs": ["*.json"]},
+    package_data={
+        "ptune_scale": ["py.typed"],
+        "ptune_scale.ds_configs": ["*.json"],
+        "ptune_scale.paper": ["*.toml"],
+    },
     install_requires=[
         "torch",
         "deepspeed",
@@ -21,6 +25,7 @@ setup(
         "tensorboard",
         "safetensors",
         "scikit-learn",
+        "scipy",
         "accelerate",
         "filelock",
         "psutil",
