@@ -1,15 +1,16 @@
-"""Fine-tuning on one relation: the loop that moves the weights on the right of the waist.
+"""Fine-tuning on one relation or task: the loop that moves the weights on the right of the waist.
 
-It stands beside ``train``, which moves prompts, and takes its measure from it: a relation is shown
-as many facts, in the order that its name and the seed give, and the state that is scored is chosen
-by the same rule on the same development facts.
+It stands beside ``train``, which moves prompts alone, and takes its measure from it: a relation is
+shown as many facts, in the order that its name and the seed give, and the state that is scored is
+chosen by the same rule on the same development examples. Prompts may be trained beside the weights.
 
-Shapes: R relations, F test facts, C sets of candidates, H embedding size.
+Shapes: R relations, S prompt slots, H embedding size.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from ptune_scale.config import TrainConfig
 from ptune_scale.data.batch import Example
 from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.parallel import TunedFunction
-from ptune_scale.problem import FactProblem
+from ptune_scale.problem import Problem
+from ptune_scale.prompt_source import PromptSource
 from ptune_scale.schedule import learning_rate
 from ptune_scale.selection import Selection
 from ptune_scale.train import (
@@ -29,13 +31,16 @@ from ptune_scale.train import (
     visit_budgets,
 )
 
+Tested = TypeVar("Tested")
+"""What a test under the present weights says."""
+
 
 @dataclass(frozen=True)
 class Course:
     """How long one relation is trained.
 
     Attributes:
-        order: its facts, a whole step's at a time.
+        order: its examples, a whole step's at a time.
         steps: updates, if it does not stop early.
     """
 
@@ -48,17 +53,17 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class Finetuned(Generic[Tested]):
     """What came of fine-tuning on a relation.
 
     Attributes:
-        ranks: (F, C) int64, of the test facts' answers, under the weights that were chosen.
+        tested: what the test said of the weights and prompts that were chosen.
         best_step: after which they were chosen.
         losses: of each step, in nats.
         facts: trained on, repetitions counted.
     """
 
-    ranks: Tensor
+    tested: Tested
     best_step: int
     losses: tuple[float, ...]
     facts: int
@@ -91,53 +96,63 @@ def courses(
 
 def finetune(
     function: TunedFunction,
-    relation: int,
     course: Course,
-    prompts: Tensor,
-    task: FactProblem,
-    test: Callable[[], Tensor],
+    problem: Problem,
+    prompts: PromptSource,
+    test: Callable[[Tensor], Tested],
     config: TrainConfig,
     after_step: Callable[[StepResult], None],
-) -> Finetuned:
-    """Train a fresh copy of the backbone on one relation, and score it at its best.
+    *,
+    relation: int = 0,
+) -> Finetuned[Tested]:
+    """Train a fresh copy of the backbone on one relation, and test it at its best.
 
-    The test facts are scored whenever the rule of selection would keep the weights, since a copy
-    of the best weights to score in the end could be as large as the model. What the test says
-    decides nothing.
+    The test is made whenever the rule of selection would keep the weights, since a copy of the best
+    weights to test in the end could be as large as the model. What it says decides nothing.
 
     Args:
-        prompts: (R, 0, H), no prompt.
-        test: ranks (F, C) of the test facts under the present weights.
+        problem: asks ``function``.
+        test: is given P, (R, S, H), of the present step.
         config: with the learning rate of the backbone.
+        relation: the row of P that is trained for.
 
     Raises:
-        Diverged: the loss is not finite any more.
+        Diverged: the loss or its gradient is not finite any more.
+        RuntimeError: the ranks' encoders have drifted apart.
     """
     order, steps = course.order, course.steps
     every = config.eval_every or order.visits_per_epoch
-    has_dev = bool(task.dev[relation])
+    has_dev = problem.has_dev(relation)
     selection = Selection((1, 0, 1), config.patience, config.selection)
     losses: list[float] = []
     facts = 0
-    ranks = torch.empty(0)
     for step in range(1, steps + 1):
         examples = order.chunk(step - 1)
-        batch, objective = task.batch(examples)
-        loss = float(function.loss_and_gradient(batch, prompts, objective)[0][relation])
-        if not math.isfinite(loss):
+        batch, objective = problem.batch(examples)
+        asked = prompts.encode()
+        row_losses, gradient = function.loss_and_gradient(batch, asked, objective)
+        loss = float(row_losses[relation])
+        if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
+            rates = "--backbone_lr, or --lr" if gradient.numel() else "--backbone_lr"
             raise Diverged(
-                f"the loss of {order.relation_id} is {loss} at step {step}: fine-tuning has "
-                "diverged; start again with a lower --backbone_lr"
+                f"the loss of {order.relation_id} is {loss} at step {step}, or its gradient is not "
+                f"finite: fine-tuning has diverged; start again with a lower {rates}"
             )
-        lr = learning_rate(config, step - 1, steps, order.visits_per_epoch)
+        progress = step - 1, steps, order.visits_per_epoch
+        lr = learning_rate(config, *progress)
         function.step(lr)
+        prompts.update(asked, gradient, *progress)
         losses.append(loss)
         facts += len(examples)
         if step == steps or (has_dev and step % every == 0):
-            score = task.score([relation], prompts)[relation]
+            prompts.check()
+            with torch.no_grad():
+                present = prompts.encode()
+            score = problem.score([relation], present)[relation]
+            # The first of all scores is always kept.
             if selection.record(0, score, torch.empty(0, 1), step):
-                ranks = test()
+                tested = test(present)
         after_step(StepResult(step, loss, lr, len(examples), int(batch.lengths.sum())))
         if selection.stopped[0]:
             break
-    return Finetuned(ranks, selection.best_visit[0], tuple(losses), facts)
+    return Finetuned(tested, selection.best_visit[0], tuple(losses), facts)

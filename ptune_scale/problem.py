@@ -24,6 +24,10 @@ class Problem(Protocol):
         """The batch of a step, and what is minimized on it."""
         ...
 
+    def has_dev(self, relation: int) -> bool:
+        """Whether there are development examples of it."""
+        ...
+
     def score(self, relations: Sequence[int], prompts: Tensor) -> dict[int, DevScore]:
         """How well each of these relations does on its development examples.
 
@@ -61,6 +65,9 @@ class FactProblem:
 
     def batch(self, examples: Sequence[Example]) -> tuple[Batch, Objective]:
         return collate(examples, self.pad), cross_entropy
+
+    def has_dev(self, relation: int) -> bool:
+        return bool(self.dev[relation])
 
     def score(self, relations: Sequence[int], prompts: Tensor) -> dict[int, DevScore]:
         examples = [e for r in relations for e in self.dev[r]]

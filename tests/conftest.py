@@ -1,5 +1,6 @@
 """Tiny models with random weights: real architectures and tokenizers that load in milliseconds."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -25,6 +26,17 @@ CAPITALS = {"Norway": "Oslo", "Sweden": "Stockholm", "France": "Paris", "Germany
 CONTINENTS = {"Norway": "Europe", "Sweden": "Europe", "France": "Europe", "Italy": "Europe"}
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later collection of garbage the half million objects of the libraries."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let them be collected: some libraries count what is left at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

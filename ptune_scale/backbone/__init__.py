@@ -7,6 +7,7 @@ network.py      models without weights, and the names of their weights in checkp
 weights.py      a checkpoint, read slice by slice
 quantized.py    layers in 8 or 4 bits; quantized_linear.py: one such layer
 frozen.py       the forward pass: splice in, logits at the targets out
+tuned.py        the same with weights that train; classifier.py: under a new head
 splicing_embedding.py word embeddings with prompts among them, in one pass
 families.py     what is known of families; narrow_head.py: logits of some words alone
 shortcuts.py    what need not be computed

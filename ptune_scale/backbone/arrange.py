@@ -8,6 +8,8 @@ from ptune_scale.template import NO_SLOT
 
 # Lengths of lines to try, by how many lines would be as long; beyond, attention takes too much.
 _LENGTHS = (32, 48, 64, 96, 128)
+# The same behind a beginning that is longer than these lines, in multiples of it.
+_BEHIND = (0.5, 1, 2)
 # Tokens more than if rows could be cut to fit.
 _MORE = (1, 4, 8)
 _MANY = 128
@@ -78,6 +80,10 @@ def arrange(rows: Sequence[Row], shared: dict[int, int]) -> list[Line]:
     # With many rows all arrangements are nearly as good, and trying them takes long.
     tried, more_tokens = (_LENGTHS, _MORE) if len(rows) <= _MANY else (_LENGTHS[2:3], _MORE[1:2])
     counts = {max(1, round(fewest_tokens / length)) for length in tried}
+    beginning = max(shared.values())
+    if beginning > _LENGTHS[-1]:
+        own_tokens = fewest_tokens - sum(shared.values())
+        counts |= {max(1, round(own_tokens / (beginning * more))) for more in _BEHIND}
     found = [_balanced(rows, order, shared, n) for n in sorted(counts) if n <= _OPEN]
     lengths = {
         max(longest, math.ceil(fewest_tokens / count) + more)

@@ -19,6 +19,18 @@ PACKED = frozenset(
 )
 """Families that take positions and a mask of (query, key) pairs as they are given."""
 
+# Their first token has the position behind that of padding.
+_BEGIN_BEHIND_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
 _WITHOUT_CACHE = {"fairseq_megatron"}
 _LENGTH_DEPENDENT = {"dynamic", "longrope"}
 
@@ -41,6 +53,14 @@ def can_go_on(config: PretrainedConfig) -> bool:
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     return config.model_type not in _WITHOUT_CACHE and kind not in _LENGTH_DEPENDENT
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """Most tokens of a row; None where the architecture does not bound it."""
+    most = getattr(config, "max_position_embeddings", None)
+    if most is not None and config.model_type in _BEGIN_BEHIND_PADDING:
+        return most - config.pad_token_id - 1
+    return most
 
 
 def has_plain_head(config: PretrainedConfig) -> bool:

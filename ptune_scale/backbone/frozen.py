@@ -50,6 +50,7 @@ class FrozenLM(nn.Module):
         if dropout:
             shortcuts = replace(shortcuts, packing="off")
         self.model = model.eval().requires_grad_(False)
+        self.is_causal = is_causal(model)
         self.is_first = is_first
         self.is_last = is_last
         self.shortcuts = shortcuts
@@ -186,7 +187,7 @@ class FrozenLM(nn.Module):
         extras: dict[str, Any] = {}
         if hasattr(self.model.config, "use_cache"):
             extras["use_cache"] = False
-        if not is_causal(self.model) and batch.is_padded:
+        if not self.is_causal and batch.is_padded:
             positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
             extras["attention_mask"] = (positions < batch.lengths[:, None]).long()
         return extras

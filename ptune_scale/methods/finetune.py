@@ -28,6 +28,7 @@ from ptune_scale.methods.result import MethodResult
 from ptune_scale.parallel import TunedFunction, TuneSettings, tune
 from ptune_scale.problem import FactProblem
 from ptune_scale.progress import bar
+from ptune_scale.prompt_source import FixedPrompts
 from ptune_scale.template import Template
 from ptune_scale.train import StepResult
 
@@ -103,12 +104,12 @@ class _Method:
                 "facts_per_second": facts / seconds,
                 "seconds": seconds,
             }
-        return [MethodResult(self.name, description, torch.cat([r.ranks for r in results]))]
+        return [MethodResult(self.name, description, torch.cat([r.tested for r in results]))]
 
     def _by_relation(self, values: Sequence[Any]) -> dict[str, Any]:
         return dict(zip((r.id for r in self.job.facts.relations), values, strict=True))
 
-    def _finetune(self, relation: int, course: Course, progress: Any) -> Finetuned:
+    def _finetune(self, relation: int, course: Course, progress: Any) -> Finetuned[Tensor]:
         job = self.job
         settings, path = job.config.tune, job.config.parallel.deepspeed_config
         function = tune(
@@ -128,17 +129,18 @@ class _Method:
             progress.set_postfix(relation=course.order.relation_id, loss=f"{result.loss:.2f}")
             job.stop.check()
 
-        task = FactProblem(function, self.dev, job.candidates, self.config, job.tokens.placeholder)
+        pad = job.tokens.placeholder
+        problem = FactProblem(function, self.dev, job.candidates, self.config, pad)
         try:
             return finetune(
                 function,
-                relation,
                 course,
-                job.no_prompts,
-                task,
-                lambda: self._rank(function, self.test[relation]),
+                problem,
+                FixedPrompts(job.no_prompts),
+                lambda prompts: self._rank(function, self.test[relation]),
                 self.config,
                 after_step,
+                relation=relation,
             )
         finally:
             function.close()

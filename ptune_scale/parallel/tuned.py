@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptune_scale.backbone.classifier import ClassifierLM, NewHead
 from ptune_scale.backbone.loading import Backbone
 from ptune_scale.backbone.tuned import TunedLM
 from ptune_scale.data.batch import Batch
@@ -42,6 +43,7 @@ def tune(
     *,
     deepspeed_config: Path | None = None,
     rows_per_forward: int | None = None,
+    head: NewHead | None = None,
 ) -> "TunedFunction":
     """Make a copy of a backbone that trains; all ranks call this together.
 
@@ -49,6 +51,8 @@ def tune(
         backbone: is read again, and stays as it is.
         deepspeed_config: another configuration than ``ds_configs/zero3.json``, for ZeRO-3.
         rows_per_forward: most rows in one forward pass of a rank.
+        head: takes the place of the vocabulary's; each rank then loads the whole model, also under
+            ZeRO-3, before it keeps its part.
 
     Raises:
         UserError: the layout has a tensor- or pipeline-parallel degree, the DeepSpeed configuration
@@ -66,14 +70,18 @@ def tune(
     )
     vocabulary: Vocabulary = WholeVocabulary(chunked_loss=backbone.shortcuts.chunked_loss == "on")
     mpu = None
-    if is_sharded and why_whole(backbone) is None:
+    if is_sharded and head is None and why_whole(backbone) is None:
         model, names, slices, _ = shape(backbone.empty_model(), mesh)
         lm = TunedLM(model, dropout=settings.dropout)
         mpu = zero3.partition(
             lm, mesh, config, names=names, slices=slices, weights=backbone.weights
         )
     else:
-        lm = TunedLM(backbone.load_model(), dropout=settings.dropout)
+        model = backbone.load_model()
+        if head is None:
+            lm = TunedLM(model, dropout=settings.dropout)
+        else:
+            lm = ClassifierLM(model, head, dropout=settings.dropout)
         # What is mapped from a file would be copied page by page when it is written to.
         for parameter in lm.parameters():
             parameter.data = parameter.data.clone()
@@ -144,6 +152,12 @@ class TunedFunction(PromptFunction):
     """
 
     engine: TunedEngine
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters that train, those of other ranks among them."""
+        parameters = self.engine.lm.parameters()
+        return sum(getattr(p, "ds_numel", p.numel()) for p in parameters if p.requires_grad)
 
     def step(self, lr: float) -> None:
         """Clip the gradients, update the weights at a learning rate, and forget the gradients."""

@@ -54,6 +54,12 @@ def check(config: SuperglueConfig) -> list[TaskRecords]:
     degrees = degrees_of(config.parallel, config.parallel.num_gpus or launch.world_size())
     if not TUNE_BACKBONE.isdisjoint(config.methods):
         check_tuned(degrees)
+        if config.model.weight_bits != "full":
+            raise UserError(
+                f"--weight_bits {config.model.weight_bits} with --method {config.ask.method}: "
+                f"rounded weights cannot train, and {', '.join(sorted(TUNE_BACKBONE))} train them; "
+                "leave it out"
+            )
     dtype = getattr(torch, config.model.dtype)
     source = find_model(config.model.model)
     if source.is_gguf:
@@ -103,12 +109,13 @@ def _read(config: SuperglueConfig, task: Task) -> TaskRecords:
     unlabeled_split = data.unlabeled_split
     if unlabeled_split == "auto":
         unlabeled_split = _UNLABELED if has(_UNLABELED) else test_split
-    test = split(test_split, data.eval_records)
-    wants_unlabeled = "ipet" in config.methods
+    dev = split(data.dev_split, data.eval_records)
+    test = dev if test_split == data.dev_split else split(test_split, data.eval_records)
+    wants_unlabeled = "ipet" in config.methods and task.answer == "words"
     return TaskRecords(
         task,
         split(data.train_split, data.train_records),
-        split(data.dev_split, data.eval_records),
+        dev,
         test,
         test_split,
         split(unlabeled_split, data.eval_records) if wants_unlabeled else [],
@@ -202,5 +209,5 @@ def read_run(path: Path) -> dict[str, Any]:
     try:
         saved = json.loads((path / RUN).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"--resume_from {path}: no SuperGLUE run there ({error})") from error
+        raise UserError(f"--resume_from {path}: no run there to go on with ({error})") from error
     return {**saved, "output_dir": str(path), "resume_from": str(path)}

@@ -46,7 +46,10 @@ class RecordsConfig:
         0, "most records of each other split, the first ones; 0 for all", at_least=0
     )
     max_length: int = flag(
-        0, "most tokens of a row; 0: the task's own of the published scripts", at_least=0
+        0,
+        "most tokens of a row, but for demonstrations in front of it; 0: the task's own of the "
+        "published scripts",
+        at_least=0,
     )
 
 

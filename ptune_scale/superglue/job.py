@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ptune_scale.backbone import Backbone
+from ptune_scale.backbone.families import can_pack, context_length
 from ptune_scale.data.facts import digest
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import PromptFunction, StopSignal
 from ptune_scale.progress import bar
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.pattern import Pattern
-from ptune_scale.superglue.predict import Predictor
+from ptune_scale.superglue.predict import Predictions, Predictor
 from ptune_scale.superglue.problem import SuperglueProblem
 from ptune_scale.superglue.row_encoder import RowEncoder
 from ptune_scale.superglue.task import Record, Task
@@ -66,6 +67,12 @@ class TaskJob:
         """A prompt matrix without slots, (1, 0, H)."""
         return torch.zeros(1, 0, self.backbone.hidden_size)
 
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a row: as the configuration says, but no more than the model takes."""
+        asked = self.config.max_length(self.task.name)
+        return min(asked, context_length(self.backbone.config) or asked)
+
     def pattern(self) -> Pattern:
         """The pattern of tuned prompts."""
         name = self.task.name
@@ -80,29 +87,40 @@ class TaskJob:
         Raises:
             UserError: it can use none.
         """
-        usable = {}
+        usable: dict[str, Pattern] = {}
+        left_out: dict[str, str] = {}
         for name, pattern in self.task.patterns.items():
             if not name.startswith("manual"):
                 continue
             try:
                 self.encoder(pattern)
             except UserError as error:
-                self.note(f"{name} left out: {error}")
+                left_out[name] = str(error)
             else:
                 usable[name] = pattern
+        if left_out:
+            reason = next(iter(left_out.values()))
+            self.note(f"left out: {', '.join(left_out)}; of the first: {reason}")
         if not usable:
             raise UserError(f"{self.task.name}: no manual pattern fits {self.backbone.name}")
         return usable
 
-    def encoder(self, pattern: Pattern) -> RowEncoder:
+    def encoder(self, pattern: Pattern, beginning: Sequence[int] = ()) -> RowEncoder:
         """Encodes records by a pattern for this model.
+
+        Args:
+            beginning: token ids that stand in front of every record.
 
         Raises:
             UserError: the pattern does not fit the model.
         """
-        length = self.config.max_length(self.task.name)
         return RowEncoder(
-            self.task, pattern, self.backbone.tokens, length, seed=self.config.train.seed
+            self.task,
+            pattern,
+            self.backbone.tokens,
+            self.max_length,
+            seed=self.config.train.seed,
+            beginning=beginning,
         )
 
     def problem(
@@ -119,14 +137,28 @@ class TaskJob:
             encoder,
             batch_size=train.eval_batch_size,
             batch_tokens=train.eval_batch_tokens,
+            shared_tokens=self._packed_beginning(encoder) if function is None else 0,
             after_batch=lambda rows: self.stop.check(),
         )
         return SuperglueProblem(predictor, self.dev)
 
+    def _packed_beginning(self, encoder: RowEncoder) -> int:
+        """Tokens that rows begin with and that packing lets them share."""
+        backbone, beginning = self.backbone, len(encoder.beginning)
+        longest = beginning + self.max_length
+        packs = (
+            backbone.shortcuts.packing == "on"
+            and not backbone.dropout
+            and self.function.mesh.degrees.pipeline == 1
+            and can_pack(backbone.config, longest)
+        )
+        return beginning if packs else 0
+
     def scored(self, problem: SuperglueProblem, prompts: Tensor, title: str) -> Trial:
         """Metrics on dev and test, and the test predictions, with a progress bar."""
         predictor, rows = problem.predictor, problem.encoder.group_size
-        total = rows * (len(self.dev) + len(self.test))
+        twice = self.test is not self.dev
+        total = rows * (len(self.dev) + twice * len(self.test))
         with bar(f"{self.task.name}, {title}", total, "rows", shown=self.is_main) as progress:
 
             def after_batch(count: int) -> None:
@@ -135,13 +167,15 @@ class TaskJob:
 
             before, predictor.after_batch = predictor.after_batch, after_batch
             problem.score([0], prompts)
-            trial = {"dev": problem.last_scores, **self.tested(problem, prompts)}
+            found = problem.predict(self.test, prompts) if twice else problem.last_found
             predictor.after_batch = before
-        return trial
+        return {"dev": problem.last_scores, **self._as_trial(found)}
 
     def tested(self, problem: SuperglueProblem, prompts: Tensor) -> Trial:
         """Metrics on test, and the predictions."""
-        found = problem.predict(self.test, prompts)
+        return self._as_trial(problem.predict(self.test, prompts))
+
+    def _as_trial(self, found: Predictions) -> Trial:
         trial: Trial = {
             "test": self.task.score(self.test, found.labels),
             "predictions": list(found.labels),
@@ -164,7 +198,7 @@ class TaskJob:
             if rows.cut_records:
                 self.note(
                     f"{what}: {rows.cut_records} of {len(records)} {name} records were cut to "
-                    f"{self.config.max_length(self.task.name)} tokens ({rows.cut_tokens} tokens)"
+                    f"{self.max_length} tokens ({rows.cut_tokens} tokens)"
                 )
 
     def kept(self, name: str, settings: Any, run: Callable[[], Trial]) -> Trial:

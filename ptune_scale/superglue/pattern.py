@@ -102,6 +102,18 @@ class Pattern:
         return cls._checked(text, pieces, words or {}, "reference")
 
     @classmethod
+    def untargeted(cls, text: str) -> "Pattern":
+        """Read the notation of texts that are classified as they stand: nothing is asked.
+
+        Raises:
+            UserError: there is a target or a slot.
+        """
+        pattern = cls(text, tuple(_pieces(text)))
+        if any(isinstance(piece, SpacedTarget | Slots) for piece in pattern.pieces):
+            raise UserError(f"pattern {text!r} is to be classified: leave out [Y] and [P]")
+        return pattern
+
+    @classmethod
     def _checked(
         cls, text: str, pieces: list[Piece], words: Mapping[str, str], layout: Layout
     ) -> "Pattern":

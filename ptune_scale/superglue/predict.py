@@ -48,6 +48,8 @@ class Predictor:
         encoder: that the questions were made with.
         batch_size: most rows in a batch.
         batch_tokens: most tokens in a batch, padding counted; 0 for no limit.
+        shared_tokens: so many tokens, the same in all rows, are computed once for a whole batch,
+            and are counted once.
         after_batch: called with the number of rows of each batch that is done.
     """
 
@@ -58,12 +60,14 @@ class Predictor:
         *,
         batch_size: int,
         batch_tokens: int = 0,
+        shared_tokens: int = 0,
         after_batch: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.function = function
         self.encoder = encoder
         self.batch_size = batch_size
         self.batch_tokens = batch_tokens
+        self.shared_tokens = shared_tokens
         self.after_batch = after_batch
         self.tokens = encoder.tokens
 
@@ -193,9 +197,9 @@ class Predictor:
     def _in_batches(self, rows: Sequence[Row], ask: Callable[[Batch, list[Row]], Sequence]) -> list:
         """What ``ask`` says of each row, asked of batches of similar length."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-        lengths = [len(rows[i].ids) for i in order]
+        lengths = [len(rows[i].ids) - self.shared_tokens for i in order]
         found: list = [None] * len(rows)
-        limit = self.batch_tokens or None
+        limit = max(1, self.batch_tokens - self.shared_tokens) if self.batch_tokens else None
         for cut in cut_by_tokens(lengths, limit, rows=self.batch_size, padded=True):
             part = [rows[i] for i in order[cut]]
             answers = ask(collate_rows(part, self.tokens.placeholder), part)

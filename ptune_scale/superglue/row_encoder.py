@@ -12,32 +12,21 @@ How a task's answer becomes targets (few-shot protocol of github.com/THUDM/P-tun
 """
 
 import random
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from ptune_scale.errors import UserError
-from ptune_scale.superglue.pattern import Pattern, Separator, SpacedTarget, Words
+from ptune_scale.superglue.parts import Part, PartEncoder
+from ptune_scale.superglue.pattern import Pattern, SpacedTarget, Words
 from ptune_scale.superglue.row import Row, Rows
-from ptune_scale.superglue.spelling import one_token, spelling_of
+from ptune_scale.superglue.spelling import one_token
 from ptune_scale.superglue.task import Record, Task
-from ptune_scale.template import NO_SLOT, Slots
+from ptune_scale.template import NO_SLOT
 from ptune_scale.tokenization import Tokenization
 
 Purpose = Literal["train", "evaluate"]
 
 _MOST_EXTRA_MASKS = 3
-
-
-@dataclass(slots=True)
-class _Part:
-    """Tokens of one piece."""
-
-    ids: list[int]
-    shortenable: bool = False
-    is_slots: bool = False
-    is_target: bool = False
 
 
 class RowEncoder:
@@ -47,6 +36,8 @@ class RowEncoder:
         max_length: the most tokens of a row, special tokens included. The reference layout stays
             as many tokens below it as there are special ones, as the reference does by mistake.
         seed: for the number of spare masks of spans; the same records get the same rows.
+        beginning: token ids that every row begins with, behind the special ones; ``max_length``
+            does not count them.
 
     Attributes:
         pattern: what the model can use of the pattern.
@@ -67,22 +58,17 @@ class RowEncoder:
         max_length: int,
         *,
         seed: int = 42,
+        beginning: Sequence[int] = (),
     ) -> None:
         self.task = task
         self.pattern = pattern.usable_by(tokens.kind)
         self.tokens = tokens
         self.seed = seed
+        self.beginning = tuple(beginning)
         self.group_size = 2 if task.answer == "choices" else 1
-        self._spelling = spelling_of(pattern.layout, tokens)
+        self._parts = PartEncoder(task, pattern, self.pattern.pieces, tokens, max_length)
+        self._spelling = self._parts.spelling
         self._prefix, self._suffix = tokens.special_ends
-        specials = len(self._prefix) + len(self._suffix)
-        self._room = max_length - specials * (2 if pattern.layout == "reference" else 1)
-        self._max_length = max_length
-        unknown = [name for name in pattern.names if not hasattr(task.record, name)]
-        if unknown:
-            raise UserError(
-                f"pattern {pattern.text!r}: a record of {task.name} has no {', '.join(unknown)}"
-            )
         self.word_tokens = self._word_tokens()
 
     def encode(self, records: Sequence[Record], purpose: Purpose) -> Rows:
@@ -139,8 +125,11 @@ class RowEncoder:
         answers = [answer + padding for answer in answers]
         longest = max(map(len, answers))
         masked = self.tokens.kind == "masked"
-        room = longest if masked else longest - 1
-        parts, cut = self._parts(record, longest if masked else 0, room, index)
+        # A causal model's target takes no token of its own, but the answer behind it does.
+        room = 0 if masked else longest - 1
+        parts, cut = self._parts.encode(
+            record, index, masks=longest if masked else 0, target_room=room
+        )
         for answer in answers:
             known = self.task.answer != "words" or record.label is not None
             row_answer, answered = answer, [known] * len(answer)
@@ -173,54 +162,12 @@ class RowEncoder:
         space, before = self._before_target()
         return [self._spelling.text(o, space, before) for o in self.task.options(record)]
 
-    def _parts(
-        self, record: Record, masks: int, target_room: int, index: int
-    ) -> tuple[list[_Part], int]:
-        """Tokens of each piece, cut to fit, and how many were cut."""
-        parts: list[_Part] = []
-        before: str | None = None
-        for piece in self.pattern.pieces:
-            if isinstance(piece, Slots):
-                parts.append(_Part([self.tokens.placeholder] * piece.count, is_slots=True))
-                before = ""
-            elif isinstance(piece, SpacedTarget):
-                ids = self._spelling.masks(masks, piece.glued) if masks else []
-                parts.append(_Part(ids, is_target=True))
-                before = ""
-            elif isinstance(piece, Separator):
-                ids, before = self._spelling.separator()
-                parts.append(_Part(ids))
-            else:
-                text = re.sub(r"\{(\w+)\}", lambda match: getattr(record, match[1]), piece.text)
-                if text:
-                    space = piece.space and before != "\n"
-                    ids = self._spelling.text(text, space, before)
-                    parts.append(_Part(ids, piece.shortenable))
-                    before = text[-1]
-        # A causal model's target takes no token of its own, but the answer behind it does.
-        total = sum(len(part.ids) for part in parts) + (0 if masks else target_room)
-        return parts, self._cut(parts, total - self._room, index)
-
-    def _cut(self, parts: list[_Part], excess: int, index: int) -> int:
-        """Shorten the last shortenable texts first; returns how many tokens went."""
-        left = excess
-        for part in reversed(parts):
-            if part.shortenable and left > 0:
-                gone = min(left, len(part.ids))
-                del part.ids[len(part.ids) - gone :]
-                left -= gone
-        if left > 0:
-            raise UserError(
-                f"record {index} of {self.task.name} is {left} tokens too long for max_length "
-                f"{self._max_length}, even without the texts that may be cut; give more"
-            )
-        return max(excess, 0)
-
     def _join(
-        self, parts: list[_Part], answer: list[int]
+        self, parts: list[Part], answer: list[int]
     ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """Ids, slot numbers and the first target of a row."""
-        ids, slots = list(self._prefix), [NO_SLOT] * len(self._prefix)
+        ids = [*self._prefix, *self.beginning]
+        slots = [NO_SLOT] * len(ids)
         first = next_slot = 0
         for part in parts:
             new, numbers = part.ids, [NO_SLOT] * len(part.ids)

@@ -41,6 +41,8 @@ class Task:
         patterns: by name: "ptuning", "no_anchors" and hand-written ones, "manual_0" and so on.
         reference_patterns: the reference implementation's, by its pattern id, which is also the
             number of prompt slots in them.
+        classify: what a classifier reads, without a target: one pattern where it tells the labels
+            apart, else one for each choice, which it scores.
         options: the texts that the target may be, for "choices" and "span".
         training_records: what the protocol makes of the records to train on.
     """
@@ -54,6 +56,7 @@ class Task:
     deciding: tuple[str, ...] = ("accuracy",)
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
     reference_patterns: Mapping[int, Pattern] = field(default_factory=dict)
+    classify: tuple[Pattern, ...] = ()
     options: Callable[[Any], tuple[str, ...]] = lambda record: ()
     training_records: Callable[[Sequence[Any]], list[Any]] = list
 

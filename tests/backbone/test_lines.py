@@ -24,6 +24,15 @@ def test_rows_of_a_relation_share_its_beginning() -> None:
     assert lines.rows.tolist() == [rows]
 
 
+def test_a_long_beginning_is_not_repeated_for_every_row() -> None:
+    beginning = [1] * 400
+    rows = [[*beginning, 2 + row, *[3] * (row % 9)] for row in range(40)]
+    batch = collate([example(0, tuple(ids), (-1,) * len(ids)) for ids in rows], 0)
+    lines = pack(batch, 0, skip_lead=False)
+    once = len(beginning) + sum(len(ids) - len(beginning) for ids in rows)
+    assert lines.ids.numel() <= 1.2 * once
+
+
 def test_no_token_is_lost_or_there_twice() -> None:
     generator = torch.Generator().manual_seed(0)
     examples = [

@@ -1,9 +1,29 @@
-"""Tokenizers of three families, with the words that the SuperGLUE tests use."""
+"""Tokenizers of three families and tiny models, with the words that the SuperGLUE tests use."""
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
+from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
+from ptune_scale.superglue.assemble import build_jobs, check
+from ptune_scale.superglue.config import config_from_flags
+from ptune_scale.superglue.job import TaskJob
+from ptune_scale.superglue.row import Row
 from ptune_scale.tokenization import Tokenization
 
 _TEXT = (
@@ -57,6 +77,7 @@ def causal() -> Tokenization:
 def _byte_pairs(specials: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=800,
         special_tokens=specials,
@@ -85,3 +106,149 @@ def _fast(
         sep_token=sep,
         mask_token=mask,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_causal(causal: Tokenization, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a GPT-2 with random weights and the tokenizer ``causal``: H=32, two layers."""
+    end = causal.tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=len(causal.tokenizer),
+        n_positions=256,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
+    return _saved(GPT2LMHeadModel(config), causal, tmp_path_factory.mktemp("tiny_causal"))
+
+
+@pytest.fixture(scope="session")
+def tiny_masked(word_piece: Tokenization, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a BERT with random weights and the tokenizer ``word_piece``: the same size."""
+    config = BertConfig(
+        vocab_size=len(word_piece.tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=256,
+        pad_token_id=0,
+    )
+    return _saved(BertForMaskedLM(config), word_piece, tmp_path_factory.mktemp("tiny_masked"))
+
+
+def _saved(model: PreTrainedModel, tokens: Tokenization, directory: Path) -> Path:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        # As usually initialized, all logits would be nearly equal, and so would all answers.
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.3, generator=generator)
+    model.save_pretrained(directory)
+    tokens.tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of BoolQ, CB, COPA and WSC: 8 records each in train, dev32 and val."""
+    directory = tmp_path_factory.mktemp("tiny_tasks")
+    for split in ("train", "dev32", "val"):
+        chance = random.Random(split)
+        for task, make in _MAKE.items():
+            _write(directory, task, split, [make(chance, idx) for idx in range(8)])
+    return directory
+
+
+def _write(directory: Path, task: str, split: str, records: Iterable[Any]) -> Path:
+    path = directory / task / f"{split}.jsonl"
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def _sentence(chance: random.Random) -> str:
+    return f"The {chance.choice(['cat', 'dog'])} {chance.choice(['sat', 'ran', 'slept'])}."
+
+
+def _boolq(chance: random.Random, idx: int) -> dict[str, Any]:
+    passage = " ".join(_sentence(chance) for _ in range(1 + idx % 3))
+    asked = f"is the {chance.choice(['cat', 'dog'])} tired"
+    return {"idx": idx, "passage": passage, "question": asked, "label": idx % 2 == 0}
+
+
+def _cb(chance: random.Random, idx: int) -> dict[str, Any]:
+    premise = " ".join(_sentence(chance) for _ in range(1 + idx % 3))
+    label = ("entailment", "contradiction", "neutral")[idx % 3]
+    return {"idx": idx, "premise": premise, "hypothesis": _sentence(chance), "label": label}
+
+
+def _copa(chance: random.Random, idx: int) -> dict[str, Any]:
+    # Never the same choice twice: rounding would decide between them.
+    sentences = [f"The {who} {did}" for who in ("cat", "dog") for did in ("sat", "ran", "slept")]
+    first, second = chance.sample(sentences, k=2)
+    return {
+        "idx": idx,
+        "premise": _sentence(chance),
+        "choice1": f"{first}{' so it was tired' * (idx % 3 == 0)}.",
+        "choice2": f"{second}{' so it was tired' * (idx % 3 == 1)}.",
+        "question": ("cause", "effect")[idx % 2],
+        "label": idx // 2 % 2,
+    }
+
+
+def _wsc(chance: random.Random, idx: int) -> dict[str, Any]:
+    span = ("Tom Smith", "the dog", "Tom")[idx % 3]
+    text = f"{span} {chance.choice(['ran', 'sat'])} and he was so tired"
+    place = text.split().index("he")
+    target = {"span1_text": span, "span1_index": 0, "span2_text": "he", "span2_index": place}
+    return {"idx": idx, "text": text, "target": target, "label": idx % 2 == 0}
+
+
+_MAKE = {"BoolQ": _boolq, "CB": _cb, "COPA": _copa, "WSC": _wsc}
+
+
+@pytest.fixture
+def job_of(tiny_tasks: Path, tmp_path: Path) -> Callable[..., TaskJob]:
+    """Build the job of a task for a model directory, with flags, in this process."""
+
+    def build(model: Path, task: str, **more: Any) -> TaskJob:
+        flags = {
+            "model": str(model),
+            "data_dir": str(tiny_tasks),
+            "tasks": task,
+            "dtype": "float32",
+            "max_steps": 4,
+            "eval_every": 2,
+            "batch_size": 4,
+            **more,
+        }
+        config = config_from_flags(flags)
+        records = check(config)
+        world = World()
+        mesh = Mesh.build(world, Degrees())
+        output = Path(flags.get("output_dir", tmp_path / "out"))
+        return next(build_jobs(config, records, flags, mesh, StopSignal(world), output))
+
+    return build
+
+
+@pytest.fixture
+def plain_logits() -> Callable[[PreTrainedModel, Row, Tensor], Tensor]:
+    """What a model computes of a row that stands alone.
+
+    It is given a model as transformers loads it, a row, and prompts (1, S, H) for its slots, and
+    returns all logits, (T, V).
+    """
+
+    def compute(model: PreTrainedModel, row: Row, prompts: Tensor) -> Tensor:
+        embedded = model.get_input_embeddings()(torch.tensor([row.ids]))
+        slots = torch.tensor([row.slots])
+        if prompts.shape[1]:
+            there = (slots >= 0).unsqueeze(-1)
+            embedded = torch.where(there, prompts[0][slots.clamp(min=0)], embedded)
+        return model(inputs_embeds=embedded).logits[0]
+
+    return compute

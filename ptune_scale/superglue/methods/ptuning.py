@@ -1,5 +1,6 @@
 """P-tuning with a frozen backbone: prompts alone are trained."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -18,6 +19,8 @@ from ptune_scale.superglue.methods.repeat import repeated
 from ptune_scale.superglue.methods.result import TaskResult
 from ptune_scale.superglue.problem import SuperglueProblem
 from ptune_scale.superglue.question import questions_of
+from ptune_scale.superglue.row_encoder import RowEncoder
+from ptune_scale.superglue.task import Record
 from ptune_scale.train import Trainer
 
 
@@ -36,8 +39,14 @@ def run(job: TaskJob) -> list[TaskResult]:
     ]
 
 
-def prompt_bank(job: TaskJob, num_slots: int, config: TrainConfig) -> PromptBank:
-    """Prompts of the job's task at the beginning of their training."""
+def prompt_bank(
+    job: TaskJob, num_slots: int, config: TrainConfig, placement: EncoderPlacement | None = None
+) -> PromptBank:
+    """Prompts of the job's task at the beginning of their training.
+
+    Args:
+        placement: says whether this rank holds their encoder; None where each does.
+    """
     words, ask = job.backbone.embeddings.sample, job.config.ask
     return PromptBank(
         [job.task.name],
@@ -48,24 +57,44 @@ def prompt_bank(job: TaskJob, num_slots: int, config: TrainConfig) -> PromptBank
         # As on facts: see ``ptune_scale.methods.prompts``.
         vector_std=float(words.std()) if ask.encoder == "none" else 1.0,
         center=words.mean(dim=0) if ask.prompt_start == "mean_word" else None,
+        held=None if placement is None else placement.held,
     ).to(job.function.world.device)
 
 
-def training_order(job: TaskJob, problem: SuperglueProblem, config: TrainConfig) -> RelationOrder:
-    """The training records as questions, in the order of a seed."""
-    records = job.task.training_records(job.train)
+def slots_of(encoder: RowEncoder) -> int:
+    """Prompt slots S of the pattern that it encodes by.
+
+    Raises:
+        UserError: there is none.
+    """
+    pattern = encoder.pattern
+    if not pattern.num_slots:
+        raise UserError(f"pattern {pattern.text!r} has no prompt slot to train")
+    return pattern.num_slots
+
+
+def training_order(
+    job: TaskJob, problem: SuperglueProblem, config: TrainConfig, records: Sequence[Record]
+) -> RelationOrder:
+    """Records as questions, in the order of a seed.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not records:
+        raise UserError(
+            f"{job.task.name}: no training record has an answer to learn; give another file by "
+            "--train_split, or more records by --train_records"
+        )
     questions = questions_of(problem.encoder.encode(records, "train"))
     return RelationOrder(job.task.name, questions, config.batch_size, config.seed)
 
 
 def _train(job: TaskJob, name: str, config: TrainConfig) -> Trial:
     problem = job.problem(job.encoder(job.pattern()))
-    slots = problem.encoder.pattern.num_slots
-    if not slots:
-        raise UserError(f"pattern {problem.encoder.pattern.text!r} has no prompt slot to train")
-    bank = prompt_bank(job, slots, config)
-    order = training_order(job, problem, config)
-    placement = EncoderPlacement.build("replicated", job.function.mesh, len(bank.members))
+    placement = EncoderPlacement.build("replicated", job.function.mesh, 1)
+    bank = prompt_bank(job, slots_of(problem.encoder), config, placement)
+    order = training_order(job, problem, config, job.task.training_records(job.train))
     trainer = Trainer(bank, job.function, [order], problem, config, placement)
     directory = job.output_dir / name
     found = checkpoint.checkpoints(directory / "checkpoint")
@@ -111,7 +140,7 @@ def _exported(job: TaskJob, prompts: Tensor) -> TaskPrompt:
         ask.pattern,
         ask.layout,
         job.config.num_slots(name),
-        job.config.max_length(name),
+        job.max_length,
         job.backbone.name,
         job.backbone.fingerprint,
     )

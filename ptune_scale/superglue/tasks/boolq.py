@@ -58,6 +58,7 @@ TASK = Task(
         "manual_4": Pattern.parse(_FOLLOWING, YES_NO),
         "manual_5": Pattern.parse(_FOLLOWING, TRUE_FALSE),
     },
+    classify=(Pattern.untargeted("{passage...} [SEP] {question}"),),
     reference_patterns={
         1: Pattern.reference(
             "{passage...}|.|[P]| Question: |{question...}|? Answer: |[Y]|.", YES_NO

@@ -61,6 +61,7 @@ TASK = Task(
             "{premise...} question: {hypothesis} true, false or neither? answer: [Y]", TRUTHS
         ),
     },
+    classify=(Pattern.untargeted("{premise...} [SEP] {hypothesis}"),),
     reference_patterns={
         1: Pattern.reference("{premise...}|[SEP]|{hypothesis}|?|[P]| answer: |[Y]", WORDS),
     },

@@ -100,6 +100,10 @@ TASK = Task(
         "manual_0": Pattern.parse('"{option1}" or "{option2}"? {clause...} {joiner} [Y].'),
         "manual_1": Pattern.parse("{option1} or {option2}? {clause...} {joiner} [Y]."),
     },
+    classify=(
+        Pattern.untargeted("{premise...} [SEP] {question} [SEP] {choice1}"),
+        Pattern.untargeted("{premise...} [SEP] {question} [SEP] {choice2}"),
+    ),
     reference_patterns={
         1: Pattern.reference("{option1}|or|{option2}|?|{clause...}|{joiner}|[P]|[Y]|."),
     },

@@ -70,6 +70,7 @@ TASK = Task(
         ),
         "manual_3": Pattern.parse("{passage...} {question} - [ [Y] ] {answer}", TRUE_FALSE),
     },
+    classify=(Pattern.untargeted("{passage...} [SEP] {question} [SEP] {answer}"),),
     reference_patterns={
         1: Pattern.reference(
             "{passage...}|. Question: |{question}|? Is it |{answer}|?|[P]|[Y]|.", YES_NO

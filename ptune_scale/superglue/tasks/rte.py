@@ -69,6 +69,7 @@ TASK = Task(
             "{premise...} question: {claim}. true or false? answer: [Y].", TRUE_FALSE
         ),
     },
+    classify=(Pattern.untargeted("{premise...} [SEP] {hypothesis}"),),
     reference_patterns={
         1: Pattern.reference("{premise...}|Question:|{claim...}|?|[P]|Answer:|[Y]|.", YES_NO),
     },

@@ -73,6 +73,7 @@ TASK = Task(
             '{word} . Sense (1) (a) "{sentence1...}" ( [Y] ) "{sentence2...}"', SENSES
         ),
     },
+    classify=(Pattern.untargeted("{sentence1...} [SEP] {sentence2...} [SEP] {word}"),),
     reference_patterns={
         1: Pattern.reference("{sentence1...}|[SEP]|{sentence2...}|[P]|*{word} *?|[Y]", YES_NO),
         2: Pattern.reference("{sentence1...}|[SEP]|{sentence2...}|[P]|*{word} *?|[P]|[Y]", YES_NO),

@@ -129,6 +129,7 @@ TASK = Task(
             "what does the pronoun '*{pronoun}*' refer to? Answer: [Y]."
         ),
     },
+    classify=(Pattern.untargeted("{marked_text...} [SEP] {span}"),),
     reference_patterns={
         1: Pattern.reference("{marked_text...}|[P]|pronoun '*|{pronoun}|*' refers to|[Y]."),
         2: Pattern.reference("[P]|{marked_text...}|[P]|pronoun '*|{pronoun}|*' refers to|[Y]."),

@@ -1,0 +1,159 @@
+"""Prompts and weights train together, each at its own rate, by the loop that PET is trained by."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ptune_scale.errors import UserError
+from ptune_scale.finetune import Course, finetune
+from ptune_scale.parallel import EncoderPlacement, TuneSettings, tune
+from ptune_scale.prompt_source import FixedPrompts, TrainedPrompts
+from ptune_scale.schedule import learning_rate
+from ptune_scale.superglue.job import TaskJob
+from ptune_scale.superglue.methods import METHODS
+from ptune_scale.superglue.methods.ptuning import prompt_bank, training_order
+from ptune_scale.superglue.pattern import Pattern
+from ptune_scale.trainable import TrainableEncoders
+
+STEPS = 4
+SETTINGS = TuneSettings(epsilon=1e-4, max_grad_norm=0.0)
+
+
+def _train(
+    job: TaskJob, pattern: Pattern, lr: float, encoder_lr: float | None, slots: int = 0
+) -> dict[str, Any]:
+    """Losses, and weights and encoder before and after; without ``encoder_lr`` P is fixed."""
+    [config] = job.config.grid(job.task.name, tunes_backbone=True)
+    config = replace(config, lr=lr, max_grad_norm=0.0)
+    function = tune(job.backbone, job.function.mesh, SETTINGS)
+    problem = job.problem(job.encoder(pattern), function)
+    records = job.task.training_records(job.train)
+    placement = EncoderPlacement.build("replicated", job.function.mesh, 1)
+    bank = prompt_bank(job, slots or 1, config, placement)
+    prompts = FixedPrompts(job.no_prompts)
+    if encoder_lr is not None:
+        of_prompts = replace(config, lr=encoder_lr)
+        prompts = TrainedPrompts(TrainableEncoders(bank, placement, of_prompts), [0], of_prompts)
+
+    def state() -> list[torch.Tensor]:
+        weights = [p.detach().clone() for p in function.engine.lm.parameters()]
+        return weights if encoder_lr is None else [*weights, *_copies(bank)]
+
+    before = state()
+    result = finetune(
+        function,
+        Course(training_order(job, problem, config, records), STEPS),
+        problem,
+        prompts,
+        lambda present: present,
+        config,
+        lambda step: None,
+    )
+    after = state()
+    function.close()
+    split = len(before) if encoder_lr is None else len(before) - len(_copies(bank))
+    moved = [not torch.equal(old, new) for old, new in zip(before, after, strict=True)]
+    return {
+        "losses": result.losses,
+        "weights": after[:split],
+        "weights_moved": moved[:split],
+        "encoder_moved": moved[split:],
+        "prompts": result.tested,
+        "config": config,
+    }
+
+
+def _copies(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+@pytest.mark.parametrize(("model", "task"), [("tiny_causal", "COPA"), ("tiny_masked", "BoolQ")])
+def test_weights_and_encoder_move_at_their_own_rates(model, task, job_of, request) -> None:
+    # Two slots in a row: the LSTM's recurrent weights need two steps to get a gradient.
+    job = job_of(request.getfixturevalue(model), task, num_slots=2)
+    pattern = job.pattern()
+    both = _train(job, pattern, 1e-3, 1e-2, pattern.num_slots)
+    assert all(both["weights_moved"])
+    assert all(both["encoder_moved"])
+    weights = _train(job, pattern, 1e-3, 0.0, pattern.num_slots)
+    assert all(weights["weights_moved"])
+    assert not any(weights["encoder_moved"])
+    encoder = _train(job, pattern, 0.0, 1e-2, pattern.num_slots)
+    assert not any(encoder["weights_moved"])
+    assert all(encoder["encoder_moved"])
+    assert len({both["losses"], weights["losses"], encoder["losses"]}) == 3
+
+
+def test_without_slots_it_equals_pet_step_by_step(job_of, tiny_causal) -> None:
+    job = job_of(tiny_causal, "WSC")
+    pattern = job.task.patterns["manual_0"]
+    pet = _train(job, pattern, 1e-2, None)
+    joint = _train(job, pattern, 1e-2, 1e-2, slots=2)  # slots of P that no row has
+    assert joint["losses"] == pet["losses"]
+    for one, other in zip(joint["weights"], pet["weights"], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_its_steps_are_those_of_a_plain_loop(job_of, tiny_masked, plain_logits) -> None:
+    """P itself and the weights, by PyTorch's optimizers, row by row as the model was written."""
+    job = job_of(tiny_masked, "BoolQ", encoder="none", eval_every=0)
+    pattern = job.pattern()
+    found = _train(job, pattern, 1e-2, 2e-2, pattern.num_slots)
+    config = found["config"]
+    placement = EncoderPlacement.build("replicated", job.function.mesh, 1)
+    bank = prompt_bank(job, pattern.num_slots, config, placement)
+    encoder = job.encoder(pattern)
+    order = training_order(job, job.problem(encoder), config, job.train)
+    network = job.backbone.load_model().requires_grad_(True)
+    parameters = list(network.parameters())
+    of_weights = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},
+            {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
+        ],
+        eps=SETTINGS.epsilon,
+    )
+    of_prompts = torch.optim.Adam(bank.parameters())
+    losses = []
+    for step in range(STEPS):
+        total = torch.zeros(())
+        questions = order.chunk(step)
+        for question in questions:
+            row = question.rows[0]
+            logits = plain_logits(network, row, bank([0]))[row.targets[0]]
+            scores = logits[list(encoder.word_tokens)].log_softmax(-1)
+            total = total - scores[question.label] / len(questions)
+        total.backward()
+        losses.append(float(total.detach()))
+        for optimizer, peak in ((of_weights, 1e-2), (of_prompts, 2e-2)):
+            rate = learning_rate(replace(config, lr=peak), step, STEPS, order.visits_per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+    assert_close(torch.tensor(found["losses"]), torch.tensor(losses), atol=1e-4, rtol=1e-4)
+    assert_close(found["prompts"], bank([0]).detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_it_exports_no_prompt_and_says_so(job_of, tiny_causal) -> None:
+    job = job_of(tiny_causal, "COPA")
+    [result] = METHODS["ptuning_joint"](job)
+    [trial] = result.trials.values()
+    assert len(trial["losses"]) == trial["steps"] == 4
+    weights = sum(p.numel() for p in job.function.engine.lm.parameters())
+    placement = EncoderPlacement.build("replicated", job.function.mesh, 1)
+    bank = prompt_bank(job, 1, job.config.grid("COPA", tunes_backbone=True)[0], placement)
+    encoder = sum(p.numel() for p in bank.parameters())
+    assert trial["trainable_parameters"] == weights + encoder
+    assert set(result.test) == {"accuracy"}
+    assert not list(job.output_dir.rglob("*.safetensors"))
+    assert any(note.startswith("ptuning_joint: no prompt is exported") for note in job.notes)
+
+
+def test_a_pattern_without_slots_is_refused(job_of, tiny_causal) -> None:
+    job = job_of(tiny_causal, "COPA", pattern="manual_0")
+    with pytest.raises(UserError, match="has no prompt slot to train"):
+        METHODS["ptuning_joint"](job)

@@ -1,0 +1,127 @@
+"""The SuperGLUE run as its users start it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ptune_scale.superglue import report
+from ptune_scale.superglue.launcher import main
+from ptune_scale.superglue.methods import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCHER = str(ROOT / "launchers" / "superglue.py")
+
+
+@pytest.fixture
+def refused(
+    tiny_causal: Path, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a command line that must end with one line and status 2; returns the line."""
+
+    def run(*flags: str, data_dir: Path | str = tiny_tasks, model: Path = tiny_causal) -> str:
+        out = tmp_path / "out"
+        given = ["--data_dir", str(data_dir)] if data_dir else []
+        status = main([*given, "--model", str(model), "--output_dir", str(out), *flags])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert status == 2 and line.startswith("superglue.py: error: ")
+        assert not out.exists()
+        return line
+
+    return run
+
+
+@pytest.fixture
+def own_tasks(tiny_tasks: Path, tmp_path: Path) -> Path:
+    """A copy of CB that may be spoilt."""
+    directory = tmp_path / "own" / "CB"
+    directory.mkdir(parents=True)
+    for path in (tiny_tasks / "CB").iterdir():
+        (directory / path.name).write_bytes(path.read_bytes())
+    return directory.parent
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones(refused) -> None:
+    assert "unknown task 'SST'; known: BoolQ, CB" in refused("--tasks", "CB,SST")
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones(refused) -> None:
+    line = refused("--tasks", "CB", "--method", "manual,guess")
+    assert "--method 'manual,guess'" in line and "incontext" in line
+
+
+def test_an_unknown_label_is_named_by_file_and_line(refused, own_tasks) -> None:
+    path = own_tasks / "CB" / "train.jsonl"
+    lines = path.read_text().splitlines()
+    lines[2] = json.dumps(json.loads(lines[2]) | {"label": "perhaps"})
+    path.write_text("\n".join(lines))
+    line = refused("--tasks", "CB", data_dir=own_tasks)
+    assert f"{path}:3: bad record: unknown label 'perhaps'" in line
+
+
+def test_a_missing_split_is_named_with_those_that_are_there(refused, own_tasks) -> None:
+    (own_tasks / "CB" / "dev32.jsonl").unlink()
+    line = refused("--tasks", "CB", data_dir=own_tasks)
+    assert "dev32.jsonl does not exist" in line and "train, val" in line
+
+
+def test_record_is_refused(refused) -> None:
+    assert "ReCoRD is read but not tuned" in refused("--tasks", "ReCoRD")
+
+
+def test_a_word_that_is_not_one_token_is_refused(refused, tiny_gpt2) -> None:
+    line = refused("--tasks", "CB", model=tiny_gpt2)
+    assert "of CB: the word 'Yes' is not one token" in line
+
+
+def test_data_must_be_named(refused) -> None:
+    assert "--data_dir DIR is needed" in refused("--tasks", "CB", data_dir="")
+
+
+def test_a_directory_without_a_run_cannot_be_resumed(tmp_path, capsys) -> None:
+    assert main(["--resume_from", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no run there to go on with" in line
+
+
+def test_where_there_is_no_val_the_dev_split_is_reported_and_said_so(
+    job_of, own_tasks, tiny_causal
+) -> None:
+    (own_tasks / "CB" / "val.jsonl").unlink()
+    job = job_of(tiny_causal, "CB", data_dir=str(own_tasks))
+    (result, _) = METHODS["manual"](job)
+    assert job.test_split == "dev32" and result.dev == result.test
+    assert any("what is reported is dev32" in note for note in job.notes)
+
+
+def test_two_replicas_give_what_one_process_does(job_of, tiny_masked, tiny_tasks, tmp_path) -> None:
+    # COPA: its rows are pairs that stay together, and their numbers of masks differ.
+    flags = {"method": "manual,ptuning", "dtype": "float32", "zero_stage": 0, "lr": 0.01}
+    flags |= {"max_steps": 3, "eval_every": 1, "batch_size": 3}
+    out = tmp_path / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [LAUNCHER, "--model", str(tiny_masked), "--data_dir", str(tiny_tasks)]
+    command += ["--tasks", "COPA", "--output_dir", str(out)]
+    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = json.loads((out / "results.json").read_text())
+    assert summary["world_size"] == 2
+    two = summary["tasks"]["COPA"]["methods"]
+    assert (out / "results.md").is_file() and (out / "tasks.png").is_file()
+
+    job = job_of(tiny_masked, "COPA", **flags)
+    results = [r for name in ("majority", "manual", "ptuning") for r in METHODS[name](job)]
+    one = report.build_task(job, results)["methods"]
+    assert one.keys() == two.keys()
+    trial, other = (each["ptuning"]["trials"]["ptuning-seed42"] for each in (one, two))
+    assert other["losses"] == pytest.approx(trial["losses"], rel=1e-4)
+    assert sum(other["scores"], []) == pytest.approx(sum(trial["scores"], []), rel=1e-3)
+    for name, method in one.items():
+        assert two[name]["test"] == pytest.approx(method["test"])
+        assert two[name]["dev"] == pytest.approx(method["dev"])
