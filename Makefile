@@ -14,4 +14,4 @@ demo: env
 
 test: env
 	.venv/bin/ruff check .
-	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -q
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -q -n 2

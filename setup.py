@@ -38,6 +38,6 @@ setup(
         "triton": ["triton"],
         "bench": ["peft"],
         "quantized": ["bitsandbytes"],
-        "test": ["pytest", "ruff", "triton", "peft", "bitsandbytes"],
+        "test": ["pytest", "pytest-xdist", "ruff", "triton", "peft", "bitsandbytes"],
     },
 )

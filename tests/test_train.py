@@ -16,9 +16,9 @@ from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.errors import UserError
 from ptune_scale.keeper import Keeper, load
 from ptune_scale.parallel import LostContact, Stopped, StopSignal, World, single
+from ptune_scale.problem import FactProblem
 from ptune_scale.prompt import PromptBank
 from ptune_scale.run_training import run_training
-from ptune_scale.problem import FactProblem
 from ptune_scale.train import (
     Diverged,
     StepResult,

@@ -211,7 +211,8 @@ def build(flags) -> Callable[..., dict[str, Any]]:
         config, world = config_from_flags(all_flags), World()
         mesh = Mesh.build(world, Degrees())
         stop = StopSignal(world)
-        return build_job(config, check(config), all_flags, mesh, stop, Path("nowhere")).identity
+        job = build_job(config, check(config), all_flags, mesh, stop, Path("nowhere"))
+        return job.identity | job.setups["ptuning"].identity(job.facts, job.tokens)
 
     return build_with
 
@@ -226,7 +227,8 @@ def test_bits_belong_to_a_runs_identity_and_not_to_the_models(build, flags):
 @needs_library
 def test_a_run_from_before_there_was_a_choice_goes_on_with_full_weights(build, flags):
     identity = build()
-    del identity["weight_bits"], identity["batch_tokens"]
+    for name in ("weight_bits", "batch_tokens", "fold_norms", "selection", "layout", "method"):
+        del identity[name]
     path = checkpoint.save(Path(flags["output_dir"]) / "checkpoint", 1, {}, identity, flags)
     build(resume_from=str(path))
     with pytest.raises(UserError, match="weight_bits was 'full', is '8'"):

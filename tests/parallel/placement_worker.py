@@ -18,8 +18,8 @@ from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World, parallelize
-from ptune_scale.prompt import PromptBank
 from ptune_scale.problem import FactProblem
+from ptune_scale.prompt import PromptBank
 from ptune_scale.train import StepResult, Trainer, facts_per_visit
 
 RELATIONS = ["P17", "P19", "P36", "P103"]
