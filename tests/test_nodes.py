@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from ptune_scale import checkpoint, cli
+from ptune_scale.lama import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = str(ROOT / "launchers" / "lama.py")
@@ -220,11 +221,11 @@ def test_resuming_on_other_nodes_does_not_insist_on_the_saved_number_of_ranks(
     meta = {"format": 2, "step": 1, "sha256": {}, "identity": {}, "flags": {"num_gpus": 2}}
     (step / "meta.json").write_text(json.dumps(meta))
     resume = ["--resume_from", str(tmp_path)]
-    assert cli.parse(resume, "lama.py")[1]["num_gpus"] == 2
+    assert cli.parse(resume, PROGRAM)[1]["num_gpus"] == 2
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert "num_gpus" not in cli.parse(resume, "lama.py")[1]
-    assert cli.parse([*resume, "--num_gpus", "3"], "lama.py")[1]["num_gpus"] == 3
+    assert "num_gpus" not in cli.parse(resume, PROGRAM)[1]
+    assert cli.parse([*resume, "--num_gpus", "3"], PROGRAM)[1]["num_gpus"] == 3
 
 
 @pytest.fixture

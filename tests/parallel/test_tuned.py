@@ -50,7 +50,7 @@ def tuned(
 
 
 def assert_near(found: torch.Tensor, expected: torch.Tensor, relative: float = RELATIVE) -> None:
-    scale = max(float(expected.abs().max()), 0.01)  # some gradients are rounding alone
+    scale = max(float(expected.abs().max()), 0.03)  # some gradients are rounding alone
     torch.testing.assert_close(found, expected, atol=relative * scale, rtol=0)
 
 

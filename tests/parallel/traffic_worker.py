@@ -5,6 +5,7 @@ Arguments: model directory, output directory, layouts as TENSOR-PIPELINE-ZERO_ST
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Payloads(TorchDispatchMode):
 def payloads(model: str, layout: str, world: World) -> dict[str, int]:
     tensor, pipeline, zero_stage = map(int, layout.split("-"))
     degrees = Degrees.resolve(world.size, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
-    backbone = load_backbone(model, dtype=torch.float32, shortcuts=PLAIN)
+    backbone = load_backbone(model, dtype=torch.float32, shortcuts=replace(PLAIN, head="targets"))
     mesh = Mesh.build(world, degrees)
     function, placement = parallelize(backbone, mesh), EncoderPlacement.build("replicated", mesh, 1)
     slots = (0, *[-1] * 14, 1)
