@@ -42,10 +42,12 @@ class Course:
     Attributes:
         order: its examples, a whole step's at a time.
         steps: updates, if it does not stop early.
+        eval_every: steps between evaluations on dev.
     """
 
     order: RelationOrder
     steps: int
+    eval_every: int
 
     @property
     def facts(self) -> int:
@@ -75,7 +77,8 @@ def courses(
     """A course for each relation in which it is shown as many facts as a joint P-tuning shows it.
 
     There a step shares its batch out to several relations. Here it is one relation's, so that
-    the steps are fewer in the same measure: visits x facts per visit / facts per step.
+    the steps are fewer in the same measure: visits x facts per visit / facts per step. So are those
+    between evaluations, that there are as many.
     """
 
     def orders(num_relations: int) -> list[RelationOrder]:
@@ -88,10 +91,13 @@ def courses(
 
     joint = orders(len(names))
     budgets = visit_budgets(config, joint)
-    return [
-        Course(own, max(1, round(visits * shared.mean_facts / own.mean_facts)))
-        for visits, shared, own in zip(budgets, joint, orders(1), strict=True)
-    ]
+    made = []
+    for visits, shared, own in zip(budgets, joint, orders(1), strict=True):
+        steps_per_visit = shared.mean_facts / own.mean_facts
+        every = config.eval_every or shared.visits_per_epoch
+        steps, between = (max(1, round(n * steps_per_visit)) for n in (visits, every))
+        made.append(Course(own, steps, between))
+    return made
 
 
 def finetune(
@@ -121,7 +127,7 @@ def finetune(
         RuntimeError: the ranks' encoders have drifted apart.
     """
     order, steps = course.order, course.steps
-    every = config.eval_every or order.visits_per_epoch
+    every = course.eval_every
     has_dev = problem.has_dev(relation)
     selection = Selection((1, 0, 1), config.patience, config.selection)
     losses: list[float] = []

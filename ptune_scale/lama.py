@@ -19,6 +19,7 @@ from ptune_scale.job import Job
 from ptune_scale.methods import METHODS
 from ptune_scale.methods.result import MethodResult
 from ptune_scale.parallel import World
+from ptune_scale.run_file import read_flags, save_flags
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,10 @@ def _resume(path: Path) -> dict[str, Any]:
     meant = checkpoint.find(path)
     run = checkpoint.run_directory(meant)
     same_place = {"output_dir": str(run)} if run else {}
-    return {**checkpoint.read_meta(meant)["flags"], **same_place, "resume_from": str(meant)}
+    # A run that went on with other methods was told so after that checkpoint was written.
+    latest = (read_flags(run) if run else None) or {}
+    saved = {**checkpoint.read_meta(meant)["flags"], **latest}
+    return {**saved, **same_place, "resume_from": str(meant)}
 
 
 PROGRAM = Program(
@@ -77,6 +81,7 @@ def _run(
             _warn(config)
         stop.check()
         job = build_job(config, facts, flags, mesh, stop, output)
+        world.on_main(lambda: save_flags(output, job.flags))
         names = list(dict.fromkeys(["majority", *config.methods]))
         results = [result for name in names for result in METHODS[name](job)]
         world.on_main(lambda: _report(job, results))

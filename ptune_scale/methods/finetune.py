@@ -28,6 +28,7 @@ from ptune_scale.methods.result import MethodResult
 from ptune_scale.parallel import TunedFunction, TuneSettings, tune
 from ptune_scale.problem import FactProblem
 from ptune_scale.progress import bar
+from ptune_scale.prompt import stable_seed
 from ptune_scale.prompt_source import FixedPrompts
 from ptune_scale.template import Template
 from ptune_scale.train import StepResult
@@ -111,6 +112,9 @@ class _Method:
 
     def _finetune(self, relation: int, course: Course, progress: Any) -> Finetuned[Tensor]:
         job = self.job
+        # Replicas draw dropout of their own, whatever was trained before in this process.
+        name, rank = course.order.relation_id, job.function.world.rank
+        torch.manual_seed(stable_seed(self.config.seed, "dropout", self.name, name, rank))
         settings, path = job.config.tune, job.config.parallel.deepspeed_config
         function = tune(
             job.backbone,

@@ -11,6 +11,7 @@ from ptune_scale.methods.manual import manual_template
 from ptune_scale.methods.prompts import train_prompts
 from ptune_scale.methods.result import MethodResult
 from ptune_scale.prompt_setup import PromptSetup
+from ptune_scale.reference_layout import reference_counts
 from ptune_scale.template import Template
 
 
@@ -20,7 +21,11 @@ def setup(config: PromptConfig, facts: PreparedFacts, backbone: Backbone) -> Pro
     Raises:
         UserError: a relation's manual prompt does not fit the kind of model.
     """
-    slots = f"[P]*{Template.parse(config.template).num_slots}"
+    if config.layout == "reference":
+        count = sum(reference_counts(config.template))
+    else:
+        count = Template.parse(config.template).num_slots
+    slots = f"[P]*{count}"
     templates = tuple(
         Template.parse(f"{slots} {manual_template(relation, backbone.kind).pattern}")
         for relation in facts.relations

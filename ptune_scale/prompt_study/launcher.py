@@ -12,7 +12,8 @@ from ptune_scale.prompt_study import report
 from ptune_scale.prompt_study.config import SECTIONS, PromptStudyConfig, config_from_flags
 from ptune_scale.prompt_study.facts import FactStudy
 from ptune_scale.prompt_study.tasks import TaskStudy
-from ptune_scale.superglue.assemble import read_run, save_run
+from ptune_scale.run_file import save_flags
+from ptune_scale.superglue.assemble import read_run
 
 PROGRAM = Program(
     "prompt_study.py",
@@ -49,7 +50,7 @@ def _run(
     output: Path,
 ) -> None:
     with claimed(config.parallel, world, output) as (mesh, stop):
-        world.on_main(lambda: save_run(output, flags))
+        world.on_main(lambda: save_flags(output, flags))
         measured = study.measure(mesh, stop, output)
         results = report.build_results(config, mesh, measured)
 

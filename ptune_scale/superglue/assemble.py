@@ -1,12 +1,12 @@
 """Reads what a SuperGLUE run needs, and puts the job of each task together."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from ptune_scale.backbone import find_model, gguf, load_backbone
 from ptune_scale.command import check_output, degrees_of
@@ -14,6 +14,7 @@ from ptune_scale.data.facts import digest
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Mesh, StopSignal, check_tuned, launch, parallelize
 from ptune_scale.parallel.parallelize import check_backbone
+from ptune_scale.run_file import read_flags
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods import METHODS, TUNE_BACKBONE
@@ -21,11 +22,11 @@ from ptune_scale.superglue.records import read_split
 from ptune_scale.superglue.row_encoder import RowEncoder
 from ptune_scale.superglue.task import Record, Task
 from ptune_scale.superglue.tasks import TASKS, find_task
-
-RUN = "run.json"
-"""The file of an output directory that says what the run was told."""
+from ptune_scale.tokenization import Tokenization
 
 _UNLABELED = "unlabeled"
+_TUNE_PROMPTS = frozenset({"ptuning", "ptuning_joint"})
+_READ_MANUAL = frozenset({"manual", "incontext", "pet", "ipet"})
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,43 @@ def check(config: SuperglueConfig) -> list[TaskRecords]:
     check_backbone(backbone, degrees)
     # A label's word that the tokenizer does not have is found here.
     for one in records:
-        name = one.task.name
-        pattern = one.task.pattern(
-            config.ask.pattern, layout=config.ask.layout, num_slots=config.num_slots(name)
+        _check_patterns(config, one.task, backbone.tokens)
+    resumed = Path(config.run.resume_from).resolve() if config.run.resume_from else None
+    if resumed is not None and Path(config.run.output_dir).resolve() != resumed:
+        raise UserError(
+            f"--output_dir {config.run.output_dir} with --resume_from {config.run.resume_from}: a "
+            "run goes on in its own directory; leave --output_dir out"
         )
-        RowEncoder(one.task, pattern, backbone.tokens, config.max_length(name))
-    resumed = config.run.resume_from
-    check_output(config.run, Path(resumed).resolve() if resumed else None)
+    check_output(config.run, resumed)
     return records
+
+
+def _check_patterns(config: SuperglueConfig, task: Task, tokens: Tokenization) -> None:
+    """Make sure that the methods find patterns that fit the model.
+
+    Raises:
+        UserError: one does not.
+    """
+    length = config.max_length(task.name)
+    if not _TUNE_PROMPTS.isdisjoint(config.methods):
+        ask = config.ask
+        slots = config.num_slots(task.name)
+        RowEncoder(
+            task, task.pattern(ask.pattern, layout=ask.layout, num_slots=slots), tokens, length
+        )
+    if not _READ_MANUAL.isdisjoint(config.methods):
+        reasons = []
+        for name, pattern in task.patterns.items():
+            if name.startswith("manual"):
+                try:
+                    RowEncoder(task, pattern, tokens, length)
+                except UserError as error:
+                    reasons.append(str(error))
+                else:
+                    return
+        raise UserError(
+            f"{task.name}: no manual pattern fits the model; of the first: {reasons[0]}"
+        )
 
 
 def _tasks(config: SuperglueConfig) -> list[Task]:
@@ -161,6 +191,9 @@ def build_jobs(
             "backbone": backbone.fingerprint,
             "dtype": config.model.dtype,
             "weight_bits": config.model.weight_bits,
+            "fold_norms": config.shortcut.fold_norms,
+            "tokenizer": _tokenizer_digest(backbone.tokens.tokenizer),
+            "seed": config.train.seed,
             "max_length": config.max_length(one.task.name),
             "records": digest([repr(part) for part in (one.train, one.dev, one.test)]),
         }
@@ -180,9 +213,11 @@ def build_jobs(
             flags={k: v for k, v in flags.items() if k not in ("resume_from", "output_dir")},
         )
         if one.test_split == config.data.dev_split:
+            fell_back = config.data.test_split == "auto"
+            missing = f"no {config.data.data_dir}/{one.task.name}/val.jsonl: " if fell_back else ""
             job.note(
-                f"no {config.data.data_dir}/{one.task.name}/val.jsonl: what is reported is "
-                f"{one.test_split}, on which the best step was chosen too"
+                f"{missing}what is reported is {one.test_split}, on which the best step was chosen "
+                "too"
             )
         if one.unlabeled and one.unlabeled_split != _UNLABELED:
             job.note(
@@ -192,22 +227,19 @@ def build_jobs(
         yield job
 
 
-def save_run(output: Path, flags: dict[str, Any]) -> None:
-    """Write down what the run was told, so that it can go on."""
-    kept = {k: v for k, v in flags.items() if k not in ("resume_from", "output_dir")}
-    scratch = output / f".{RUN}.partial"
-    scratch.write_text(json.dumps(kept, indent=1))
-    scratch.replace(output / RUN)
-
-
 def read_run(path: Path) -> dict[str, Any]:
     """Flags of the run in an output directory.
 
     Raises:
         UserError: there is none.
     """
-    try:
-        saved = json.loads((path / RUN).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"--resume_from {path}: no run there to go on with ({error})") from error
+    saved = read_flags(path)
+    if saved is None:
+        raise UserError(f"--resume_from {path}: no run there to go on with")
     return {**saved, "output_dir": str(path), "resume_from": str(path)}
+
+
+def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Identity of how texts are spelled, which is not in the weights."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    return digest([fast.to_str() if fast is not None else sorted(tokenizer.get_vocab().items())])

@@ -113,9 +113,10 @@ class FewShotConfig:
     max_grad_norm: float = flag(1.0, "gradients are scaled down to this norm, 0: never", at_least=0)
     grid_lr: str = flag(
         "",
-        "comma-separated learning rates to try, of the backbone where it trains, else of the "
-        "prompts; the best on dev is reported",
+        "comma-separated learning rates of the backbone to try where it trains; the best on dev is "
+        "reported",
     )
+    grid_prompt_lr: str = flag("", "the same of prompts, where the backbone is frozen")
     grid_batch_size: str = flag("", "comma-separated batch sizes to try with each of them")
     eval_every: int = flag(20, "steps between evaluations on dev, 0: each epoch", at_least=0)
     selection: Rule = flag("reference_strict", "which step is kept, see lama.py --help")
@@ -147,7 +148,11 @@ class SuperglueConfig:
         t = self.train
         if not (0 <= t.warmup < 1 or t.warmup == -1):
             raise UserError(f"--warmup must be in [0, 1) or -1, got {t.warmup!r}")
-        for name, kind in (("grid_lr", float), ("grid_batch_size", int)):
+        for name, kind in (
+            ("grid_lr", float),
+            ("grid_prompt_lr", float),
+            ("grid_batch_size", int),
+        ):
             try:
                 good = all(value > 0 for value in _numbers(getattr(t, name), kind))
             except ValueError:
@@ -199,7 +204,7 @@ class SuperglueConfig:
                 selection=t.selection,
                 seed=t.seed,
             )
-            for rate in _numbers(t.grid_lr, float) or [lr]
+            for rate in _numbers(t.grid_lr if tunes_backbone else t.grid_prompt_lr, float) or [lr]
             for size in _numbers(t.grid_batch_size, int) or [t.batch_size]
         ]
 

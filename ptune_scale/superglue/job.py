@@ -16,6 +16,7 @@ from ptune_scale.data.facts import digest
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import PromptFunction, StopSignal
 from ptune_scale.progress import bar
+from ptune_scale.prompt import stable_seed
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.pattern import Pattern
 from ptune_scale.superglue.predict import Predictions, Predictor
@@ -210,16 +211,28 @@ class TaskJob:
         """
         path = self.output_dir / "trials" / f"{name}.json"
         key = digest([self.identity, repr(settings)])
-        trial: Trial | None = None
-        if path.is_file():
-            saved = json.loads(path.read_text())
-            if saved.pop("key") == key:
-                trial = saved
+        # What one rank reads decides for all: another node may not see the file yet.
+        world = self.function.world
+        trial = world.together(lambda: _read(path, key) if self.is_main else None)[0]
         if trial is None:
+            # Replicas draw dropout of their own, whatever was done before in this process.
+            seed = stable_seed(self.config.train.seed, "dropout", self.task.name, name, world.rank)
+            torch.manual_seed(seed)
             trial = run()
             text = json.dumps({"key": key, **trial})
-            self.function.world.on_main(lambda: _write(path, text))
+            world.on_main(lambda: _write(path, text))
         return trial
+
+
+def _read(path: Path, key: str) -> Trial | None:
+    """A trial that was kept under the same key."""
+    if not path.is_file():
+        return None
+    try:
+        saved = json.loads(path.read_text())
+    except ValueError:
+        return None  # damaged: made again
+    return saved if saved.pop("key", None) == key else None
 
 
 def _write(path: Path, text: str) -> None:

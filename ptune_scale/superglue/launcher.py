@@ -7,8 +7,9 @@ from typing import Any
 from ptune_scale.cli import Program
 from ptune_scale.command import claimed, run_command
 from ptune_scale.parallel import World
+from ptune_scale.run_file import save_flags
 from ptune_scale.superglue import report
-from ptune_scale.superglue.assemble import TaskRecords, build_jobs, check, read_run, save_run
+from ptune_scale.superglue.assemble import TaskRecords, build_jobs, check, read_run
 from ptune_scale.superglue.config import SECTIONS, SuperglueConfig, config_from_flags
 from ptune_scale.superglue.methods import METHODS
 
@@ -38,7 +39,7 @@ def _run(
     output: Path,
 ) -> None:
     with claimed(config.parallel, world, output) as (mesh, stop):
-        world.on_main(lambda: save_run(output, flags))
+        world.on_main(lambda: save_flags(output, flags))
         names = list(dict.fromkeys(["majority", *config.methods]))
         tasks = []
         for job in build_jobs(config, records, flags, mesh, stop, output):

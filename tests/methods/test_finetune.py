@@ -86,6 +86,8 @@ def test_a_relation_sees_as_many_facts_as_in_a_joint_run():
     first, second = courses(config, ["P36", "P30"], examples)
     # In a joint run each step takes four facts of each: 40 x 4. Alone, a step takes eight.
     assert (first.steps, first.facts) == (20, 160)
+    # The joint run scores a relation every 25 of its visits, which hold as many facts as 12 steps.
+    assert first.eval_every == 12
     # Of six facts a joint epoch makes chunks of four and two, three on average: 40 x 3.
     assert (second.steps, second.facts) == (20, 120)
 

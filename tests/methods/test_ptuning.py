@@ -1,9 +1,11 @@
 """The methods that train prompts: where they begin, what they keep, what they go on from."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from ptune_scale import checkpoint
+from ptune_scale import checkpoint, lama
 from ptune_scale.errors import UserError
 from ptune_scale.export import PromptExport
 from ptune_scale.methods import METHODS, SETUPS, manual
@@ -69,3 +71,12 @@ def test_a_checkpoint_beside_others_is_refused_under_other_flags(job_of, tiny_gp
     assert checkpoint.run_directory(one) == job.output_dir.resolve()
     with pytest.raises(UserError, match="lr was 0.01, is 0.02"):
         job_of(tiny_gpt2, method="ptuning_anchored", resume_from=str(one), lr=2e-2)
+
+
+def test_a_run_that_went_on_with_other_methods_goes_on_with_them(tiny_gpt2, tiny_facts, tmp_path):
+    out = str(tmp_path / "out")
+    flags = ["--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--dtype", "float32"]
+    flags += ["--candidates", "full_vocab", "--dev_facts", "1", "--max_steps", "2"]
+    assert lama.main([*flags, "--method", "ptuning", "--output_dir", out]) == 0
+    assert lama.main(["--resume_from", out, "--method", "ptuning_anchored"]) == 0
+    assert lama._resume(Path(out))["method"] == "ptuning_anchored"

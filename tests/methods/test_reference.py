@@ -93,3 +93,8 @@ def test_what_is_no_layout_is_refused(job_of, tiny_gpt2):
     for template in ("(3, sub, 3, obj)", "(3, 3)", "[P] [X] [Y]"):
         with pytest.raises(UserError, match="three numbers of prompt slots"):
             job_of(tiny_gpt2, preset="reference", template=template)
+
+
+def test_anchors_have_as_many_slots_in_front_as_the_layout(job_of, tiny_gpt2):
+    job = job_of(tiny_gpt2, **{**REFERENCE, "method": "ptuning_anchored"})
+    assert job.setups["ptuning_anchored"].num_slots == 4

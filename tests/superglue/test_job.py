@@ -120,3 +120,26 @@ def test_rows_are_no_longer_than_the_model_takes(model, job_of, request) -> None
     problem = job.problem(job.encoder(job.task.patterns["manual_0"]))
     assert max(len(row.ids) for row in problem.encoder.encode(job.test, "evaluate").rows) == 256
     assert len(problem.predict(job.test, job.no_prompts).labels) == len(job.test)
+
+
+def test_prompts_of_another_question_are_not_taken_for_this_ones(job_of, tiny_causal) -> None:
+    def trained(**more: Any) -> dict[str, Any]:
+        job = job_of(tiny_causal, "CB", method="ptuning", **more)
+        return METHODS["ptuning"](job)[0].trials["ptuning-seed42"]
+
+    first = trained(prompt_start="mean_word")
+    other = trained(prompt_start="random")
+    assert other["losses"] != first["losses"]
+    # What saves memory alone changes nothing, so nothing is trained again.
+    again = trained(prompt_start="random", rows_per_forward=1, eval_batch_size=2)
+    assert again == other
+    assert trained(prompt_start="mean_word")["losses"] == first["losses"]
+
+
+def test_a_damaged_trial_is_made_again(job_of, tiny_causal) -> None:
+    job = job_of(tiny_causal, "CB")
+    [first, *_] = METHODS["manual"](job)
+    for path in (job.output_dir / "trials").iterdir():
+        path.write_text("{")
+    [second, *_] = METHODS["manual"](job)
+    assert second.test == first.test

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ptune_scale.superglue import report
+from ptune_scale.superglue.config import config_from_flags
 from ptune_scale.superglue.launcher import main
 from ptune_scale.superglue.methods import METHODS
 
@@ -125,3 +126,20 @@ def test_two_replicas_give_what_one_process_does(job_of, tiny_masked, tiny_tasks
     for name, method in one.items():
         assert two[name]["test"] == pytest.approx(method["test"])
         assert two[name]["dev"] == pytest.approx(method["dev"])
+
+
+def test_a_run_goes_on_in_its_own_directory(
+    refused, tiny_causal, tiny_tasks, tmp_path, capsys
+) -> None:
+    run = tmp_path / "run"
+    flags = ["--data_dir", str(tiny_tasks), "--model", str(tiny_causal), "--tasks", "CB"]
+    assert main([*flags, "--method", "manual", "--output_dir", str(run)]) == 0
+    capsys.readouterr()
+    assert "goes on in its own directory" in refused("--resume_from", str(run))
+
+
+def test_the_grid_of_the_backbone_is_not_that_of_prompts() -> None:
+    config = config_from_flags({"preset": "full"})
+    assert [c.lr for c in config.grid("RTE", tunes_backbone=False)] == [1e-3, 1e-3]
+    rates = {c.lr for c in config.grid("RTE", tunes_backbone=True)}
+    assert rates == {1e-5, 2e-5, 3e-5}

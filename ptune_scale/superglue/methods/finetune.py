@@ -72,7 +72,8 @@ def finetuned(
         problem = problem_of(function)
         measured = measure or job.tested
         order = training_order(job, problem, config, records)
-        course = Course(order, visit_budgets(config, [order])[0])
+        steps = visit_budgets(config, [order])[0]
+        course = Course(order, steps, config.eval_every or order.visits_per_epoch)
         title = f"{job.task.name}, {name}"
         with bar(title, course.facts, "records", shown=job.is_main) as progress:
 

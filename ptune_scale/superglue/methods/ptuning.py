@@ -1,12 +1,15 @@
 """P-tuning with a frozen backbone: prompts alone are trained."""
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ptune_scale import checkpoint
 from ptune_scale.config import TrainConfig
+from ptune_scale.data.facts import digest
 from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.errors import UserError
 from ptune_scale.keeper import Keeper, load
@@ -15,7 +18,7 @@ from ptune_scale.prompt import PromptBank
 from ptune_scale.run_training import run_training
 from ptune_scale.superglue.export import TaskPrompt
 from ptune_scale.superglue.job import TaskJob, Trial
-from ptune_scale.superglue.methods.repeat import repeated
+from ptune_scale.superglue.methods.repeat import repeated, settings_of
 from ptune_scale.superglue.methods.result import TaskResult
 from ptune_scale.superglue.problem import SuperglueProblem
 from ptune_scale.superglue.question import questions_of
@@ -97,18 +100,19 @@ def _train(job: TaskJob, name: str, config: TrainConfig) -> Trial:
     order = training_order(job, problem, config, job.task.training_records(job.train))
     trainer = Trainer(bank, job.function, [order], problem, config, placement)
     directory = job.output_dir / name
-    found = checkpoint.checkpoints(directory / "checkpoint")
-    identity = job.identity | {"trial": name, "settings": repr(replace(config, rows_per_forward=0))}
-    if found:
-        checkpoint.check_identity(checkpoint.read_meta(found[-1])["identity"], identity, found[-1])
-        job.function.world.together(lambda: load(trainer, found[-1]))
+    settings = digest([repr((settings_of(job, config), problem.encoder.pattern.text))])
+    identity = job.identity | {"trial": name, "settings": settings}
+    world = job.function.world
+    found = world.together(lambda: _to_go_on_from(directory, identity) if job.is_main else None)[0]
+    if found is not None:
+        world.together(lambda: load(trainer, found))
     keeper = Keeper(
         trainer,
         job.function.world,
         directory / "checkpoint",
         identity,
         job.flags,
-        found[-1] if found else None,
+        found,
     )
     throughput = run_training(
         keeper,
@@ -130,6 +134,18 @@ def _train(job: TaskJob, name: str, config: TrainConfig) -> Trial:
         "trainable_parameters": bank.num_parameters,
         "throughput": throughput,
     }
+
+
+def _to_go_on_from(directory: Path, identity: dict[str, Any]) -> Path | None:
+    """The newest checkpoint of the same trial; what belongs to another one is put aside."""
+    found = checkpoint.checkpoints(directory / "checkpoint")
+    if found and checkpoint.read_meta(found[-1])["identity"] == identity:
+        return found[-1]
+    if directory.exists():
+        aside = directory.with_name(f"abandoned-{directory.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        directory.rename(aside)
+    return None
 
 
 def _exported(job: TaskJob, prompts: Tensor) -> TaskPrompt:

@@ -48,6 +48,8 @@ def settings_of(job: TaskJob, config: TrainConfig) -> Any:
     """What trials depend on, of whatever method."""
     # Which methods a run has, and how many rounds of one of them, changes no other's trials.
     ask = replace(job.config.ask, method="", generations=1, demonstrations=1)
+    # Nor does what only saves memory.
+    config = replace(config, rows_per_forward=0, eval_batch_size=1, eval_batch_tokens=0)
     return ask, job.config.tune, config
 
 

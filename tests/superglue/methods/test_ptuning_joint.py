@@ -42,10 +42,11 @@ def _train(
         weights = [p.detach().clone() for p in function.engine.lm.parameters()]
         return weights if encoder_lr is None else [*weights, *_copies(bank)]
 
+    order = training_order(job, problem, config, records)
     before = state()
     result = finetune(
         function,
-        Course(training_order(job, problem, config, records), STEPS),
+        Course(order, STEPS, config.eval_every or order.visits_per_epoch),
         problem,
         prompts,
         lambda present: present,
