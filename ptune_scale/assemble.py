@@ -7,7 +7,7 @@ import torch
 
 from ptune_scale import checkpoint
 from ptune_scale.backbone import load_backbone
-from ptune_scale.config import LamaConfig, config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.facts import FactSet, digest
 from ptune_scale.data.lama import candidate_words
@@ -107,8 +107,8 @@ def build_job(
     )
     train = with_default_steps(config.train, len(prepared.relations))
     flags = {**flags, "max_steps": train.max_steps}
-    config = config_from_flags(flags)
-    values = {k: v for section in config.as_dict().values() for k, v in section.items()}
+    config = LamaConfig.from_flags(flags)
+    values = config.as_flags()
     identity = {key: values[key] for key in _SHAPING} | {
         "relations": [relation.id for relation in prepared.relations],
         "facts": facts.fingerprint(),
@@ -121,7 +121,7 @@ def build_job(
         resume_from = checkpoint.find_all(Path(config.run.resume_from))
         for method in resume_from.keys() & setups.keys():
             saved = _BEFORE | checkpoint.read_meta(resume_from[method])["identity"]
-            now = identity | setups[method].identity(prepared, tokens)
+            now = identity | setups[method].identity
             checkpoint.check_identity(saved, now, resume_from[method])
     stop.check()
     deepspeed_config = config.parallel.deepspeed_config

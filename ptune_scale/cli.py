@@ -3,12 +3,13 @@
 import argparse
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ptune_scale.errors import UserError
+from ptune_scale.flag import Sections
 from ptune_scale.parallel import launch
 
 
@@ -19,7 +20,7 @@ class Program:
     Attributes:
         name: of the launcher.
         description, examples: for ``--help``.
-        sections: of the configuration, by name; their fields are the flags.
+        config: the fields of its sections are the flags.
         resume: flags of a run to go on with, from what ``--resume_from`` names; it raises
             UserError where there is none.
         extend: adds what is no field of the configuration.
@@ -28,7 +29,7 @@ class Program:
     name: str
     description: str
     examples: str
-    sections: Mapping[str, type]
+    config: type[Sections]
     resume: Callable[[Path], dict[str, Any]]
     extend: Callable[[argparse.ArgumentParser], None] = lambda parser: None
 
@@ -49,7 +50,7 @@ def build_parser(program: Program) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    for section in program.sections.values():
+    for section in program.config.sections().values():
         add_flags(parser.add_argument_group(section.__doc__), section)
     program.extend(parser)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
@@ -82,7 +83,9 @@ def parse(arguments: Sequence[str], program: Program) -> tuple[argparse.Namespac
     """
     typed = build_parser(program).parse_args(arguments)
     names = {
-        field.name for section in program.sections.values() for field in dataclasses.fields(section)
+        field.name
+        for section in program.config.sections().values()
+        for field in dataclasses.fields(section)
     }
     flags = {name: value for name, value in vars(typed).items() if name in names}
     if "resume_from" in flags:

@@ -38,7 +38,6 @@ def run_command(
     program: Program,
     arguments: Sequence[str] | None,
     *,
-    build: Callable[[dict[str, Any]], Config],
     check: Callable[[Config], Checked],
     run: Callable[[Config, Checked, dict[str, Any], World, Path], None],
     aside: Callable[[Any, dict[str, Any]], bool] = lambda typed, flags: False,
@@ -46,8 +45,8 @@ def run_command(
     """Parse, check, start the ranks, run; returns the exit status.
 
     Args:
+        program: its configuration has sections ``parallel`` and ``run``.
         arguments: None for those of the process.
-        build: a configuration from flat flags; it has sections ``parallel`` and ``run``.
         check: everything that can be found wrong before ranks start or anything is written.
         run: the job; it is given the directory of its results.
         aside: does what is asked for instead of a job, and says whether it did.
@@ -74,7 +73,7 @@ def run_command(
         transformers.logging.disable_progress_bar()
         if aside(typed, flags):
             return 0
-        config = build(flags)
+        config = program.config.from_flags(flags)
         checked = check(config)
         parallel: ParallelConfig = config.parallel
         if launch.needs_relaunch(parallel.num_gpus):

@@ -4,14 +4,13 @@ Values are layered: defaults, then the preset, then (when resuming) the checkpoi
 user typed. See ``ptune_scale.cli``.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptune_scale.backbone.quantized_linear import WeightBits
 from ptune_scale.backbone.shortcuts import Shortcuts
 from ptune_scale.encoder import EncoderKind
-from ptune_scale.flag import OnOff, check_flags, flag
+from ptune_scale.flag import OnOff, Sections, flag, names_in
 from ptune_scale.prompt import EncoderSharing
 from ptune_scale.selection import Rule
 
@@ -221,48 +220,6 @@ class RunConfig:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LamaConfig:
-    """Everything that a LAMA run can be told."""
-
-    model: ModelConfig = ModelConfig()
-    shortcut: Shortcuts = Shortcuts()
-    data: DataConfig = DataConfig()
-    prompt: PromptConfig = PromptConfig()
-    train: TrainConfig = TrainConfig()
-    tune: TuneConfig = TuneConfig()
-    discrete: DiscreteConfig = DiscreteConfig()
-    parallel: ParallelConfig = ParallelConfig()
-    run: RunConfig = RunConfig()
-
-    def __post_init__(self) -> None:
-        """Check all values at once.
-
-        Raises:
-            UserError: names every value that cannot be.
-        """
-        check_flags(getattr(self, section.name) for section in dataclasses.fields(self))
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        return tuple(name.strip() for name in self.prompt.method.split(",") if name.strip())
-
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        return dataclasses.asdict(self)
-
-
-SECTIONS: dict[str, type] = {
-    "model": ModelConfig,
-    "shortcut": Shortcuts,
-    "data": DataConfig,
-    "prompt": PromptConfig,
-    "train": TrainConfig,
-    "tune": TuneConfig,
-    "discrete": DiscreteConfig,
-    "parallel": ParallelConfig,
-    "run": RunConfig,
-}
-
 # Liu et al. 2021 give the learning rate; the rest is the published code's: Adam with coupled
 # decay, batch 8, 100 epochs, dev once per epoch, patience 20, one encoder per relation.
 _PAPER = {
@@ -282,7 +239,7 @@ _PAPER = {
     "dev_facts": 0,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
+_PRESETS: dict[str, dict[str, Any]] = {
     "practical": {},
     "paper": _PAPER,
     "reference": {
@@ -296,15 +253,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def config_from_flags(flags: dict[str, Any]) -> LamaConfig:
-    """Build the configuration from a flat mapping of flag names, over the preset's values.
+@dataclass(frozen=True, kw_only=True)
+class LamaConfig(Sections):
+    """Everything that a LAMA run can be told."""
 
-    Raises:
-        UserError: a value is out of range.
-    """
-    values = {**PRESETS[flags.get("preset", "practical")], **flags}
-    sections = {}
-    for name, section in SECTIONS.items():
-        known = {f.name for f in dataclasses.fields(section)}
-        sections[name] = section(**{k: v for k, v in values.items() if k in known})
-    return LamaConfig(**sections)
+    presets = _PRESETS
+
+    model: ModelConfig = ModelConfig()
+    shortcut: Shortcuts = Shortcuts()
+    data: DataConfig = DataConfig()
+    prompt: PromptConfig = PromptConfig()
+    train: TrainConfig = TrainConfig()
+    tune: TuneConfig = TuneConfig()
+    discrete: DiscreteConfig = DiscreteConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    run: RunConfig = RunConfig()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return names_in(self.prompt.method)

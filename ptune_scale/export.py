@@ -1,21 +1,18 @@
 """The product of training: prompt vectors without the encoder that made them."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ptune_scale.backbone.quantized_linear import WeightBits
 from ptune_scale.errors import UserError
+from ptune_scale.prompt_file import read_prompts, write_prompts
 from ptune_scale.template import Template
 
 _FORMAT = "2"
-_FILE = "prompt.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,7 @@ class PromptExport:
 
     def save(self, directory: Path) -> Path:
         """Write ``prompt.safetensors``; it replaces an older one in a single step."""
-        directory.mkdir(parents=True, exist_ok=True)
-        target = directory / _FILE
-        scratch = directory / f".{_FILE}.partial"
-        metadata = {
-            "format": _FORMAT,
+        about = {
             "relations": json.dumps(self.relations),
             "labels": json.dumps(self.labels),
             "templates": json.dumps([template.pattern for template in self.templates]),
@@ -55,9 +48,7 @@ class PromptExport:
             "backbone_fingerprint": self.fingerprint,
             "weight_bits": self.weight_bits,
         }
-        save_file({"prompts": self.prompts.contiguous().float()}, scratch, metadata)
-        os.replace(scratch, target)
-        return target
+        return write_prompts(directory, self.prompts, _FORMAT, about)
 
     @classmethod
     def load(cls, directory: Path) -> "PromptExport":
@@ -66,15 +57,7 @@ class PromptExport:
         Raises:
             UserError: no file, a damaged one, or one of another format.
         """
-        path = directory / _FILE if directory.is_dir() else directory
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                prompts = file.get_tensor("prompts")
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"prompt {path} cannot be read: {error}") from error
-        if metadata.get("format") not in ("1", _FORMAT):
-            raise UserError(f"prompt {path} has format {metadata.get('format')}, want {_FORMAT}")
+        prompts, metadata = read_prompts(directory, (_FORMAT, "1"))
         try:
             relations = tuple(json.loads(metadata["relations"]))
             if metadata["format"] == "1":  # one template for all
@@ -91,7 +74,7 @@ class PromptExport:
                 metadata.get("weight_bits", "full"),  # prompts of before say nothing
             )
         except (KeyError, json.JSONDecodeError) as error:
-            raise UserError(f"prompt {path}: its metadata is incomplete ({error})") from error
+            raise UserError(f"prompt {directory}: its metadata is incomplete ({error})") from error
 
     def row(self, relation: str) -> int:
         """The row of a relation, by id or label, in any case.

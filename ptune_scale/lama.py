@@ -12,7 +12,7 @@ from ptune_scale.assemble import build_job
 from ptune_scale.check import check
 from ptune_scale.cli import Program
 from ptune_scale.command import claimed, run_command
-from ptune_scale.config import SECTIONS, LamaConfig, config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.facts import FactSet
 from ptune_scale.errors import UserError
 from ptune_scale.job import Job
@@ -49,7 +49,7 @@ PROGRAM = Program(
   %(prog)s --resume_from out
   %(prog)s --prompt out/prompt --subject Norway --relation capital
 """,
-    SECTIONS,
+    LamaConfig,
     _resume,
     _add_questions,
 )
@@ -57,9 +57,7 @@ PROGRAM = Program(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    return run_command(
-        PROGRAM, arguments, build=config_from_flags, check=check, run=_run, aside=_ask
-    )
+    return run_command(PROGRAM, arguments, check=check, run=_run, aside=_ask)
 
 
 def _ask(typed: Any, flags: dict[str, Any]) -> bool:

@@ -3,7 +3,9 @@
 Shapes: R relations, S prompt slots, H embedding size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,16 @@ from ptune_scale.template import Template
 from ptune_scale.tokenization import Tokenization
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PromptSetup:
-    """What a method trains.
+    """What a method trains; its examples are rendered once, when they are first asked for.
 
     Attributes:
         name: of the method.
         description: one line for the report.
         templates: of each relation.
+        facts: the relations.
+        tokens: of the backbone.
         start: (R, S, H), what the prompts begin as; None for what the flags say.
         counts: slots in the three places of the reference layout, see ``reference_layout``; None
             for the layout of the templates.
@@ -33,6 +37,8 @@ class PromptSetup:
     name: str
     description: str
     templates: tuple[Template, ...]
+    facts: PreparedFacts
+    tokens: Tokenization
     start: Tensor | None = None
     counts: tuple[int, int, int] | None = None
 
@@ -41,16 +47,29 @@ class PromptSetup:
         """S, the most slots of any relation; others leave their last rows of P unused."""
         return max(template.num_slots for template in self.templates)
 
-    def examples(
-        self, relation: int, facts: tuple[LabelledFact, ...], tokens: Tokenization
-    ) -> list[Example]:
+    @cached_property
+    def train(self) -> list[list[Example]]:
+        """Of each relation."""
+        return [self._render(i, r.train) for i, r in enumerate(self.facts.relations)]
+
+    @cached_property
+    def dev(self) -> list[list[Example]]:
+        """Of each relation."""
+        return [self._render(i, r.dev) for i, r in enumerate(self.facts.relations)]
+
+    @cached_property
+    def test(self) -> list[list[Example]]:
+        """Of each relation."""
+        return [self._render(i, r.test) for i, r in enumerate(self.facts.relations)]
+
+    def _render(self, relation: int, facts: Sequence[LabelledFact]) -> list[Example]:
         if self.counts is None:
-            return fill(relation, facts, self.templates[relation], tokens)
+            return fill(relation, facts, self.templates[relation], self.tokens)
         examples = []
         for fact in facts:
             # One position is trained, another one scored.
             trained, scored = (
-                reference_cloze(fact.subject, self.counts, tokens, reading)
+                reference_cloze(fact.subject, self.counts, self.tokens, reading)
                 for reading in ("trained", "scored")
             )
             targets = (trained.target, scored.target)
@@ -62,12 +81,13 @@ class PromptSetup:
         """Which of an example's targets is read for its score."""
         return 0 if self.counts is None else 1
 
-    def identity(self, facts: PreparedFacts, tokens: Tokenization) -> dict[str, Any]:
+    @cached_property
+    def identity(self) -> dict[str, Any]:
         """What runs that train the same have in common, besides flags and model."""
         parts = [
-            [(e.ids, e.slots, e.targets, e.label) for e in self.examples(index, part, tokens)]
-            for index, relation in enumerate(facts.relations)
-            for part in (relation.train, relation.dev)
+            [(e.ids, e.slots, e.targets, e.label) for e in part]
+            for both in zip(self.train, self.dev, strict=True)
+            for part in both
         ]
         return {"method": self.name, "examples": digest(parts)}
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,31 +41,41 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gpt2_that_knows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a causal model of random weights that knows the words of a text: H=32, two layers."""
+
+    def make(text: str, *, vocab_size: int = 600, positions: int = 64) -> Path:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator([f"x {text} ."] * 8, trainer)
+        fast = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+        )
+        config = GPT2Config(
+            vocab_size=len(fast),
+            n_positions=positions,
+            n_embd=32,
+            n_layer=2,
+            n_head=2,
+            bos_token_id=fast.bos_token_id,
+            eos_token_id=fast.eos_token_id,
+        )
+        return _save(GPT2LMHeadModel, config, fast, tmp_path_factory.mktemp("gpt2"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(gpt2_that_knows: Callable[..., Path]) -> Path:
     """Directory of a causal model: H=32, two layers, byte-level BPE."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["x " + " ".join(WORDS) + " ."] * 8, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
-    )
-    config = GPT2Config(
-        vocab_size=len(fast),
-        n_positions=64,
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        bos_token_id=fast.bos_token_id,
-        eos_token_id=fast.eos_token_id,
-    )
-    return _save(GPT2LMHeadModel, config, fast, tmp_path_factory.mktemp("tiny_gpt2"))
+    return gpt2_that_knows(" ".join(WORDS))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 
 from ptune_scale.assemble import build_job
 from ptune_scale.check import check
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 
 
@@ -30,12 +30,12 @@ def flags(tiny_gpt2: Path, tiny_facts: Path, tmp_path: Path) -> dict[str, Any]:
 
 def identity(flags: dict[str, Any], **other: Any) -> dict[str, Any]:
     flags = {**flags, **other}
-    config = config_from_flags(flags)
+    config = LamaConfig.from_flags(flags)
     world = World()
     mesh = Mesh.build(world, Degrees())
     facts = check(config)
     job = build_job(config, facts, flags, mesh, StopSignal(world), Path("nowhere"))
-    return job.identity | job.setups["ptuning"].identity(job.facts, job.tokens)
+    return job.identity | job.setups["ptuning"].identity
 
 
 def changed(one: dict[str, Any], other: dict[str, Any]) -> set[str]:

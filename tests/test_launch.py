@@ -109,10 +109,10 @@ def test_what_only_a_silent_rank_finds_wrong_is_said_by_it(monkeypatch):
 
 def test_one_process_goes_on_with_the_flags_of_zero3(tmp_path):
     from ptune_scale.check import check
-    from ptune_scale.config import config_from_flags
+    from ptune_scale.config import LamaConfig
 
     flags = {"zero_stage": 3, "deepspeed_config": CONFIG, "output_dir": str(tmp_path / "a" / "b")}
-    assert check(config_from_flags(flags)).relations
+    assert check(LamaConfig.from_flags(flags)).relations
     assert not list(tmp_path.iterdir())
 
 

@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from ptune_scale import checkpoint
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.config import TrainConfig, config_from_flags
+from ptune_scale.config import LamaConfig, TrainConfig
 from ptune_scale.data.batch import Example
 from ptune_scale.data.candidates import Candidates
 from ptune_scale.data.sampler import RelationOrder
@@ -154,7 +154,7 @@ def test_the_facts_of_a_run_are_foreseen():
 @pytest.mark.parametrize("name", ["batch_tokens", "eval_batch_tokens"])
 def test_a_negative_token_budget_is_refused(name):
     with pytest.raises(UserError, match=f"--{name} must be 0 or more, got -1"):
-        config_from_flags({name: -1})
+        LamaConfig.from_flags({name: -1})
 
 
 def test_training_lowers_the_loss_and_leaves_the_backbone_alone():

@@ -19,8 +19,8 @@ from ptune_scale.errors import UserError
 _LAYOUT_VERSION = 1
 
 
-def check(path: Path) -> None:
-    """Make sure a file is GGUF and complete, reading its header only.
+def _check(path: Path) -> None:
+    """Make sure a file is GGUF and complete, reading its header only: that takes seconds.
 
     Raises:
         UserError: not GGUF, truncated, or the ``gguf`` package is missing.
@@ -50,7 +50,10 @@ def converted_directory(path: Path, dtype: torch.dtype) -> Path:
     """A directory with the model of a GGUF file as safetensors in ``dtype``, made if needed.
 
     Safe to call from several processes at once: one converts, the others wait. The directory
-    appears whole or not at all.
+    appears whole or not at all. A file that has been converted is not looked into again.
+
+    Raises:
+        UserError: not GGUF, truncated, or the ``gguf`` package is missing.
     """
     stat = path.stat()
     identity = f"{path.resolve()}/{stat.st_size}/{stat.st_mtime_ns}/{_LAYOUT_VERSION}"
@@ -60,6 +63,7 @@ def converted_directory(path: Path, dtype: torch.dtype) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.is_dir():
+            _check(path)
             scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=root))
             try:
                 _convert(path, dtype, scratch)

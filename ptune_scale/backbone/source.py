@@ -5,7 +5,6 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptune_scale.backbone import gguf
 from ptune_scale.backbone.megatron import (
     NAMED_CONFIGS,
     MegatronShardSource,
@@ -53,13 +52,11 @@ def find_model(name: str) -> ModelSource:
 
     Raises:
         UserError: nothing there, a directory without config or weights, damaged, missing or
-            foreign Megatron shards, a damaged GGUF file, or a packaged file whose SHA-256 is not
-            the published one.
+            foreign Megatron shards, or a packaged file whose SHA-256 is not the published one. Of a
+            GGUF file no more than its name is looked at; see ``gguf.converted_directory``.
     """
     if name == PACKAGED_MODEL:
-        path = _packaged_file()
-        gguf.check(path)
-        return ModelSource(name, path)
+        return ModelSource(name, _packaged_file())
     path = Path(name).expanduser()
     if name in NAMED_CONFIGS and not path.exists():
         raise UserError(
@@ -69,7 +66,6 @@ def find_model(name: str) -> ModelSource:
     if path.is_file():
         if path.suffix != ".gguf":
             raise UserError(f"model {name}: a file must be a GGUF file; otherwise give a directory")
-        gguf.check(path)
         return ModelSource(name, path.resolve())
     if path.is_dir():
         return ModelSource(name, _checked_directory(path))
@@ -113,7 +109,6 @@ def _checked_directory(path: Path) -> Path:
     if not (path / "config.json").is_file():
         ggufs = sorted(path.glob("*.gguf"))
         if len(ggufs) == 1:
-            gguf.check(ggufs[0])
             return ggufs[0].resolve()
         raise UserError(f"model directory {path} has no config.json")
     if not any(any(path.glob(pattern)) for pattern in _WEIGHTS):

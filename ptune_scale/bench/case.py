@@ -10,7 +10,7 @@ import torch
 
 from ptune_scale.assemble import build_job
 from ptune_scale.backbone import Backbone, load_backbone
-from ptune_scale.config import LamaConfig, config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.facts import FactSet
 from ptune_scale.errors import UserError
 from ptune_scale.job import Job
@@ -58,7 +58,7 @@ class Case:
 
     @cached_property
     def config(self) -> LamaConfig:
-        return config_from_flags(self.flags)
+        return LamaConfig.from_flags(self.flags)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -97,5 +97,10 @@ class Case:
         world = World(device=self.device)
         mesh = Mesh.build(world, Degrees())
         return build_job(
-            config_from_flags(flags), self.facts, flags, mesh, StopSignal(world), Path(os.devnull)
+            LamaConfig.from_flags(flags),
+            self.facts,
+            flags,
+            mesh,
+            StopSignal(world),
+            Path(os.devnull),
         )

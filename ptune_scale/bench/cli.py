@@ -22,13 +22,7 @@ from ptune_scale.bench.sections import SECTIONS
 from ptune_scale.check import check
 from ptune_scale.cli import Parser, add_flags
 from ptune_scale.command import RUNS
-from ptune_scale.config import (
-    DataConfig,
-    ModelConfig,
-    PromptConfig,
-    TrainConfig,
-    config_from_flags,
-)
+from ptune_scale.config import DataConfig, LamaConfig, ModelConfig, PromptConfig, TrainConfig
 from ptune_scale.errors import UserError
 
 _DESCRIPTION = """Measure facts per second of P-tuning: this package, PEFT, and the published code's
@@ -81,7 +75,7 @@ def _bench(arguments: list[str]) -> int:
         raise UserError("--weight_bits: the other sides have full weights, so ours has them too")
     output = Path(config.output_dir or f"{RUNS}/bench-{time.strftime('%Y%m%d-%H%M%S')}")
     _claim(output)
-    facts = check(config_from_flags({**flags, "output_dir": str(output)}))
+    facts = check(LamaConfig.from_flags({**flags, "output_dir": str(output)}))
     torch.set_num_threads(config.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     bench = Bench(config, Case(flags, facts))

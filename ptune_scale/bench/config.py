@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ptune_scale.errors import UserError
-from ptune_scale.flag import flag
+from ptune_scale.flag import check_flags, flag, names_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,19 +14,21 @@ class BenchConfig:
         "main",
         "comma-separated: main, ablations, batch, length, relations, apart, superglue, ranks, cuda",
     )
-    rounds: int = flag(5, "rounds of the main section")
-    section_rounds: int = flag(3, "rounds of each point of the other sections")
+    rounds: int = flag(5, "rounds of the main section", at_least=1)
+    section_rounds: int = flag(3, "rounds of each point of the other sections", at_least=1)
     facts_per_round: int = flag(
-        128, "facts that each side trains on in a round, filled up to whole steps"
+        128, "facts that each side trains on in a round, filled up to whole steps", at_least=1
     )
-    warmup_steps: int = flag(2, "steps of each side before anything is timed")
-    threads: int = flag(1, "CPU threads of every side")
+    warmup_steps: int = flag(2, "steps of each side before anything is timed", at_least=1)
+    threads: int = flag(1, "CPU threads of every side", at_least=1)
     clock: Literal["cpu", "wall"] = flag(
         "cpu",
         "what ratios and rates are computed from; both are recorded. CPU time is that of all "
         "threads and hardly depends on what else runs on the machine",
     )
-    memory_steps: int = flag(3, "steps in which each side's peak memory is measured, 0: not at all")
+    memory_steps: int = flag(
+        3, "steps in which each side's peak memory is measured, 0: not at all", at_least=0
+    )
     ablations: str = flag("all", "comma-separated lines of the section ablations, or 'all'")
     ranks: str = flag("1,2", "numbers of ranks for the section ranks")
     output_dir: str = flag("", "where results go; by default runs/bench-DATE-TIME")
@@ -38,38 +39,19 @@ class BenchConfig:
         Raises:
             UserError: names every value that cannot be.
         """
-        least = {
-            "rounds": 1,
-            "section_rounds": 1,
-            "facts_per_round": 1,
-            "warmup_steps": 1,
-            "threads": 1,
-            "memory_steps": 0,
-        }
-        wrong = [
-            f"--{name} must be {minimum} or more, got {getattr(self, name)}"
-            for name, minimum in least.items()
-            if getattr(self, name) < minimum
-        ]
-        if not all(part.isdecimal() and int(part) for part in self.ranks.split(",")):
-            wrong.append(f"--ranks {self.ranks!r}: write numbers of ranks, as in 1,2")
-        if wrong:
-            raise UserError("; ".join(wrong))
+        good = all(part.isdecimal() and int(part) for part in self.ranks.split(","))
+        ranks = f"--ranks {self.ranks!r}: write numbers of ranks, as in 1,2"
+        check_flags([self], [] if good else [ranks])
 
     @property
     def section_names(self) -> tuple[str, ...]:
-        return _names(self.sections)
+        return names_in(self.sections)
 
     @property
     def ablation_names(self) -> tuple[str, ...]:
         """Those that are asked for; none for all."""
-        return () if self.ablations == "all" else _names(self.ablations)
+        return () if self.ablations == "all" else names_in(self.ablations)
 
     @property
     def rank_counts(self) -> tuple[int, ...]:
         return tuple(int(part) for part in self.ranks.split(","))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = (name.strip() for name in text.split(","))
-    return tuple(dict.fromkeys(name for name in names if name))

@@ -12,6 +12,7 @@ from ptune_scale.data.lama import load_lama
 from ptune_scale.errors import UserError
 from ptune_scale.fact_bert.config import FactBertConfig
 from ptune_scale.fact_bert.sentences import sentences_to_teach
+from ptune_scale.flag import names_in
 
 # Of the taught facts a prompt learns from half, is chosen by a tenth and is scored on the rest.
 _SPLIT = (0.5, 0.1, 0.4)
@@ -96,7 +97,7 @@ def _load(config: FactBertConfig) -> FactSet:
         facts = load_embedded()
     else:
         facts = load_lama(Path(config.data_dir), config.on_bad_record)
-    wanted = [name.strip() for name in config.relations.split(",") if name.strip()]
+    wanted = list(names_in(config.relations))
     # "all" of a fact set are those with test facts, which do not matter here.
     return facts if wanted == ["all"] else facts.select(wanted)
 

@@ -21,7 +21,7 @@ from ptune_scale.assemble import build_job
 from ptune_scale.check import check
 from ptune_scale.cli import parse
 from ptune_scale.command import degrees_of
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.batch import Batch
 from ptune_scale.errors import UserError
 from ptune_scale.job import Job
@@ -89,7 +89,7 @@ def run(arguments: list[str]) -> int:
     """Train with the flags of the LAMA job; nothing but the record is written."""
     try:
         _, flags = parse(arguments, PROGRAM)
-        config = config_from_flags(flags)
+        config = LamaConfig.from_flags(flags)
         facts = check(config)
         world = World.start()
         mesh = Mesh.build(world, degrees_of(config.parallel, world.size))

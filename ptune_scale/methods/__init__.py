@@ -9,6 +9,7 @@ prompts.py              what those three share
 mp_ft.py                the backbone itself trained, on the manual prompt
 ft.py                   the same, on the subject alone
 finetune.py             what those two share
+by_relation.py          results kept one relation after another
 lpaqa.py                LPAQA's published prompts: the best of a relation, and all together
 autoprompt_published.py AutoPrompt's published prompts, found for other models
 autoprompt.py           words searched for on this very model

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptune_scale import checkpoint
 from ptune_scale.data.batch import Example
 from ptune_scale.data.facts import digest
 from ptune_scale.data.prepare import LabelledFact, fill
 from ptune_scale.job import Job
+from ptune_scale.methods.by_relation import DoneRelations
 from ptune_scale.methods.result import MethodResult
 from ptune_scale.progress import bar
 from ptune_scale.template import Template
@@ -85,7 +85,7 @@ class _Method:
     def run(self) -> list[MethodResult]:
         relations = self.job.facts.relations
         allowed = allowed_words(self.job.tokens, self.job.backbone.embeddings.size)
-        done = self._load()
+        done = DoneRelations(self.job, NAME, self.identity)
         total = len(relations) * self.settings.steps
         with bar("AutoPrompt", total, "steps", shown=self.job.is_main) as progress:
             for index, relation in enumerate(relations):
@@ -94,8 +94,7 @@ class _Method:
                     progress.update(self.settings.steps)
                     continue
                 found = self._search(index, allowed, progress)
-                done[relation.id] = vars(found)
-                self._save(done)
+                done.keep(relation.id, vars(found))
         found = [Found(**done[relation.id]) for relation in relations]
         self.job.function.world.on_main(lambda: self._write(found))
         examples = [
@@ -158,31 +157,3 @@ class _Method:
         scratch.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_text("".join(json.dumps(line) + "\n" for line in lines))
         os.replace(scratch, self._directory / "prompts.jsonl")
-
-    def _load(self) -> dict[str, dict[str, Any]]:
-        """What was found before, by relation."""
-        path = self.job.resume_from.get(NAME)
-        if path is None:
-            return {}
-        world = self.job.function.world
-        done: dict[str, dict[str, Any]] = {}
-
-        def read() -> None:
-            checkpoint.check_identity(checkpoint.read_meta(path)["identity"], self.identity, path)
-            done.update(checkpoint.load_part(path, "relations"))
-
-        world.together(read)
-        world.on_main(lambda: checkpoint.abandon_after(self._directory / "checkpoint", len(done)))
-        return done
-
-    def _save(self, done: dict[str, dict[str, Any]]) -> None:
-        """Keep what is found; the step of a checkpoint is the number of relations in it."""
-        parts = {"relations": done} if self.job.is_main else {}
-        checkpoint.save(
-            self._directory / "checkpoint",
-            len(done),
-            parts,
-            self.identity,
-            self.job.flags,
-            world=self.job.function.world,
-        )

@@ -17,18 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptune_scale import checkpoint
 from ptune_scale.data.batch import Example
 from ptune_scale.data.facts import digest
 from ptune_scale.data.prepare import fill
 from ptune_scale.evaluate import all_ranks
 from ptune_scale.finetune import Course, Finetuned, courses, finetune
 from ptune_scale.job import Job
+from ptune_scale.methods.by_relation import DoneRelations
 from ptune_scale.methods.result import MethodResult
 from ptune_scale.parallel import TunedFunction, TuneSettings, tune
 from ptune_scale.problem import FactProblem
 from ptune_scale.progress import bar
-from ptune_scale.prompt import stable_seed
 from ptune_scale.prompt_source import FixedPrompts
 from ptune_scale.template import Template
 from ptune_scale.train import StepResult
@@ -75,7 +74,7 @@ class _Method:
 
     def run(self, description: str) -> list[MethodResult]:
         relations = self.job.facts.relations
-        done = self._load()
+        done = DoneRelations(self.job, self.name, self.identity)
         facts, seconds = 0, 0.0
         planned = sum(course.facts for course in self.courses)
         with bar(self.name, planned, "facts", shown=self.job.is_main) as progress:
@@ -87,8 +86,7 @@ class _Method:
                     result = self._finetune(index, course, progress)
                     seconds += time.perf_counter() - started
                     facts += result.facts
-                    done[relation.id] = asdict(result)
-                    self._save(done)
+                    done.keep(relation.id, asdict(result))
                 # A relation that stopped early, or was done before, is as good as shown.
                 progress.update(shown + course.facts - progress.n)
         results = [Finetuned(**done[relation.id]) for relation in relations]
@@ -112,9 +110,8 @@ class _Method:
 
     def _finetune(self, relation: int, course: Course, progress: Any) -> Finetuned[Tensor]:
         job = self.job
-        # Replicas draw dropout of their own, whatever was trained before in this process.
-        name, rank = course.order.relation_id, job.function.world.rank
-        torch.manual_seed(stable_seed(self.config.seed, "dropout", self.name, name, rank))
+        # Whatever was trained before in this process.
+        job.function.world.seed_noise(self.config.seed, self.name, course.order.relation_id)
         settings, path = job.config.tune, job.config.parallel.deepspeed_config
         function = tune(
             job.backbone,
@@ -161,31 +158,3 @@ class _Method:
             pad=job.tokens.placeholder,
             after_batch=lambda rows: job.stop.check(),
         )[:, 0]
-
-    @property
-    def _directory(self) -> Path:
-        return self.job.output_dir / self.name / "checkpoint"
-
-    def _load(self) -> dict[str, dict[str, Any]]:
-        """What was done before, by relation."""
-        path = self.job.resume_from.get(self.name)
-        if path is None:
-            return {}
-        world = self.job.function.world
-        done: dict[str, dict[str, Any]] = {}
-
-        def read() -> None:
-            checkpoint.check_identity(checkpoint.read_meta(path)["identity"], self.identity, path)
-            done.update(checkpoint.load_part(path, "relations"))
-
-        world.together(read)
-        world.on_main(lambda: checkpoint.abandon_after(self._directory, len(done)))
-        return done
-
-    def _save(self, done: dict[str, dict[str, Any]]) -> None:
-        """Keep what is done; the step of a checkpoint is the number of relations in it."""
-        parts = {"relations": done} if self.job.is_main else {}
-        world = self.job.function.world
-        checkpoint.save(
-            self._directory, len(done), parts, self.identity, self.job.flags, world=world
-        )

@@ -1,7 +1,5 @@
 """What all methods that train prompts share: training, exporting and scoring a setup."""
 
-import torch
-
 from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.export import PromptExport
 from ptune_scale.job import Job
@@ -9,7 +7,7 @@ from ptune_scale.keeper import Keeper, load
 from ptune_scale.methods.result import MethodResult
 from ptune_scale.parallel import EncoderPlacement
 from ptune_scale.problem import FactProblem
-from ptune_scale.prompt import PromptBank, group_members, stable_seed
+from ptune_scale.prompt import PromptBank, group_members
 from ptune_scale.prompt_setup import PromptSetup
 from ptune_scale.run_training import run_training
 from ptune_scale.train import Trainer, facts_per_visit, tokens_per_visit
@@ -17,9 +15,7 @@ from ptune_scale.train import Trainer, facts_per_visit, tokens_per_visit
 
 def train_prompts(job: Job, setup: PromptSetup) -> list[MethodResult]:
     """Train (or go on training), export, and score on the test facts."""
-    if job.backbone.dropout:
-        # Replicas draw noise of their own, the same in every run.
-        torch.manual_seed(stable_seed(job.config.train.seed, "dropout", job.function.world.rank))
+    job.function.world.seed_noise(job.config.train.seed, setup.name)
     trainer = build_trainer(job, setup)
     directory, resumed_from = setup.directory(job.output_dir), job.resume_from.get(setup.name)
     if resumed_from is not None:
@@ -28,7 +24,7 @@ def train_prompts(job: Job, setup: PromptSetup) -> list[MethodResult]:
         trainer,
         job.function.world,
         directory / "checkpoint",
-        job.identity | setup.identity(job.facts, job.tokens),
+        job.identity | setup.identity,
         job.flags,
         resumed_from,
     )
@@ -64,11 +60,7 @@ def train_prompts(job: Job, setup: PromptSetup) -> list[MethodResult]:
         "encoder_bytes_per_rank": trainer.encoders.bytes_held(),
     }
     job.throughput[setup.name] = throughput
-    examples = [
-        example
-        for index, relation in enumerate(relations)
-        for example in setup.examples(index, relation.test, job.tokens)
-    ]
+    examples = [example for relation in setup.test for example in relation]
     ranks = job.rank(examples, prompts, f"{setup.name}, test")[:, setup.scored]
     return [MethodResult(setup.name, setup.description, ranks)]
 
@@ -101,16 +93,16 @@ def build_trainer(job: Job, setup: PromptSetup) -> Trainer:
     orders = [
         RelationOrder(
             relation.id,
-            setup.examples(index, relation.train, job.tokens),
+            examples,
             size,
             config.train.seed,
             tokens_per_visit=tokens,
         )
-        for index, relation in enumerate(relations)
+        for relation, examples in zip(relations, setup.train, strict=True)
     ]
     problem = FactProblem(
         job.function,
-        [setup.examples(i, relation.dev, job.tokens) for i, relation in enumerate(relations)],
+        setup.dev,
         job.candidates,
         config.train,
         job.tokens.placeholder,

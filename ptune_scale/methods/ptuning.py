@@ -27,6 +27,8 @@ def setup(config: PromptConfig, facts: PreparedFacts, backbone: Backbone) -> Pro
         "ptuning",
         f"tuned prompt {layout}{template.pattern}",
         (template,) * len(facts.relations),
+        facts,
+        backbone.tokens,
         counts=counts,
     )
 

@@ -30,7 +30,8 @@ def setup(config: PromptConfig, facts: PreparedFacts, backbone: Backbone) -> Pro
         Template.parse(f"{slots} {manual_template(relation, backbone.kind).pattern}")
         for relation in facts.relations
     )
-    return PromptSetup("ptuning_anchored", f"tuned {slots} before the manual prompt", templates)
+    described = f"tuned {slots} before the manual prompt"
+    return PromptSetup("ptuning_anchored", described, templates, facts, backbone.tokens)
 
 
 def run(job: Job) -> list[MethodResult]:

@@ -30,7 +30,8 @@ def setup(config: PromptConfig, facts: PreparedFacts, backbone: Backbone) -> Pro
     ]
     templates = tuple(template for template, _ in pairs)
     start = _start([words for _, words in pairs], backbone)
-    return PromptSetup(NAME, "tuned prompt that began as the manual one", templates, start)
+    described = "tuned prompt that began as the manual one"
+    return PromptSetup(NAME, described, templates, facts, backbone.tokens, start)
 
 
 def _start(words: list[list[int]], backbone: Backbone) -> Tensor:

@@ -9,16 +9,13 @@ from typing import Any
 
 import torch
 
-from ptune_scale import config
 from ptune_scale.backbone import find_model, load_backbone
 from ptune_scale.cli import parse
 from ptune_scale.data.facts import digest
 from ptune_scale.paper.records import JobName, Row
 from ptune_scale.paper.request import EMBEDDED, PROGRAMS, Request
-from ptune_scale.superglue import config as superglue_config
 from ptune_scale.tokenization import Kind
 
-_BUILD = {"lama": config.config_from_flags, "superglue": superglue_config.config_from_flags}
 _NO_LETTERS = re.compile(r"[^A-Za-z0-9.]+")
 
 
@@ -59,7 +56,7 @@ class Settings:
             UserError: it does not.
         """
         _, flags = parse(self.arguments(methods), PROGRAMS[self.launcher])
-        _BUILD[self.launcher](flags)
+        PROGRAMS[self.launcher].config.from_flags(flags)
 
 
 def settings_of(row: Row, request: Request) -> list[Settings]:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ptune_scale.errors import UserError
+from ptune_scale.prompt import stable_seed
 
 T = TypeVar("T")
 
@@ -120,6 +121,14 @@ class World:
                 action()
 
         self.together(only_there)
+
+    def seed_noise(self, *parts: object) -> None:
+        """Seed what is drawn from now on (dropout): of its own on each rank, the same in each run.
+
+        Args:
+            parts: what the noise is for.
+        """
+        torch.manual_seed(stable_seed(*parts, self.rank))
 
     def finish(self) -> None:
         """End a successful job on all ranks together; with several ranks this does not return.

@@ -1,15 +1,12 @@
 """What a prompt study can be told, and the LAMA or SuperGLUE run that it means."""
 
-import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ptune_scale import config as lama_config
 from ptune_scale.backbone.shortcuts import Shortcuts
 from ptune_scale.config import LamaConfig, ModelConfig, ParallelConfig, RunConfig, TuneConfig
-from ptune_scale.errors import UserError
-from ptune_scale.flag import check_flags, flag
-from ptune_scale.superglue import config as superglue_config
+from ptune_scale.flag import Sections, flag
 from ptune_scale.superglue.config import SuperglueConfig
 
 
@@ -57,7 +54,7 @@ class StudyTrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptStudyConfig:
+class PromptStudyConfig(Sections):
     """Everything that a study can be told."""
 
     model: ModelConfig = ModelConfig()
@@ -68,31 +65,22 @@ class PromptStudyConfig:
     parallel: ParallelConfig = ParallelConfig()
     run: RunConfig = RunConfig()
 
-    def __post_init__(self) -> None:
-        """Check all values at once.
-
-        Raises:
-            UserError: names what cannot be.
-        """
-        check_flags(getattr(self, section.name) for section in dataclasses.fields(self))
+    def contradictions(self) -> Iterator[str]:
         study = self.study
         if bool(study.relation) == bool(study.task):
-            raise UserError("give --relation or --task: one of them, whose prompts are compared")
+            yield "give --relation or --task: one of them, whose prompts are compared"
         if not study.data_dir:
-            raise UserError("--data_dir DIR is needed: LAMA facts, or FewGLUE for a task")
+            yield "--data_dir DIR is needed: LAMA facts, or FewGLUE for a task"
         for name, needs in (("prompts", "relation"), ("patterns", "task")):
             if getattr(study, name) and not getattr(study, needs):
-                raise UserError(f"--{name} is for a --{needs}")
+                yield f"--{name} is for a --{needs}"
         if study.method == "pet" and study.relation:
-            raise UserError("--method pet trains on a task's records; a relation is only asked")
-
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        return dataclasses.asdict(self)
+            yield "--method pet trains on a task's records; a relation is only asked"
 
     def for_facts(self) -> LamaConfig:
         """The LAMA run that prepares model and facts."""
         study = self.study
-        return lama_config.config_from_flags(
+        return LamaConfig.from_flags(
             self._shared()
             | {
                 "data_dir": study.data_dir,
@@ -106,7 +94,7 @@ class PromptStudyConfig:
     def for_task(self) -> SuperglueConfig:
         """The SuperGLUE run that has the task and the method."""
         study = self.study
-        return superglue_config.config_from_flags(
+        return SuperglueConfig.from_flags(
             self._shared()
             | {
                 "data_dir": study.data_dir,
@@ -121,27 +109,3 @@ class PromptStudyConfig:
         values = {name: value for one in sections for name, value in vars(one).items()}
         # The study's directory is not one of a LAMA or SuperGLUE run.
         return values | {"output_dir": "", "resume_from": ""}
-
-
-SECTIONS: dict[str, type] = {
-    "model": ModelConfig,
-    "shortcut": Shortcuts,
-    "study": StudyConfig,
-    "train": StudyTrainConfig,
-    "tune": TuneConfig,
-    "parallel": ParallelConfig,
-    "run": RunConfig,
-}
-
-
-def config_from_flags(flags: dict[str, Any]) -> PromptStudyConfig:
-    """Build the configuration from a flat mapping of flag names.
-
-    Raises:
-        UserError: a value is out of range.
-    """
-    sections = {}
-    for name, section in SECTIONS.items():
-        known = {f.name for f in dataclasses.fields(section)}
-        sections[name] = section(**{k: v for k, v in flags.items() if k in known})
-    return PromptStudyConfig(**sections)

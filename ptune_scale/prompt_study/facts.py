@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from ptune_scale.assemble import build_job
@@ -51,8 +51,7 @@ class FactStudy:
             Stopped: the job was asked to stop.
         """
         config = self.config.for_facts()
-        flags = {k: v for section in asdict(config).values() for k, v in section.items()}
-        job = build_job(config, self.facts, flags, mesh, stop, output)
+        job = build_job(config, self.facts, config.as_flags(), mesh, stop, output)
         (relation,) = job.facts.relations
         usable, left_out = _usable(job, self.wordings)
         if not usable:

@@ -9,7 +9,7 @@ from ptune_scale.command import check_output, claimed, run_command
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import World
 from ptune_scale.prompt_study import report
-from ptune_scale.prompt_study.config import SECTIONS, PromptStudyConfig, config_from_flags
+from ptune_scale.prompt_study.config import PromptStudyConfig
 from ptune_scale.prompt_study.facts import FactStudy
 from ptune_scale.prompt_study.tasks import TaskStudy
 from ptune_scale.run_file import save_flags
@@ -25,14 +25,14 @@ PROGRAM = Program(
   %(prog)s --data_dir FewGLUE --task RTE --patterns my_patterns.txt --method pet
   %(prog)s --resume_from out
 """,
-    SECTIONS,
+    PromptStudyConfig,
     read_run,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    return run_command(PROGRAM, arguments, build=config_from_flags, check=_check, run=_run)
+    return run_command(PROGRAM, arguments, check=_check, run=_run)
 
 
 def _check(config: PromptStudyConfig) -> FactStudy | TaskStudy:

@@ -1,7 +1,7 @@
 """The manual patterns of a SuperGLUE task: each on the small development set and on the large."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptune_scale.errors import UserError
@@ -9,9 +9,11 @@ from ptune_scale.parallel import Mesh, StopSignal
 from ptune_scale.prompt_study.config import PromptStudyConfig
 from ptune_scale.prompt_study.measured import Measured, PromptScore
 from ptune_scale.prompt_study.wording import papers_patterns, papers_setting, read_patterns
-from ptune_scale.superglue.assemble import TaskRecords, build_jobs, check
-from ptune_scale.superglue.job import TaskJob, Trial, mean_of
+from ptune_scale.superglue.assemble import build_jobs
+from ptune_scale.superglue.check import TaskRecords, check
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods import METHODS
+from ptune_scale.superglue.trials import Trial, mean_of
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class TaskStudy:
             Stopped: the job was asked to stop.
         """
         config = self.config.for_task()
-        flags = {k: v for section in asdict(config).values() for k, v in section.items()}
-        (job,) = build_jobs(config, [self.records], flags, mesh, stop, output)
+        (job,) = build_jobs(config, [self.records], config.as_flags(), mesh, stop, output)
         method = self.config.study.method
         trials = METHODS[method](job)[0].trials
         metric, numbers = job.task.deciding[0], papers_patterns(job.task.name)

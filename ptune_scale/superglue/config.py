@@ -4,7 +4,7 @@ Values are layered: defaults, the task's own where a value says so, the preset, 
 the run's, then what the user typed.
 """
 
-import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,8 +18,7 @@ from ptune_scale.config import (
     TuneConfig,
 )
 from ptune_scale.encoder import EncoderKind
-from ptune_scale.errors import UserError
-from ptune_scale.flag import check_flags, flag
+from ptune_scale.flag import Sections, flag, names_in
 from ptune_scale.selection import Rule
 from ptune_scale.superglue.few_shot import FEW_SHOT, FewShotSettings
 from ptune_scale.superglue.pattern import Layout
@@ -125,9 +124,39 @@ class FewShotConfig:
     seed: int = flag(42, "seed of the first repetition; the next ones count on from it")
 
 
+_PRESETS: dict[str, dict[str, Any]] = {
+    "practical": {},
+    # The published few-shot scripts: what FEW_SHOT says, and the language model tuned with it.
+    "reference": {
+        "layout": "reference",
+        "max_steps": -1,
+        "lr": 0.0,
+        "warmup": -1.0,
+        "prompt_start": "random",
+        "backbone_lr": 1e-5,
+        "backbone_weight_decay": 0.1,
+        "backbone_dropout": "on",
+        "repetitions": 3,
+    },
+    # Liu et al. 2021, section 4.2: a grid over learning rate and batch size, dev at each epoch.
+    "full": {
+        "dev_split": "val",
+        "test_split": "val",
+        "max_steps": 0,
+        "max_epochs": 20,
+        "grid_lr": "1e-5,2e-5,3e-5",
+        "grid_batch_size": "16,32",
+        "eval_every": 0,
+        "patience": 5,
+    },
+}
+
+
 @dataclass(frozen=True, kw_only=True)
-class SuperglueConfig:
+class SuperglueConfig(Sections):
     """Everything that a SuperGLUE run can be told."""
+
+    presets = _PRESETS
 
     model: ModelConfig = ModelConfig()
     shortcut: Shortcuts = Shortcuts()
@@ -138,16 +167,10 @@ class SuperglueConfig:
     parallel: ParallelConfig = ParallelConfig()
     run: RunConfig = RunConfig()
 
-    def __post_init__(self) -> None:
-        """Check all values at once.
-
-        Raises:
-            UserError: names every value that cannot be.
-        """
-        check_flags(getattr(self, section.name) for section in dataclasses.fields(self))
+    def contradictions(self) -> Iterator[str]:
         t = self.train
         if not (0 <= t.warmup < 1 or t.warmup == -1):
-            raise UserError(f"--warmup must be in [0, 1) or -1, got {t.warmup!r}")
+            yield f"--warmup must be in [0, 1) or -1, got {t.warmup!r}"
         for name, kind in (
             ("grid_lr", float),
             ("grid_prompt_lr", float),
@@ -158,14 +181,11 @@ class SuperglueConfig:
             except ValueError:
                 good = False
             if not good:
-                raise UserError(f"--{name} must be positive numbers, got {getattr(t, name)!r}")
+                yield f"--{name} must be positive numbers, got {getattr(t, name)!r}"
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return tuple(name.strip() for name in self.ask.method.split(",") if name.strip())
-
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        return dataclasses.asdict(self)
+        return names_in(self.ask.method)
 
     def max_length(self, task: str) -> int:
         """Most tokens of a row."""
@@ -222,60 +242,4 @@ def _own(task: str) -> FewShotSettings:
 
 
 def _numbers(text: str, kind: type) -> list[Any]:
-    return [kind(part) for part in text.split(",") if part.strip()]
-
-
-SECTIONS: dict[str, type] = {
-    "model": ModelConfig,
-    "shortcut": Shortcuts,
-    "data": RecordsConfig,
-    "ask": AskConfig,
-    "train": FewShotConfig,
-    "tune": TuneConfig,
-    "parallel": ParallelConfig,
-    "run": RunConfig,
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "practical": {},
-    # The published few-shot scripts: what FEW_SHOT says, and the language model tuned with it.
-    "reference": {
-        "layout": "reference",
-        "max_steps": -1,
-        "lr": 0.0,
-        "warmup": -1.0,
-        "prompt_start": "random",
-        "backbone_lr": 1e-5,
-        "backbone_weight_decay": 0.1,
-        "backbone_dropout": "on",
-        "repetitions": 3,
-    },
-    # Liu et al. 2021, section 4.2: a grid over learning rate and batch size, dev at each epoch.
-    "full": {
-        "dev_split": "val",
-        "test_split": "val",
-        "max_steps": 0,
-        "max_epochs": 20,
-        "grid_lr": "1e-5,2e-5,3e-5",
-        "grid_batch_size": "16,32",
-        "eval_every": 0,
-        "patience": 5,
-    },
-}
-
-
-def config_from_flags(flags: dict[str, Any]) -> SuperglueConfig:
-    """Build the configuration from a flat mapping of flag names, over the preset's values.
-
-    Raises:
-        UserError: a value is out of range.
-    """
-    preset = flags.get("preset", "practical")
-    if preset not in PRESETS:
-        raise UserError(f"--preset {preset!r}: choose from {', '.join(PRESETS)}")
-    values = {**PRESETS[preset], **flags}
-    sections = {}
-    for name, section in SECTIONS.items():
-        known = {f.name for f in dataclasses.fields(section)}
-        sections[name] = section(**{k: v for k, v in values.items() if k in known})
-    return SuperglueConfig(**sections)
+    return [kind(part) for part in names_in(text)]

@@ -1,19 +1,17 @@
 """A tuned prompt of a SuperGLUE task, without the encoder that made it."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import single
+from ptune_scale.prompt_file import read_prompts, write_prompts
 from ptune_scale.superglue.pattern import Layout
 from ptune_scale.superglue.predict import Predictions, Predictor
 from ptune_scale.superglue.question import questions_of
@@ -22,7 +20,6 @@ from ptune_scale.superglue.task import Record
 from ptune_scale.superglue.tasks import find_task
 
 _FORMAT = "superglue-1"
-_FILE = "prompt.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,8 @@ class TaskPrompt:
 
     def save(self, directory: Path) -> Path:
         """Write ``prompt.safetensors``; it replaces an older one in a single step."""
-        directory.mkdir(parents=True, exist_ok=True)
-        target, scratch = directory / _FILE, directory / f".{_FILE}.partial"
         about = {k: v for k, v in vars(self).items() if k != "prompts"}
-        metadata = {"format": _FORMAT, "about": json.dumps(about)}
-        save_file({"prompts": self.prompts.contiguous().float()}, scratch, metadata)
-        os.replace(scratch, target)
-        return target
+        return write_prompts(directory, self.prompts, _FORMAT, {"about": json.dumps(about)})
 
     @classmethod
     def load(cls, directory: Path) -> "TaskPrompt":
@@ -62,19 +54,11 @@ class TaskPrompt:
         Raises:
             UserError: no file, a damaged one, or one of another format.
         """
-        path = directory / _FILE if directory.is_dir() else directory
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                prompts = file.get_tensor("prompts")
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"prompt {path} cannot be read: {error}") from error
-        if metadata.get("format") != _FORMAT:
-            raise UserError(f"prompt {path} has format {metadata.get('format')}, want {_FORMAT}")
+        prompts, metadata = read_prompts(directory, (_FORMAT,))
         try:
             return cls(prompts, **json.loads(metadata["about"]))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise UserError(f"prompt {path}: its metadata is incomplete ({error})") from error
+            raise UserError(f"prompt {directory}: its metadata is incomplete ({error})") from error
 
     def predict(self, records: Sequence[Record], backbone: Backbone) -> Predictions:
         """Answer records with the backbone that the prompt was trained for, in one process.

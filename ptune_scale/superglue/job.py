@@ -1,7 +1,5 @@
 """One task of a run, put together: what all methods share, and what each of them leaves behind."""
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +14,13 @@ from ptune_scale.data.facts import digest
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import PromptFunction, StopSignal
 from ptune_scale.progress import bar
-from ptune_scale.prompt import stable_seed
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.pattern import Pattern
 from ptune_scale.superglue.predict import Predictions, Predictor
 from ptune_scale.superglue.problem import SuperglueProblem
 from ptune_scale.superglue.row_encoder import RowEncoder
 from ptune_scale.superglue.task import Record, Task
-
-Trial = dict[str, Any]
-"""What one way of asking, or one training, came to: ``dev`` and ``test`` metrics, test
-``predictions``, and whatever its method adds; ready for JSON."""
+from ptune_scale.superglue.trials import Trial, read_trial, write_trial
 
 
 @dataclass
@@ -213,49 +207,10 @@ class TaskJob:
         key = digest([self.identity, repr(settings)])
         # What one rank reads decides for all: another node may not see the file yet.
         world = self.function.world
-        trial = world.together(lambda: _read(path, key) if self.is_main else None)[0]
+        trial = world.together(lambda: read_trial(path, key) if self.is_main else None)[0]
         if trial is None:
-            # Replicas draw dropout of their own, whatever was done before in this process.
-            seed = stable_seed(self.config.train.seed, "dropout", self.task.name, name, world.rank)
-            torch.manual_seed(seed)
+            # Whatever was done before in this process.
+            world.seed_noise(self.config.train.seed, self.task.name, name)
             trial = run()
-            text = json.dumps({"key": key, **trial})
-            world.on_main(lambda: _write(path, text))
+            world.on_main(lambda: write_trial(path, key, trial))
         return trial
-
-
-def _read(path: Path, key: str) -> Trial | None:
-    """A trial that was kept under the same key."""
-    if not path.is_file():
-        return None
-    try:
-        saved = json.loads(path.read_text())
-    except ValueError:
-        return None  # damaged: made again
-    return saved if saved.pop("key", None) == key else None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.partial")
-    scratch.write_text(text)
-    os.replace(scratch, path)
-
-
-def mean_of(trials: Sequence[Trial], part: str) -> dict[str, float]:
-    """Mean of each metric over trials."""
-    return {
-        name: sum(trial[part][name] for trial in trials) / len(trials) for name in trials[0][part]
-    }
-
-
-def deviation_of(trials: Sequence[Trial], part: str) -> dict[str, float]:
-    """Standard deviation of each metric over trials, with the n - 1 of a sample; 0 for one."""
-    mean = mean_of(trials, part)
-    return {
-        name: (
-            sum((trial[part][name] - mean[name]) ** 2 for trial in trials) / max(1, len(trials) - 1)
-        )
-        ** 0.5
-        for name in mean
-    }

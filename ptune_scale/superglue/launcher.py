@@ -9,8 +9,9 @@ from ptune_scale.command import claimed, run_command
 from ptune_scale.parallel import World
 from ptune_scale.run_file import save_flags
 from ptune_scale.superglue import report
-from ptune_scale.superglue.assemble import TaskRecords, build_jobs, check, read_run
-from ptune_scale.superglue.config import SECTIONS, SuperglueConfig, config_from_flags
+from ptune_scale.superglue.assemble import build_jobs, read_run
+from ptune_scale.superglue.check import TaskRecords, check
+from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.methods import METHODS
 
 PROGRAM = Program(
@@ -21,14 +22,14 @@ PROGRAM = Program(
   %(prog)s --data_dir SuperGLUE --preset full --tasks RTE --method ft,pet,ptuning_joint
   %(prog)s --resume_from out
 """,
-    SECTIONS,
+    SuperglueConfig,
     read_run,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    return run_command(PROGRAM, arguments, build=config_from_flags, check=check, run=_run)
+    return run_command(PROGRAM, arguments, check=check, run=_run)
 
 
 def _run(

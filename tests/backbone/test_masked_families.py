@@ -12,7 +12,7 @@ from ptune_scale.answer import load_prompt
 from ptune_scale.assemble import build_job
 from ptune_scale.backbone import load_backbone
 from ptune_scale.check import check
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.batch import collate
 from ptune_scale.data.prepare import LabelledFact, fill
 from ptune_scale.errors import UserError
@@ -149,7 +149,7 @@ def test_a_prompt_for_factorised_embeddings_is_as_wide_as_they_are_from_training
         "max_steps": 60,
         "lr": 1e-2,
     }
-    config = config_from_flags(flags)
+    config = LamaConfig.from_flags(flags)
     world = World()
     mesh = Mesh.build(world, Degrees())
     job = build_job(config, check(config), flags, mesh, StopSignal(world), tmp_path / "out")

@@ -32,7 +32,7 @@ from ptune_scale.backbone.prepared import can_prepare
 from ptune_scale.backbone.quantized import quantize
 from ptune_scale.backbone.quantized_linear import QuantizedLinear, load_library, quantize_linear
 from ptune_scale.check import check
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.batch import Batch, Example, collate
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World, single
@@ -182,20 +182,20 @@ def flags(tiny_gpt2: Path, tiny_facts: Path, tmp_path: Path) -> dict[str, Any]:
     ],
 )
 def test_layouts_that_part_the_weights_are_refused(layout, name, flags):
-    config = config_from_flags({**flags, "weight_bits": "8", "num_gpus": 2, **layout})
+    config = LamaConfig.from_flags({**flags, "weight_bits": "8", "num_gpus": 2, **layout})
     with pytest.raises(UserError, match=rf"--weight_bits 8 with layout {name}: .*--zero_stage 0"):
         check(config)
 
 
 @needs_library
 def test_replicas_are_not_refused(flags):
-    check(config_from_flags({**flags, "weight_bits": "4", "num_gpus": 2, "zero_stage": 0}))
+    check(LamaConfig.from_flags({**flags, "weight_bits": "4", "num_gpus": 2, "zero_stage": 0}))
 
 
 def test_a_missing_library_is_told_before_the_model_is_looked_for(flags, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     load_library.cache_clear()
-    config = config_from_flags({**flags, "weight_bits": "8", "model": "nowhere"})
+    config = LamaConfig.from_flags({**flags, "weight_bits": "8", "model": "nowhere"})
     with pytest.raises(UserError, match="pip install bitsandbytes") as refused:
         check(config)
     assert "\n" not in str(refused.value)
@@ -208,11 +208,11 @@ def build(flags) -> Callable[..., dict[str, Any]]:
 
     def build_with(**more: Any) -> dict[str, Any]:
         all_flags = {**flags, **more}
-        config, world = config_from_flags(all_flags), World()
+        config, world = LamaConfig.from_flags(all_flags), World()
         mesh = Mesh.build(world, Degrees())
         stop = StopSignal(world)
         job = build_job(config, check(config), all_flags, mesh, stop, Path("nowhere"))
-        return job.identity | job.setups["ptuning"].identity(job.facts, job.tokens)
+        return job.identity | job.setups["ptuning"].identity
 
     return build_with
 

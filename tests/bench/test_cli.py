@@ -18,7 +18,7 @@ from ptune_scale.bench.case import Case
 from ptune_scale.bench.cli import main
 from ptune_scale.bench.feed import Feed
 from ptune_scale.bench.sides.ours import Ours
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.lama import load_lama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,9 +106,9 @@ def test_what_is_varied_is_measured_point_by_point(
 
 
 def test_each_line_exchanges_something_and_each_shortcut_has_a_line():
-    ours = config_from_flags(FASTEST)
+    ours = LamaConfig.from_flags(FASTEST)
     for name, flags in ABLATIONS.items():
-        assert config_from_flags(FASTEST | flags) != ours, name
+        assert LamaConfig.from_flags(FASTEST | flags) != ours, name
     switches = {name for flags in ABLATIONS.values() for name in flags}
     assert {field.name for field in fields(Shortcuts)} <= switches
 

@@ -8,7 +8,7 @@ import torch
 
 from ptune_scale.assemble import build_job
 from ptune_scale.check import check
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.export import PromptExport
 from ptune_scale.fact_bert import Made
 from ptune_scale.job import Job
@@ -25,7 +25,7 @@ def _job(made: Made, data: Path, output: Path) -> Job:
         "relations_per_batch": 4,
         "eval_every": 40,
     }
-    config = config_from_flags(flags)
+    config = LamaConfig.from_flags(flags)
     world = World()
     mesh = Mesh.build(world, Degrees())
     return build_job(config, check(config), flags, mesh, StopSignal(world), output)
@@ -45,11 +45,7 @@ def scores(fact_bert: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     }
     prompts = PromptExport.load(output / "prompt").prompts
     control = _job(fact_bert, fact_bert.untaught, output / "control")
-    examples = [
-        example
-        for index, relation in enumerate(control.facts.relations)
-        for example in control.setups["ptuning"].examples(index, relation.test, control.tokens)
-    ]
+    examples = [example for relation in control.setups["ptuning"].test for example in relation]
     ranks = control.rank(examples, prompts, "tuned prompt")[:, 0]
     return scores | {
         "ptuning on untaught": _p_at_1(ranks),

@@ -8,7 +8,7 @@ import pytest
 
 from ptune_scale.assemble import build_job
 from ptune_scale.check import check
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.job import Job
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 
@@ -30,7 +30,7 @@ def job_of(tiny_facts: Path, tmp_path: Path) -> Callable[..., Job]:
             "template": "[P]*2 [X] [Y]",
             **more,
         }
-        config = config_from_flags(flags)
+        config = LamaConfig.from_flags(flags)
         facts = check(config)
         world = World()
         mesh = Mesh.build(world, Degrees())

@@ -8,7 +8,7 @@ import torch
 from ptune_scale import checkpoint
 from ptune_scale.assemble import build_job
 from ptune_scale.check import check
-from ptune_scale.config import config_from_flags
+from ptune_scale.config import LamaConfig
 from ptune_scale.data.batch import Example
 from ptune_scale.errors import UserError
 from ptune_scale.finetune import courses
@@ -47,7 +47,7 @@ def make_job(model: Path, facts: Path, output: Path, looks: int = 10**6, **more:
         "output_dir": str(output),
         **more,
     }
-    config = config_from_flags(flags)
+    config = LamaConfig.from_flags(flags)
     world = World()
     return build_job(
         config, check(config), flags, Mesh.build(world, Degrees()), StopsAfter(looks), output
@@ -81,7 +81,9 @@ def test_what_was_learned_is_scored(tiny_gpt2, tiny_facts, tmp_path):
 
 
 def test_a_relation_sees_as_many_facts_as_in_a_joint_run():
-    config = config_from_flags({"max_steps": 40, "batch_size": 8, "relations_per_batch": 2}).train
+    config = LamaConfig.from_flags(
+        {"max_steps": 40, "batch_size": 8, "relations_per_batch": 2}
+    ).train
     examples = [[Example(r, (1, 2), (-1, -1), (1,), 3)] * count for r, count in ((0, 16), (1, 6))]
     first, second = courses(config, ["P36", "P30"], examples)
     # In a joint run each step takes four facts of each: 40 x 4. Alone, a step takes eight.
@@ -143,4 +145,4 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(
 ):
     asked = {"model": str(tiny_gpt2), "data_dir": str(tiny_facts), "method": "mp_ft", **flags}
     with pytest.raises(UserError, match=message):
-        check(config_from_flags({**asked, "output_dir": str(tmp_path / "out")}))
+        check(LamaConfig.from_flags({**asked, "output_dir": str(tmp_path / "out")}))

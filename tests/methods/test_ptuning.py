@@ -26,11 +26,7 @@ def test_prompts_that_begin_as_the_manual_one_answer_like_it(model, encoder, job
     assert [template.num_slots for template in setup.templates] == [4 + dot, 3 + dot]
     with torch.no_grad():
         prompts = build_trainer(job, setup).encoders.encode([0, 1])
-    examples = [
-        example
-        for index, relation in enumerate(job.facts.relations)
-        for example in setup.examples(index, relation.test, job.tokens)
-    ]
+    examples = [example for relation in setup.test for example in relation]
     ranks = job.rank(examples, prompts, "test")[:, 0]
     assert torch.equal(ranks, manual.run(job)[0].ranks)
 

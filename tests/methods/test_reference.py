@@ -17,7 +17,7 @@ def test_a_masked_model_reads_its_target_in_front_of_the_subject(job_of, tiny_be
     job = job_of(tiny_bert, **REFERENCE)
     setup = job.setups["ptuning"]
     assert setup.templates[0].pattern == "[P]*2 [Y] [P]*1 [X] [P]*1"
-    example = setup.examples(0, job.facts.relations[0].test[:1], job.tokens)[0]
+    example = setup.test[0][0]
     words = job.tokens.tokenizer.convert_ids_to_tokens(example.ids)
     assert words == [
         "[CLS]",
@@ -38,7 +38,7 @@ def test_a_causal_model_is_trained_one_position_before_it_is_scored(job_of, tiny
     job = job_of(tiny_gpt2, **REFERENCE)
     setup = job.setups["ptuning"]
     assert setup.templates[0].pattern == "[P]*2 [X] [P]*1 [Y]" and setup.scored == 1
-    examples = setup.examples(0, job.facts.relations[0].train, job.tokens)
+    examples = setup.train[0]
     assert [(e.targets[0], e.targets[1]) for e in examples] == [
         (len(e.ids) - 2, len(e.ids) - 1) for e in examples
     ]
@@ -79,7 +79,7 @@ def test_dev_is_scored_after_each_epoch_but_the_last_and_ties_win(job_of, tiny_g
 def test_a_frozen_backbone_has_dropout_in_training_only(model, job_of, request):
     job = job_of(request.getfixturevalue(model), **REFERENCE)
     setup = job.setups["ptuning"]
-    batch = collate(setup.examples(0, job.facts.relations[0].train, job.tokens), 0)
+    batch = collate(setup.train[0], 0)
     prompts = torch.randn(2, setup.num_slots, job.backbone.hidden_size)
     losses = [float(job.function.loss_and_gradient(batch, prompts)[0][0]) for _ in range(2)]
     assert losses[0] != losses[1]

@@ -2,11 +2,10 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 _TEXT = (
     "Yes No Maybe true false neither Question question Answer answer True or False Premise "
@@ -21,33 +20,9 @@ _LABELS = {
 
 
 @pytest.fixture(scope="session")
-def study_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study_model(gpt2_that_knows: Callable[..., Path]) -> Path:
     """Directory of a GPT-2 with random weights: H=32, two layers."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=700,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["x " + _TEXT] * 8, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
-    config = GPT2Config(
-        vocab_size=len(fast),
-        n_positions=128,
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        initializer_range=0.4,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    directory = tmp_path_factory.mktemp("study_model")
-    GPT2LMHeadModel(config).save_pretrained(directory)
-    fast.save_pretrained(directory)
-    return directory
+    return gpt2_that_knows(_TEXT, vocab_size=700, positions=128)
 
 
 @pytest.fixture(scope="session")

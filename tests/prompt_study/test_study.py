@@ -9,7 +9,7 @@ import torch
 
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 from ptune_scale.prompt_study import report
-from ptune_scale.prompt_study.config import config_from_flags
+from ptune_scale.prompt_study.config import PromptStudyConfig
 from ptune_scale.prompt_study.facts import FactStudy
 from ptune_scale.prompt_study.launcher import main
 from ptune_scale.prompt_study.measured import Measured
@@ -17,7 +17,7 @@ from ptune_scale.prompt_study.tasks import TaskStudy
 
 
 def _measure(study: type, flags: dict[str, Any], output: Path) -> tuple[Measured, dict[str, Any]]:
-    config = config_from_flags({"dtype": "float32", **flags})
+    config = PromptStudyConfig.from_flags({"dtype": "float32", **flags})
     world = World()
     mesh = Mesh.build(world, Degrees())
     measured = study.of(config).measure(mesh, StopSignal(world), output)

@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
-from ptune_scale.superglue.assemble import build_jobs, check
-from ptune_scale.superglue.config import config_from_flags
+from ptune_scale.superglue.assemble import build_jobs
+from ptune_scale.superglue.check import check
+from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.row import Row
 from ptune_scale.tokenization import Tokenization
@@ -225,7 +226,7 @@ def job_of(tiny_tasks: Path, tmp_path: Path) -> Callable[..., TaskJob]:
             "batch_size": 4,
             **more,
         }
-        config = config_from_flags(flags)
+        config = SuperglueConfig.from_flags(flags)
         records = check(config)
         world = World()
         mesh = Mesh.build(world, Degrees())

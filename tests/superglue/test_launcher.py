@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ptune_scale.superglue import report
-from ptune_scale.superglue.config import config_from_flags
+from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.launcher import main
 from ptune_scale.superglue.methods import METHODS
 
@@ -139,7 +139,14 @@ def test_a_run_goes_on_in_its_own_directory(
 
 
 def test_the_grid_of_the_backbone_is_not_that_of_prompts() -> None:
-    config = config_from_flags({"preset": "full"})
+    config = SuperglueConfig.from_flags({"preset": "full"})
     assert [c.lr for c in config.grid("RTE", tunes_backbone=False)] == [1e-3, 1e-3]
     rates = {c.lr for c in config.grid("RTE", tunes_backbone=True)}
     assert rates == {1e-5, 2e-5, 3e-5}
+
+
+def test_what_does_not_fit_a_layout_is_refused_before_anything_is_written(refused) -> None:
+    line = refused("--tasks", "CB", "--deepspeed_config", "nofile")
+    assert "DeepSpeed config nofile: No such file or directory" in line
+    line = refused("--tasks", "CB", "--weight_bits", "8", "--num_gpus", "2", "--method", "manual")
+    assert "--weight_bits 8 with layout zero3" in line

@@ -16,11 +16,12 @@ from ptune_scale.finetune import Course, finetune
 from ptune_scale.parallel import TunedFunction, TuneSettings, tune
 from ptune_scale.progress import bar
 from ptune_scale.prompt_source import FixedPrompts, PromptSource
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods.ptuning import training_order
 from ptune_scale.superglue.pattern import Pattern
 from ptune_scale.superglue.problem import SuperglueProblem
 from ptune_scale.superglue.task import Record
+from ptune_scale.superglue.trials import Trial
 from ptune_scale.train import StepResult, visit_budgets
 
 Measure = Callable[[SuperglueProblem, Tensor], Trial]

@@ -9,10 +9,11 @@ from ptune_scale.superglue.classification import (
     ClassificationProblem,
     Classifier,
 )
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods.finetune import finetuned
 from ptune_scale.superglue.methods.repeat import repeated
 from ptune_scale.superglue.methods.result import TaskResult
+from ptune_scale.superglue.trials import Trial
 
 
 def run(job: TaskJob) -> list[TaskResult]:

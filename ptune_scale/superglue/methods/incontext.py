@@ -6,11 +6,12 @@ choosing among all of them with demonstrations would cost as many passes over mu
 
 from ptune_scale.backbone.families import context_length
 from ptune_scale.superglue.demonstrations import Demonstrations, demonstrate, take_turns
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods import manual
 from ptune_scale.superglue.methods.result import TaskResult
 from ptune_scale.superglue.pattern import Pattern
 from ptune_scale.superglue.row import Row
+from ptune_scale.superglue.trials import Trial
 
 
 def run(job: TaskJob) -> list[TaskResult]:

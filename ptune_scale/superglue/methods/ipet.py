@@ -17,13 +17,14 @@ from torch import Tensor
 
 from ptune_scale.config import TrainConfig
 from ptune_scale.data.facts import digest
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods.finetune import Measure, on_pattern
 from ptune_scale.superglue.methods.repeat import repeated, settings_of
 from ptune_scale.superglue.methods.result import TaskResult
 from ptune_scale.superglue.problem import SuperglueProblem
 from ptune_scale.superglue.self_training import GROWTH, label_surest, vote
 from ptune_scale.superglue.task import Record
+from ptune_scale.superglue.trials import Trial
 
 
 def run(job: TaskJob) -> list[TaskResult]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods.result import TaskResult
+from ptune_scale.superglue.trials import Trial
 
 
 def run(job: TaskJob) -> list[TaskResult]:

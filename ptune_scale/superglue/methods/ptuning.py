@@ -17,13 +17,14 @@ from ptune_scale.parallel import EncoderPlacement
 from ptune_scale.prompt import PromptBank
 from ptune_scale.run_training import run_training
 from ptune_scale.superglue.export import TaskPrompt
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods.repeat import repeated, settings_of
 from ptune_scale.superglue.methods.result import TaskResult
 from ptune_scale.superglue.problem import SuperglueProblem
 from ptune_scale.superglue.question import questions_of
 from ptune_scale.superglue.row_encoder import RowEncoder
 from ptune_scale.superglue.task import Record
+from ptune_scale.superglue.trials import Trial
 from ptune_scale.train import Trainer
 
 

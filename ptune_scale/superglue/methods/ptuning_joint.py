@@ -8,11 +8,12 @@ from dataclasses import replace
 from ptune_scale.config import TrainConfig
 from ptune_scale.parallel import EncoderPlacement
 from ptune_scale.prompt_source import TrainedPrompts
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods.finetune import on_pattern
 from ptune_scale.superglue.methods.ptuning import prompt_bank, slots_of
 from ptune_scale.superglue.methods.repeat import repeated
 from ptune_scale.superglue.methods.result import TaskResult
+from ptune_scale.superglue.trials import Trial
 from ptune_scale.trainable import TrainableEncoders
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from ptune_scale.config import TrainConfig
-from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods.result import TaskResult
+from ptune_scale.superglue.trials import Trial
 
 
 def repeated(

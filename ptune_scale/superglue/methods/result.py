@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptune_scale.superglue.job import Trial, deviation_of, mean_of
+from ptune_scale.superglue.trials import Trial, deviation_of, mean_of
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,15 @@
 """RTE: does a text imply a hypothesis?"""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from ptune_scale.superglue import metrics
-from ptune_scale.superglue.fields import Fields
+from ptune_scale.superglue.entailment import Pair, pair_reader
 from ptune_scale.superglue.pattern import Pattern
-from ptune_scale.superglue.task import Record, Task, without_final_punctuation
+from ptune_scale.superglue.task import Task
 
 LABELS = ("entailment", "not_entailment")
 YES_NO = {"entailment": "Yes", "not_entailment": "No"}
 TRUE_FALSE = {"entailment": "true", "not_entailment": "false"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair(Record):
-    """A premise and a hypothesis."""
-
-    premise: str
-    hypothesis: str
-
-    @property
-    def claim(self) -> str:
-        """The hypothesis without its final punctuation, to be asked about."""
-        return without_final_punctuation(self.hypothesis)
-
-
-def read(fields: Fields) -> Iterator[Pair]:
-    """The pair of one JSON object."""
-    yield Pair(
-        idx=(fields.integer("idx"),),
-        label=fields.label(LABELS),
-        premise=fields.text("premise"),
-        hypothesis=fields.text("hypothesis"),
-    )
 
 
 def score(records: Sequence[Pair], predictions: Sequence[int]) -> dict[str, float]:
@@ -46,7 +22,7 @@ TASK = Task(
     labels=LABELS,
     answer="words",
     record=Pair,
-    read=read,
+    read=pair_reader(LABELS),
     score=score,
     patterns={
         "ptuning": Pattern.parse("{premise...} Question: {claim}? [P] Answer: [Y].", YES_NO),

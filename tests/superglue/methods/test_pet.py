@@ -7,8 +7,8 @@ import torch
 
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Stopped, StopSignal, World
-from ptune_scale.superglue.assemble import check
-from ptune_scale.superglue.config import config_from_flags
+from ptune_scale.superglue.check import check
+from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.job import TaskJob
 from ptune_scale.superglue.methods import METHODS, TUNE_BACKBONE
 
@@ -121,4 +121,8 @@ def test_what_cannot_train_is_refused_before_anything_is_loaded(
 ) -> None:
     asked = {"model": str(tiny_causal), "data_dir": str(tiny_tasks), "tasks": "CB", **flags}
     with pytest.raises(UserError, match=message):
-        check(config_from_flags({**asked, "method": method, "output_dir": str(tmp_path / "out")}))
+        check(
+            SuperglueConfig.from_flags(
+                {**asked, "method": method, "output_dir": str(tmp_path / "out")}
+            )
+        )

@@ -1,0 +1,72 @@
+"""What can be found wrong with a model in a layout before ranks start, whatever is to be done."""
+
+from pathlib import Path
+
+import torch
+
+from ptune_scale.backbone import Backbone, load_backbone
+from ptune_scale.backbone.quantized import check_quantizable
+from ptune_scale.backbone.quantized_linear import load_library
+from ptune_scale.command import degrees_of
+from ptune_scale.config import ModelConfig, ParallelConfig
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import Degrees, check_tuned, launch, zero3
+from ptune_scale.parallel.parallelize import check_backbone
+
+
+def check_layout(
+    model: ModelConfig, parallel: ParallelConfig, *, tunes_backbone: bool, method: str
+) -> Degrees:
+    """The layout that is asked for, if the model can be treated in it as it is asked to be.
+
+    Args:
+        tunes_backbone: a copy of it is to be trained.
+        method: as it was typed, for messages.
+
+    Raises:
+        UserError: flags that do not go together, or a DeepSpeed configuration that does not fit.
+    """
+    degrees = degrees_of(parallel, parallel.num_gpus or launch.world_size())
+    if parallel.deepspeed_config:
+        zero3.read_config(Path(parallel.deepspeed_config), getattr(torch, model.dtype))
+    # One process has nothing to shard: a run of several can go on in it with the same flags.
+    if parallel.deepspeed_config and degrees.zero_stage != 3 and degrees.world_size > 1:
+        raise UserError(
+            f"--deepspeed_config {parallel.deepspeed_config} with layout {degrees.name}: only "
+            "ZeRO-3 (--zero_stage 3) reads it; leave it out (--deepspeed_config '' where the run "
+            "resumed had it)"
+        )
+    if tunes_backbone:
+        check_tuned(degrees)
+    if model.weight_bits != "full":
+        _check_weight_bits(model, degrees, method if tunes_backbone else "")
+    return degrees
+
+
+def check_model(model: ModelConfig, degrees: Degrees) -> Backbone:
+    """The model, opened and fit for the layout; none of its weights is loaded.
+
+    Raises:
+        UserError: it is not there, damaged, or cannot be laid out or rounded so.
+    """
+    backbone = load_backbone(model.model, dtype=getattr(torch, model.dtype))
+    check_backbone(backbone, degrees)
+    if model.weight_bits != "full":
+        check_quantizable(backbone.empty_model())
+    return backbone
+
+
+def _check_weight_bits(model: ModelConfig, degrees: Degrees, tuning: str) -> None:
+    load_library()
+    if tuning:
+        raise UserError(
+            f"--weight_bits {model.weight_bits} with --method {tuning}: it takes weights that stay "
+            "as they are, rounded weights cannot train; leave it out"
+        )
+    if not degrees.is_whole:
+        raise UserError(
+            f"--weight_bits {model.weight_bits} with layout {degrees.name}: weights are rounded "
+            "where they are whole, and this layout gives each rank a part of them. Use "
+            "--zero_stage 0 without --tensor_parallel and --pipeline_parallel, under which each "
+            "rank has all of them, or --weight_bits full"
+        )
