@@ -1,1 +1,0 @@
-"""Facts and SuperGLUE-style records: reading, filtering, batching."""

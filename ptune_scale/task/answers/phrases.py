@@ -1,0 +1,139 @@
+"""Phrases of several tokens, ranked among candidates by an exact best-first search.
+
+A candidate's score is the log-probability of its tokens and the end token behind them. The search
+grows beginnings of candidates, the likeliest first, so that only a few of thousands are ever asked
+about: no ending can make a beginning likelier.
+
+Shapes: N rows, U different tokens of all candidates.
+"""
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptune_scale.errors import UserError
+from ptune_scale.task.answers.answer import Prediction, Purpose, Question
+from ptune_scale.task.answers.ranked import Ranked
+from ptune_scale.task.answers.text import BoundText, Text, TextPanel
+from ptune_scale.task.ask import Asker, continued
+from ptune_scale.task.example import Batch, Example
+from ptune_scale.task.fill import Filler
+from ptune_scale.task.record import Record
+
+_DEPTH = 10
+"""So many of the best are found where the right answer is known, for P@10."""
+
+Ids = tuple[int, ...]
+
+
+class BoundPhrases:
+    """Candidates of which some take several tokens; see ``Ranked``."""
+
+    group_size = 1
+
+    def __init__(self, answer: Ranked, filler: Filler, task: int) -> None:
+        if filler.tokens.kind == "masked":
+            raise UserError(
+                f"{filler.whose}: candidates of several tokens need a causal model; a masked one "
+                "has to know their number before. Leave them out, or choose another model"
+            )
+        candidates = answer.sets[answer.first]
+        if candidates is None:
+            raise UserError(f"{filler.whose}: phrases are ranked among candidates; give a list")
+        self.answer = answer
+        self.filler = filler
+        self.task = task
+        self.key = ("phrases", answer.first)
+        self._text = BoundText(Text(max_tokens=2**20), filler, task)
+        end = filler.tokens.end_token
+        self.phrases = {(*self._text.spelled(words), end): words for words in candidates}
+        self.children: dict[Ids, set[int]] = {}
+        for ids in self.phrases:
+            for place in range(len(ids)):
+                self.children.setdefault(ids[:place], set()).add(ids[place])
+
+    def question(self, record: Record, purpose: Purpose, chance: Random) -> Question:
+        if purpose == "train":
+            return self._text.question(record, purpose, chance)
+        longest = max(map(len, self.phrases))
+        parts, cut = self.filler.fill(record, target_room=longest - 1)
+        row = self.filler.join(parts, [0])
+        return Question(record, (Example(self.task, row.ids, row.slots, row.targets, (0,)),), cut)
+
+    @classmethod
+    def panel(cls, bound: Mapping[int, "BoundPhrases"]) -> "PhrasePanel":
+        return PhrasePanel(bound)
+
+
+@dataclass
+class _Search:
+    """The search for one question.
+
+    Attributes:
+        open: beginnings with their scores, best first (a heap of negative scores).
+        found: whole phrases, best first.
+    """
+
+    question: Question
+    wanted: int
+    open: list[tuple[float, Ids]] = field(default_factory=lambda: [(0.0, ())])
+    found: list[tuple[float, Ids]] = field(default_factory=list)
+
+
+class PhrasePanel:
+    """Tasks whose phrases are ranked among candidates."""
+
+    def __init__(self, bound: Mapping[int, BoundPhrases]) -> None:
+        self.bound = bound
+        self._texts = TextPanel({task: each._text for task, each in bound.items()})
+        tokens = sorted({t for each in bound.values() for ids in each.phrases for t in ids})
+        self._tokens = torch.tensor(tokens)
+        self._place = {token: place for place, token in enumerate(tokens)}
+
+    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy of an answer's tokens, its end token among them."""
+        return self._texts.objective(vocabulary, logits, batch)
+
+    def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
+        searches = [
+            _Search(q, min(_DEPTH if q.record.answer else 1, len(self.bound[q.task].phrases)))
+            for q in questions
+        ]
+        while still := [each for each in searches if self._advance(each)]:
+            rows = [continued(each.question.rows[0], each.open[0][1]) for each in still]
+            found = asker.next_tokens(rows, self._tokens)
+            for each, scores in zip(still, found, strict=True):
+                self._grow(each, scores.tolist())
+        return [self._prediction(each) for each in searches]
+
+    def _advance(self, search: _Search) -> bool:
+        """Take whole phrases off the top; whether there is a beginning to grow."""
+        phrases = self.bound[search.question.task].phrases
+        while len(search.found) < search.wanted and search.open:
+            if search.open[0][1] not in phrases:
+                return True
+            search.found.append(heapq.heappop(search.open))
+        return False
+
+    def _grow(self, search: _Search, scores: Sequence[float]) -> None:
+        score, beginning = heapq.heappop(search.open)
+        for token in self.bound[search.question.task].children[beginning]:
+            grown = (score - scores[self._place[token]], (*beginning, token))
+            heapq.heappush(search.open, grown)
+
+    def _prediction(self, search: _Search) -> Prediction:
+        bound = self.bound[search.question.task]
+        names = [bound.phrases[ids] for _, ids in search.found]
+        expected = search.question.record.answer
+        ranks = None
+        if expected is not None:
+            # One that is not among the best counts as the last.
+            rank = names.index(expected) + 1 if expected in names else len(bound.phrases) + 1
+            ranks = {bound.answer.first: rank}
+        return Prediction(names[0], math.exp(-search.found[0][0]), ranks=ranks)
