@@ -1,28 +1,55 @@
-"""What a person sees while a job runs: bars on a terminal, scalars in TensorBoard."""
+"""What a person sees while a job runs: bars or lines of progress, scalars in TensorBoard."""
 
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from tqdm import tqdm
 
+_SECONDS_BETWEEN_LINES = 30
 
-def bar(description: str, total: int, unit: str, *, shown: bool, initial: int = 0) -> tqdm:
-    """A progress bar with rate and time left, on standard error if that is a terminal."""
+
+class _Lines:
+    """Standard error that is no terminal: what would redraw a bar becomes a line."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def bar(description: str, total: int | None, unit: str, *, shown: bool, initial: int = 0) -> tqdm:
+    """Progress on standard error, with rate and time left.
+
+    A bar on a terminal; elsewhere a line every half minute.
+
+    Args:
+        total: None where it is not known.
+    """
+    lines: dict[str, Any] = {}
+    if not sys.stderr.isatty():
+        seconds = _SECONDS_BETWEEN_LINES
+        lines = {"file": _Lines(), "delay": seconds, "mininterval": seconds, "ncols": 100}
     return tqdm(
         desc=description,
         total=total,
         initial=initial,
         unit=f" {unit}",
-        disable=None if shown else True,
-        dynamic_ncols=True,
+        disable=not shown,
+        dynamic_ncols=not lines,
         smoothing=0.05,
+        **lines,
     )
 
 
 def peak_memory_mb() -> float:
     """Peak memory of this process in MiB: of its GPU where it has one, else resident."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -43,11 +70,13 @@ class Scalars:
 
             self._writer = SummaryWriter(str(directory), purge_step=purge_step)
 
-    def add(self, values: dict[str, float], step: int) -> None:
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Write the values of a step, by name."""
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Write what is still in memory."""
         if self._writer is not None:
             self._writer.close()
