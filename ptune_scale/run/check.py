@@ -7,11 +7,12 @@ import torch
 from ptune_scale.backbone import Backbone, load_backbone
 from ptune_scale.backbone.quantized import check_quantizable
 from ptune_scale.backbone.quantized_linear import load_library
-from ptune_scale.command import degrees_of
-from ptune_scale.config import ModelConfig, ParallelConfig
+from ptune_scale.backbone.shortcuts import Shortcuts
 from ptune_scale.errors import UserError
-from ptune_scale.parallel import Degrees, check_tuned, launch, zero3
-from ptune_scale.parallel.parallelize import check_backbone
+from ptune_scale.parallel import Degrees, check_tuned, zero3
+from ptune_scale.parallel.launch import relaunch as launch
+from ptune_scale.parallel.layout import check_backbone
+from ptune_scale.run.config import ModelConfig, ParallelConfig
 
 
 def check_layout(
@@ -26,7 +27,12 @@ def check_layout(
     Raises:
         UserError: flags that do not go together, or a DeepSpeed configuration that does not fit.
     """
-    degrees = degrees_of(parallel, parallel.num_gpus or launch.world_size())
+    degrees = Degrees.resolve(
+        parallel.num_gpus or launch.world_size(),
+        tensor=parallel.tensor_parallel,
+        pipeline=parallel.pipeline_parallel,
+        zero_stage=parallel.zero_stage,
+    )
     if parallel.deepspeed_config:
         zero3.read_config(Path(parallel.deepspeed_config), getattr(torch, model.dtype))
     # One process has nothing to shard: a run of several can go on in it with the same flags.
@@ -43,17 +49,40 @@ def check_layout(
     return degrees
 
 
-def check_model(model: ModelConfig, degrees: Degrees) -> Backbone:
+def check_model(model: ModelConfig, degrees: Degrees, *, dropout: bool = False) -> Backbone:
     """The model, opened and fit for the layout; none of its weights is loaded.
+
+    Args:
+        dropout: run the model's own dropout in passes with a gradient.
 
     Raises:
         UserError: it is not there, damaged, or cannot be laid out or rounded so.
     """
-    backbone = load_backbone(model.model, dtype=getattr(torch, model.dtype))
+    backbone = load_backbone(
+        model.model,
+        dtype=getattr(torch, model.dtype),
+        attention=model.attention,
+        shortcuts=shortcuts_of(model),
+        weight_bits=model.weight_bits,
+        dropout=dropout,
+    )
     check_backbone(backbone, degrees)
     if model.weight_bits != "full":
         check_quantizable(backbone.empty_model())
     return backbone
+
+
+def shortcuts_of(model: ModelConfig) -> Shortcuts:
+    """What the forward pass need not compute.
+
+    Raises:
+        UserError: layers are to be compiled or packed that the plain forward pass does not have.
+    """
+    packed, compiled = model.packed_weights == "on", model.compiled_layers == "on"
+    if model.shortcuts == "off" and (packed or compiled):
+        name = "packed_weights" if packed else "compiled_layers"
+        raise UserError(f"--{name} on with --shortcuts off: leave one of them out")
+    return Shortcuts.of(model.shortcuts == "on", packed_weights=packed, compiled_layers=compiled)
 
 
 def _check_weight_bits(model: ModelConfig, degrees: Degrees, tuning: str) -> None:

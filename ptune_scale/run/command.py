@@ -1,0 +1,172 @@
+"""From a command line to a job on all its ranks, and from whatever ends it to an exit status."""
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from ptune_scale.errors import UserError
+from ptune_scale.parallel.launch import relaunch as launch
+from ptune_scale.parser import called
+from ptune_scale.run.config import JobConfig, RanksConfig
+from ptune_scale.run.parse import build_parser, settle
+from ptune_scale.run.told import RUN_FILE, told
+
+if TYPE_CHECKING:
+    from ptune_scale.parallel import Degrees
+    from ptune_scale.run.site import Site
+
+
+class CheckedJob(Protocol):
+    """What a check found: all that a job needs, so that nothing is opened or resolved twice."""
+
+    @property
+    def config(self) -> RanksConfig: ...
+
+    @property
+    def degrees(self) -> "Degrees": ...
+
+
+Config = TypeVar("Config", bound=RanksConfig)
+Checked = TypeVar("Checked", bound=CheckedJob)
+
+
+@dataclass(frozen=True)
+class Program(Generic[Config, Checked]):
+    """A command: its flags, and what it does with them.
+
+    Attributes:
+        name: of the command, a key of ``run.main.COMMANDS``.
+        description, examples: for ``--help``.
+        config: the fields of its sections are the flags.
+        check: finds all that can be found wrong before ranks start or anything is written.
+        run: the job, on all ranks; what ``check`` found, and where it runs.
+        extend: adds flags that are no settings of a run.
+        aside: is given what was typed, does something else than a job, and says whether it did.
+
+    ``check``, ``run`` and ``aside`` import what models need; parsing does not wait for it.
+    """
+
+    name: str
+    description: str
+    examples: str
+    config: type[Config]
+    check: Callable[[Config], Checked]
+    run: Callable[[Checked, "Site"], None]
+    extend: Callable[[argparse.ArgumentParser], None] | None = None
+    aside: Callable[[dict[str, Any]], bool] = lambda typed: False
+
+    def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """What was typed, by name.
+
+        Raises:
+            UserError: a flag is wrong.
+        """
+        parser = build_parser(self.name, self.description, self.examples, self.config, self.extend)
+        return vars(parser.parse_args(arguments))
+
+    def settle(self, typed: dict[str, Any]) -> Config:
+        """The configuration that is meant; see ``run.parse.settle``."""
+        return settle(typed, self.config, self.name)
+
+
+def run_command(program: Program[Config, Checked], arguments: Sequence[str] | None = None) -> int:
+    """Parse, check, start the ranks, run; returns the exit status.
+
+    Args:
+        arguments: None for those of the process.
+
+    Returns:
+        0; 2 where the user has to change something; 128 + the number of a signal that stopped it;
+        1 where another rank was lost. Each but 0 goes with one line on standard error.
+    """
+    try:
+        typed = program.parse(sys.argv[1:] if arguments is None else arguments)
+        if program.aside(typed):
+            return 0
+        config = program.settle(typed)
+    except UserError as error:
+        return _refused(program.name, error)
+    status = _run_job(program, config, arguments)
+
+    from ptune_scale.parallel.world import leave
+
+    if status:
+        leave(status)
+    return status
+
+
+def _run_job(
+    program: Program[Config, Checked], config: Config, arguments: Sequence[str] | None
+) -> int:
+    import transformers
+
+    from ptune_scale.parallel import LostContact, Stopped, World
+    from ptune_scale.parallel.launch import contact, lifeline
+    from ptune_scale.parallel.world import leave
+    from ptune_scale.run.site import check_output, choose_output, claimed
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    output = None
+
+    def interrupted(status: int, line: str) -> int:
+        advice = "go on by the same command"
+        if isinstance(config, JobConfig):
+            has_begun = output is not None and (output / RUN_FILE).is_file()
+            place = output if has_begun else config.run.resume_from
+            advice = f"go on with --resume_from {place}" if place else "nothing was saved yet"
+        return _ended(program.name, status, f"{line}; {advice}")
+
+    try:
+        checked = program.check(config)
+        if isinstance(config, JobConfig):
+            check_output(config.run)
+        if launch.needs_relaunch(config.parallel.num_gpus):
+            launch.relaunch(config.parallel.num_gpus, *_again(program.name, arguments))
+        with contact.kept():
+            lifeline.hold()
+            world = World.start()
+            if isinstance(config, JobConfig):
+                output = choose_output(config.run, world)
+            with contextlib.ExitStack() as stack:
+                site = stack.enter_context(claimed(world, checked.degrees, output))
+                if output is not None:
+                    flags = checked.config.as_flags()
+                    stack.enter_context(told(world, output, program.name, flags))
+                program.run(checked, site)
+            return 0
+    except UserError as error:
+        return _refused(program.name, error)
+    except Stopped as stopped:
+        return interrupted(stopped.exit_status, str(stopped))
+    except LostContact as lost:
+        return interrupted(1, f"error: {lost}")
+    except KeyboardInterrupt:
+        return interrupted(128 + signal.SIGINT, "stopped by SIGINT")
+    except Exception as error:
+        leave(1, error)
+        raise
+
+
+def _again(name: str, arguments: Sequence[str] | None) -> tuple[list[str], Sequence[str]]:
+    """The script that each rank runs, and its arguments: the same again."""
+    if arguments is None:
+        return [sys.argv[0]], sys.argv[1:]
+    return ["-m", "ptune_scale"], [name, *arguments]
+
+
+def _refused(name: str, error: UserError) -> int:
+    if not launch.speaks():
+        launch.wait_for_the_speaker()
+    print(f"{called(name)}: error: {error}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _ended(name: str, status: int, line: str) -> int:
+    if launch.speaks():
+        print(f"{called(name)}: {line}", file=sys.stderr, flush=True)
+    return status

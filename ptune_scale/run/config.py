@@ -1,0 +1,117 @@
+"""What every run can be told: sections of settings that are the flags of several commands.
+
+Values are layered: defaults, then the preset, then those of the run that is resumed, then those of
+a ``--config`` file, then what was typed; see ``ptune_scale.run.parse``. Imports nothing heavy.
+"""
+
+from dataclasses import dataclass
+
+from ptune_scale.backbone.options import Attention, Dtype, WeightBits
+from ptune_scale.flags import OnOff, Sections, flag
+from ptune_scale.prompt.kinds import EncoderKind, EncoderPlacementKind, EncoderSharing, PromptStart
+from ptune_scale.train.config import TrainConfig, TuneConfig
+
+__all__ = [
+    "JobConfig",
+    "ModelConfig",
+    "ParallelConfig",
+    "PromptConfig",
+    "RanksConfig",
+    "RunConfig",
+    "TrainConfig",
+    "TuneConfig",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """the frozen language model"""
+
+    model: str = flag(
+        "smollm2-135m",
+        "packaged model, model directory, GGUF file or Hugging Face id",
+        common=True,
+    )
+    dtype: Dtype = flag("bfloat16", "precision of the backbone", common=True)
+    attention: Attention = flag("eager", "attention implementation")
+    weight_bits: WeightBits = flag(
+        "full",
+        "bits of the frozen weights: full, those of dtype; 8 or 4 in all layers, for models that "
+        "are whole on each rank (needs bitsandbytes, the extra 'quantized')",
+    )
+    shortcuts: OnOff = flag(
+        "on", "leave out what need not be computed; off: the plain forward pass, for comparison"
+    )
+    compiled_layers: OnOff = flag(
+        "off", "compile the layers: faster, after some ten seconds at the start"
+    )
+    packed_weights: OnOff = flag(
+        "off", "weights in oneDNN's layouts too: faster on CPUs in bf16, thrice the memory"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """the prompt"""
+
+    encoder: EncoderKind = flag("lstm", "prompt encoder; none trains the prompt itself")
+    encoder_sharing: EncoderSharing = flag(
+        "all", "all: one encoder for all tasks; none: one each, as in the paper"
+    )
+    prompt_start: PromptStart = flag(
+        "mean_word", "where prompts begin: around the mean word embedding, or as the encoder falls"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelConfig:
+    """the layout"""
+
+    num_gpus: int = flag(
+        0, "number of ranks on this machine; 0: as launched", common=True, at_least=0
+    )
+    tensor_parallel: int = flag(
+        1, "ranks that share each layer; -1: all that are left", common=True
+    )
+    pipeline_parallel: int = flag(
+        1, "stages of consecutive layers; -1: all that are left", common=True
+    )
+    zero_stage: int = flag(
+        -1,
+        "3: data-parallel ranks share each weight (DeepSpeed ZeRO-3); 0: each has a replica; "
+        "-1: 3 where neither tensor nor pipeline parallelism is used",
+    )
+    encoder_placement: EncoderPlacementKind = flag(
+        "replicated",
+        "replicated: each rank of the first stage holds all prompt encoders; owned: each encoder "
+        "on one of these ranks, which needs --encoder_sharing none to spread anything (after a "
+        "crash the last periodic checkpoint is what remains)",
+    )
+    deepspeed_config: str = flag(
+        "", "another DeepSpeed JSON than ds_configs/zero3.json, for layouts with ZeRO-3"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """the run"""
+
+    output_dir: str = flag("", "where results go; by default runs/DATE-TIME", common=True)
+    resume_from: str = flag(
+        "", "output directory or checkpoint of an earlier run to go on with", common=True
+    )
+    checkpoint_every: int = flag(
+        50, "steps between checkpoints, 0 for none but on a signal", at_least=0
+    )
+
+
+class RanksConfig(Sections):
+    """A configuration of what runs on ranks; a subclass has this section among its own."""
+
+    parallel: ParallelConfig
+
+
+class JobConfig(RanksConfig):
+    """A configuration of what has a directory for its results too, and can be resumed."""
+
+    run: RunConfig

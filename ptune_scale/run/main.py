@@ -1,0 +1,64 @@
+"""The command ``ptune``: its first word names what is to be done."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ptune_scale import __version__
+from ptune_scale.flags import unknown_name
+
+COMMANDS = {
+    "tune": ("ptune_scale.tune.launcher", "tune prompts for tasks of your own"),
+    "predict": ("ptune_scale.tune.predict", "answer the records of a file with tuned prompts"),
+    "lama": ("ptune_scale.lama.launcher", "facts: tuned prompts beside other ways to ask"),
+    "superglue": ("ptune_scale.superglue.launcher", "SuperGLUE, few-shot or whole"),
+    "plan": ("ptune_scale.plan.cli", "lay a model out over GPUs, without using any"),
+    "convert": ("ptune_scale.run.convert", "convert a fairseq Megatron checkpoint, or back"),
+    "bench": ("ptune_scale.experiments.bench.cli", "measure facts per second beside other ways"),
+    "layouts": ("ptune_scale.experiments.layouts.cli", "compare layouts on one job"),
+    "paper": ("ptune_scale.experiments.paper.cli", "run rows of the paper's tables"),
+    "prompt_study": (
+        "ptune_scale.experiments.prompt_study.launcher",
+        "compare many manual prompts for one task",
+    ),
+    "fact_bert": ("ptune_scale.experiments.fact_bert.cli", "teach a small BERT facts, to tune it"),
+}
+"""By name: the module whose ``main(arguments)`` it is, and what it is for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status.
+
+    Args:
+        arguments: None for those of the process.
+    """
+    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    if name in COMMANDS:
+        module, _ = COMMANDS[name]
+        return importlib.import_module(module).main(rest)
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(f"ptune {__version__}")
+        return 0
+    print(
+        f"ptune: error: {unknown_name(name, COMMANDS)} (ptune --help lists them)", file=sys.stderr
+    )
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ptune COMMAND [--FLAG VALUE ...]",
+            "",
+            "P-tuning of frozen language models of any size.",
+            "",
+            *lines,
+            "",
+            "ptune COMMAND --help shows its flags.",
+        ]
+    )

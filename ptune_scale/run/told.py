@@ -1,0 +1,77 @@
+"""``run.json``: what a run was told, in its output directory, so that it can go on."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptune_scale.errors import UserError
+from ptune_scale.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from ptune_scale.parallel import World
+
+RUN_FILE = "run.json"
+
+_NOT_KEPT = ("resume_from", "output_dir")
+# More than a checkpoint lies below the directory of its run.
+_MOST_LEVELS = 6
+
+
+def find_run(path: Path) -> Path | None:
+    """The output directory of the run that a path lies in; None if there is none."""
+    path = path.resolve()
+    above = [path, *path.parents][:_MOST_LEVELS]
+    return next((place for place in above if (place / RUN_FILE).is_file()), None)
+
+
+def read_told(run: Path, command: str) -> dict[str, Any]:
+    """The flags of the run in an output directory.
+
+    Args:
+        command: whose run it should be.
+
+    Raises:
+        UserError: it is another's, or the file cannot be read.
+    """
+    path = run / RUN_FILE
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        flags, owner = dict(saved["flags"]), saved["command"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"--resume_from {run}: {path} cannot be read ({error!r})") from error
+    if owner != command:
+        raise UserError(f"--resume_from {run}: it is a run of {owner!r}, not of {command!r}")
+    return flags
+
+
+@contextlib.contextmanager
+def told(world: "World", output: Path, command: str, flags: Mapping[str, Any]) -> Iterator[None]:
+    """Keep in the output directory what a run is told; all ranks call it together.
+
+    A run that refuses what it was told does not have to go on with it: where a UserError ends it,
+    what was told before is put back, and where nothing was, and it has written nothing, nothing is
+    left.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = output / RUN_FILE
+    former = path.read_text(encoding="utf-8") if world.is_main and path.is_file() else None
+    kept = {name: value for name, value in flags.items() if name not in _NOT_KEPT}
+    world.on_main(lambda: write_json(path, {"command": command, "flags": kept}))
+    try:
+        yield
+    except UserError:
+        if world.is_main:
+            with contextlib.suppress(UserError, OSError):
+                _take_back(path, former)
+        raise
+
+
+def _take_back(path: Path, former: str | None) -> None:
+    if former is not None:
+        write_text(path, former)
+    elif all(entry.name in (RUN_FILE, ".lock") for entry in path.parent.iterdir()):
+        path.unlink()

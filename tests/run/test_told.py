@@ -1,0 +1,56 @@
+"""run.json says what a run was told, as long as the run could go on with it."""
+
+import json
+
+import pytest
+
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import World
+from ptune_scale.run.told import RUN_FILE, find_run, read_told, told
+
+
+def test_flags_are_kept_but_for_places(tmp_path):
+    flags = {"seed": 3, "output_dir": "out", "resume_from": "out"}
+    with told(World(), tmp_path, "lama", flags):
+        assert read_told(tmp_path, "lama") == {"seed": 3}
+    assert read_told(tmp_path, "lama") == {"seed": 3}
+
+
+def test_a_run_that_ends_otherwise_than_by_refusing_keeps_them(tmp_path):
+    with pytest.raises(KeyboardInterrupt), told(World(), tmp_path, "lama", {"seed": 3}):
+        raise KeyboardInterrupt
+    assert read_told(tmp_path, "lama") == {"seed": 3}
+
+
+def test_refused_flags_give_way_to_those_before(tmp_path):
+    with told(World(), tmp_path, "lama", {"seed": 3}):
+        pass
+    with pytest.raises(UserError), told(World(), tmp_path, "lama", {"seed": 4}):
+        raise UserError("cannot go on with that")
+    assert read_told(tmp_path, "lama") == {"seed": 3}
+
+
+def test_a_refused_run_that_wrote_nothing_leaves_nothing(tmp_path):
+    (tmp_path / ".lock").touch()
+    with pytest.raises(UserError), told(World(), tmp_path, "lama", {}):
+        raise UserError("no")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with pytest.raises(UserError), told(World(), tmp_path, "lama", {"seed": 3}):
+        (tmp_path / "checkpoint").mkdir()
+        raise UserError("diverged")
+    assert json.loads((tmp_path / RUN_FILE).read_text())["flags"] == {"seed": 3}
+
+
+def test_only_the_main_rank_writes(tmp_path, monkeypatch):
+    other = World(rank=1, size=1)
+    with told(other, tmp_path, "lama", {}):
+        assert not list(tmp_path.iterdir())
+
+
+def test_runs_are_found_from_below_and_nowhere_else(tmp_path):
+    (tmp_path / "run" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "run" / RUN_FILE).write_text("{}")
+    assert find_run(tmp_path / "run" / "a" / "b") == tmp_path / "run"
+    assert find_run(tmp_path / "run") == tmp_path / "run"
+    assert find_run(tmp_path) is None
+    assert find_run(tmp_path / "none") is None
