@@ -1,14 +1,12 @@
 """The prompt encoder: what turns free vectors into prompt embeddings (section 3.2, equation 4).
 
-Shapes: R relations, S prompt slots, H the backbone's embedding size.
+Shapes: R tasks, S prompt slots, H the backbone's embedding size.
 """
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-EncoderKind = Literal["lstm", "mlp", "none"]
+from ptune_scale.prompt.kinds import EncoderKind
 
 
 class LSTMEncoder(nn.Module):
@@ -75,11 +73,15 @@ def silence(encoder: nn.Module) -> None:
 
 
 def _last_layer(encoder: nn.Module) -> nn.Linear:
-    return (encoder.mlp if isinstance(encoder, LSTMEncoder) else encoder)[-1]
+    layers = encoder.mlp if isinstance(encoder, LSTMEncoder) else encoder
+    assert isinstance(layers, nn.Sequential)
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    return last
 
 
 def count_parameters(kind: EncoderKind, hidden_size: int, num_slots: int) -> int:
-    """Trainable parameters of one relation's vectors and encoder, counted without memory."""
+    """Trainable parameters of one task's vectors and encoder, counted without memory."""
     with torch.device("meta"):
         encoder = build_encoder(kind, hidden_size)
     return num_slots * hidden_size + sum(p.numel() for p in encoder.parameters())

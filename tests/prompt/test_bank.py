@@ -1,11 +1,11 @@
-"""The prompt bank and its encoders: shapes, sizes, independence of relations."""
+"""The prompt bank and its encoders: shapes, sizes, independence of tasks."""
 
 import pytest
 import torch
 from torch import nn
 
-from ptune_scale.encoder import build_encoder, count_parameters
-from ptune_scale.prompt import PromptBank, stable_seed
+from ptune_scale.prompt.bank import PromptBank, stable_seed
+from ptune_scale.prompt.encoder import build_encoder, count_parameters
 
 KINDS = ["none", "mlp", "lstm"]
 
@@ -33,7 +33,7 @@ def test_the_lstm_encoder_at_hidden_size_3072_has_the_published_size() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sharing", ["all", "none"])
-def test_a_bank_yields_one_row_a_relation_and_zeros_for_the_rest(kind: str, sharing: str) -> None:
+def test_a_bank_yields_one_row_a_task_and_zeros_for_the_rest(kind: str, sharing: str) -> None:
     bank = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing=sharing)
     prompts = bank([2, 0])
     assert prompts.shape == (3, 4, 8)
@@ -75,13 +75,13 @@ def test_only_active_groups_get_gradients(kind: str) -> None:
     assert all(_touched(bank.groups[2]))
 
 
-def test_with_one_shared_encoder_only_vectors_of_active_relations_get_gradients() -> None:
+def test_with_one_shared_encoder_only_vectors_of_active_tasks_get_gradients() -> None:
     bank = PromptBank(["a", "b", "c"], 4, 8, kind="lstm", sharing="all")
     assert len(bank.groups) == 1
     bank([1]).square().sum().backward()
-    by_relation = bank.groups[0].vectors.grad.abs().sum((1, 2))
-    assert by_relation[1] > 0
-    assert by_relation[0] == by_relation[2] == 0
+    by_task = bank.groups[0].vectors.grad.abs().sum((1, 2))
+    assert by_task[1] > 0
+    assert by_task[0] == by_task[2] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
