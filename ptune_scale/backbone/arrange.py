@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ptune_scale.template import NO_SLOT
+from ptune_scale.task.example import NO_SLOT, Example
 
 # Lengths of lines to try, by how many lines would be as long; beyond, attention takes too much.
 _LENGTHS = (32, 48, 64, 96, 128)
@@ -19,59 +19,49 @@ _OPEN = 32
 _COSTLY_LENGTH = 1024
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a batch, without its padding."""
-
-    relation: int
-    ids: Sequence[int]
-    slots: Sequence[int]
-    targets: Sequence[int]
-
-    @property
-    def lead(self) -> int:
-        """Tokens before the first slot, or the first target."""
-        places = (place for place, slot in enumerate(self.slots) if slot != NO_SLOT)
-        return min(next(places, len(self.slots)), *self.targets)
+def lead_length(row: Example) -> int:
+    """Tokens of a row before its first slot, or its first target."""
+    places = (place for place, slot in enumerate(row.slots) if slot != NO_SLOT)
+    return min(next(places, len(row.slots)), *row.targets)
 
 
-def shared_lengths(rows: Sequence[Row]) -> dict[int, int]:
-    """Of each relation, how many tokens all its rows begin with; targets are never among them."""
-    first: dict[int, Row] = {}
+def shared_lengths(rows: Sequence[Example]) -> dict[int, int]:
+    """Of each task, how many tokens all its rows begin with; targets are never among them."""
+    first: dict[int, Example] = {}
     shared: dict[int, int] = {}
     for row in rows:
-        if row.relation not in first:
-            first[row.relation] = row
-            shared[row.relation] = min(row.targets)
+        if row.task not in first:
+            first[row.task] = row
+            shared[row.task] = min(row.targets)
             continue
-        other = first[row.relation]
-        length = min(shared[row.relation], *row.targets)
+        other = first[row.task]
+        length = min(shared[row.task], *row.targets)
         common = 0
         while common < length and (
             row.ids[common] == other.ids[common] and row.slots[common] == other.slots[common]
         ):
             common += 1
-        shared[row.relation] = common
+        shared[row.task] = common
     return shared
 
 
 @dataclass
 class Line:
-    """Rows by relation, and how many tokens they take."""
+    """Rows by task, and how many tokens they take."""
 
     rows: dict[int, list[int]] = field(default_factory=dict)
     length: int = 0
 
 
-def arrange(rows: Sequence[Row], shared: dict[int, int]) -> list[Line]:
+def arrange(rows: Sequence[Example], shared: dict[int, int]) -> list[Line]:
     """Deal rows out over lines so that little is computed.
 
     That is tokens, padding and repeated beginnings among them, and attention, whose share grows
     with the length of the lines. Of a few arrangements the cheapest is taken.
     """
     longest = max(len(row.ids) for row in rows)
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].relation, -len(rows[i].ids), i))
-    fewest_tokens = sum(len(row.ids) - shared[row.relation] for row in rows) + sum(shared.values())
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].task, -len(rows[i].ids), i))
+    fewest_tokens = sum(len(row.ids) - shared[row.task] for row in rows) + sum(shared.values())
 
     def cost(lines: list[Line]) -> float:
         length = max(line.length for line in lines)
@@ -95,38 +85,36 @@ def arrange(rows: Sequence[Row], shared: dict[int, int]) -> list[Line]:
 
 
 def _balanced(
-    rows: Sequence[Row], order: list[int], shared: dict[int, int], count: int
+    rows: Sequence[Example], order: list[int], shared: dict[int, int], count: int
 ) -> list[Line]:
-    """So many lines of nearly equal length: good where few relations share them."""
+    """So many lines of nearly equal length: good where few tasks share them."""
     lines = [Line() for _ in range(count)]
     for number in order:
-        relation = rows[number].relation
-        own = len(rows[number].ids) - shared[relation]
-        sizes = [
-            line.length + own + (0 if relation in line.rows else shared[relation]) for line in lines
-        ]
+        task = rows[number].task
+        own = len(rows[number].ids) - shared[task]
+        sizes = [line.length + own + (0 if task in line.rows else shared[task]) for line in lines]
         size = min(sizes)
         line = lines[sizes.index(size)]
         line.length = size
-        line.rows.setdefault(relation, []).append(number)
+        line.rows.setdefault(task, []).append(number)
     return [line for line in lines if line.rows]
 
 
 def _first_fit(
-    rows: Sequence[Row], order: list[int], shared: dict[int, int], longest: int
+    rows: Sequence[Example], order: list[int], shared: dict[int, int], longest: int
 ) -> list[Line]:
-    """Lines of at most this length: few repeated beginnings where there are many relations."""
+    """Lines of at most this length: few repeated beginnings where there are many tasks."""
     lines: list[Line] = []
     for number in order:
-        relation = rows[number].relation
-        own = len(rows[number].ids) - shared[relation]
-        whole = own + shared[relation]
+        task = rows[number].task
+        own = len(rows[number].ids) - shared[task]
+        whole = own + shared[task]
         last = lines[-_OPEN:]
-        room = (x for x in last if relation in x.rows and x.length + own <= longest)
+        room = (x for x in last if task in x.rows and x.length + own <= longest)
         line = next(room, None) or next((x for x in last if x.length + whole <= longest), None)
         if line is None:
             line = Line()
             lines.append(line)
-        line.length += own if relation in line.rows else whole
-        line.rows.setdefault(relation, []).append(number)
+        line.length += own if task in line.rows else whole
+        line.rows.setdefault(task, []).append(number)
     return lines

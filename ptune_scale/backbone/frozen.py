@@ -1,9 +1,10 @@
 """The frozen forward pass: input ids and prompts in, logits at the targets out.
 
-Shapes: N rows, T tokens, K targets in a row, V vocabulary, H embedding size, R relations, S slots;
+Shapes: N rows, T tokens, K targets in a row, V vocabulary, H embedding size, R tasks, S slots;
 B lines of L tokens into which rows are packed.
 """
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,12 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ptune_scale.backbone.families import can_go_on, can_pack
 from ptune_scale.backbone.lines import Lines, pack
+from ptune_scale.backbone.past import Past, padding_mask
 from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.backbone.splicing_embedding import SplicingEmbedding, replace_embedding
-from ptune_scale.data.batch import Batch
 from ptune_scale.splice import splice
+from ptune_scale.task.example import Batch, Padded
 
 
 class FrozenLM(nn.Module):
@@ -48,14 +50,14 @@ class FrozenLM(nn.Module):
     ) -> None:
         super().__init__()
         if dropout:
-            shortcuts = replace(shortcuts, packing="off")
+            shortcuts = replace(shortcuts, packing=False)
         self.model = model.eval().requires_grad_(False)
         self.is_causal = is_causal(model)
         self.is_first = is_first
         self.is_last = is_last
         self.shortcuts = shortcuts
         self.dropout = dropout
-        if is_first and shortcuts.fused_splice == "on":
+        if is_first and shortcuts.fused_splice:
             replace_embedding(model)
         self.prepared: PreparedLayers | None = None
         self._targets: Tensor | None = None
@@ -71,13 +73,12 @@ class FrozenLM(nn.Module):
         For models whose weights are whole and stay where they are.
         """
         asked = self.shortcuts
-        if asked.packing == asked.prepared_layers == "on" and can_prepare(self.model):
+        if asked.packing and asked.prepared_layers and can_prepare(self.model):
             self.prepared = PreparedLayers(
                 self.model,
-                compile=asked.compiled_layers == "on",
-                pack_weights=asked.packed_weights == "on",
-                fold_norms=asked.fold_norms == "on",
-                last_at_targets=asked.last_layer == "targets",
+                compile=asked.compiled_layers,
+                pack_weights=asked.packed_weights,
+                last_at_targets=asked.last_layer_at_targets,
             )
         return self
 
@@ -88,63 +89,87 @@ class FrozenLM(nn.Module):
         has_effect = {
             "compiled_layers": prepared is not None,
             "packed_weights": prepared is not None and prepared.has_packed_weights,
-            "fold_norms": prepared is not None,
         }
-        return [
-            n for n, has in has_effect.items() if getattr(self.shortcuts, n) == "on" and not has
-        ]
+        return [n for n, has in has_effect.items() if getattr(self.shortcuts, n) and not has]
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether a pass may go on behind the keys and values of passes before it."""
+        parameters = inspect.signature(self.model.forward).parameters
+        return (
+            self.is_causal
+            and self.is_first
+            and self.is_last
+            and can_go_on(self.model.config)
+            and "past_key_values" in parameters
+            and not self.model._is_stateful
+        )
 
     def _keep_targets(self, module: nn.Module, args: Any, output: Any) -> Any:
-        if self._targets is None or self.shortcuts.head == "all":
+        if self._targets is None or not self.shortcuts.head_at_targets:
             return output
         hidden = output[0].flatten(0, 1)
         output["last_hidden_state"] = hidden[self._targets]
         return output
 
     def forward(
-        self, batch: Batch, prompts: Tensor | None = None, hidden: Tensor | None = None
+        self,
+        batch: Batch,
+        prompts: Tensor | None = None,
+        hidden: Tensor | None = None,
+        *,
+        padded: Padded | None = None,
+        past: Past | None = None,
     ) -> Tensor:
         """From ids (or, on a later stage, hidden states) to logits (or hidden states).
 
         Args:
             prompts: (R, S, H) the prompt matrix P, on the first stage; gradients reach it alone.
             hidden: (N, T, H) what the stage before returned, on any other.
+            padded: the batch's tokens, where they are to be padded in a way of their own.
+            past: keys and values of the tokens before those of the batch, which it is added to.
 
         Returns:
             logits (N, K, V) from the last stage, hidden states (N, T, H) from others.
         """
         if self.dropout:
             self.model.train(torch.is_grad_enabled())
-        is_whole = self.is_first and self.is_last
-        packs = is_whole and self.shortcuts.packing == "on"
-        if packs and can_pack(self.model.config, batch.ids.shape[1]):
+        if hidden is None and padded is None and past is None and self._packs(batch):
+            assert prompts is not None
             return self._forward_lines(batch, prompts)
-        if self.is_first:
-            hidden = self._embed(batch.ids, prompts, batch.relations, batch.slots)
-        extras = self._extras(batch)
+        padded = padded or batch.padded()
+        if hidden is None:
+            assert prompts is not None
+            hidden = self._embed(padded.ids, prompts, batch.tasks, padded.slots)
+        extras = self._extras(padded) if past is None else past.extended_by(padded)
         if not self.is_last:
             return self.model.base_model(inputs_embeds=hidden, **extras)[0]
         starts = torch.arange(len(batch), device=hidden.device) * hidden.shape[1]
         return self._logits(batch.targets + starts.unsqueeze(1), inputs_embeds=hidden, **extras)
 
-    def _embed(self, ids: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> Tensor:
+    def _packs(self, batch: Batch) -> bool:
+        if not (self.is_first and self.is_last and self.shortcuts.packing):
+            return False
+        return can_pack(self.model.config, max(len(row.ids) for row in batch.examples))
+
+    def _embed(self, ids: Tensor, prompts: Tensor, tasks: Tensor, slots: Tensor) -> Tensor:
         embedding = self.model.get_input_embeddings()
-        if self.shortcuts.fused_splice == "on" and isinstance(embedding, SplicingEmbedding):
-            return embedding(ids, prompts, relations, slots)
+        if self.shortcuts.fused_splice and isinstance(embedding, SplicingEmbedding):
+            return embedding(ids, prompts, tasks, slots)
         with torch.no_grad():
             words = embedding(ids)
-        return splice(words, prompts, relations, slots)
+        return splice(words, prompts, tasks, slots)
 
     def _forward_lines(self, batch: Batch, prompts: Tensor) -> Tensor:
         """Logits (N, K, V) by way of lines."""
-        skips = self.shortcuts.skip_lead == "on" and torch.is_grad_enabled()
+        skips = self.shortcuts.skip_lead and torch.is_grad_enabled()
         skips = skips and can_go_on(self.model.config)
         lines = pack(batch, prompts.shape[1], skip_lead=skips)
         cells = prompts.reshape(1, -1, prompts.shape[2])
         first = torch.zeros(len(lines.ids), dtype=torch.int64, device=lines.ids.device)
         hidden = self._embed(lines.ids, cells, first, lines.cells)
         if self.prepared is not None:
-            everywhere = self.shortcuts.head == "all"
+            everywhere = not self.shortcuts.head_at_targets
             hidden = self.prepared(hidden, lines, everywhere=everywhere)
             logits = self.model.get_output_embeddings()(hidden)
             return logits.flatten(0, 1)[lines.targets] if everywhere else logits
@@ -177,9 +202,9 @@ class FrozenLM(nn.Module):
             logits = self.model(**inputs).logits
         finally:
             self._targets = None
-        return logits.flatten(0, 1)[targets] if self.shortcuts.head == "all" else logits
+        return logits if self.shortcuts.head_at_targets else logits.flatten(0, 1)[targets]
 
-    def _extras(self, batch: Batch) -> dict[str, Any]:
+    def _extras(self, padded: Padded) -> dict[str, Any]:
         """A causal model needs no mask for padding on the right: nothing before a target sees it.
 
         A masked model gets one if there is padding.
@@ -187,9 +212,8 @@ class FrozenLM(nn.Module):
         extras: dict[str, Any] = {}
         if hasattr(self.model.config, "use_cache"):
             extras["use_cache"] = False
-        if not self.is_causal and batch.is_padded:
-            positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
-            extras["attention_mask"] = (positions < batch.lengths[:, None]).long()
+        if not self.is_causal and padded.is_padded:
+            extras["attention_mask"] = padding_mask(padded)
         return extras
 
 

@@ -7,16 +7,17 @@ mapped and read slice by slice. Copies are kept per dtype in a cache directory
 
 import hashlib
 import os
-import shutil
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import write_directory
 
-_LAYOUT_VERSION = 1
+_FORMAT = 1
+"""Of the copies: another number has all of them made anew."""
 
 
 def _check(path: Path) -> None:
@@ -32,7 +33,8 @@ def _check(path: Path) -> None:
         raise UserError(f"GGUF file {path} is truncated: {size} bytes, its tensors need {needed}")
 
 
-def _open(path: Path):  # noqa: ANN202 (the type belongs to an optional package)
+def _open(path: Path) -> Any:
+    """A reader of the optional package."""
     try:
         from gguf import GGUFReader
     except ImportError:
@@ -56,7 +58,7 @@ def converted_directory(path: Path, dtype: torch.dtype) -> Path:
         UserError: not GGUF, truncated, or the ``gguf`` package is missing.
     """
     stat = path.stat()
-    identity = f"{path.resolve()}/{stat.st_size}/{stat.st_mtime_ns}/{_LAYOUT_VERSION}"
+    identity = f"{path.resolve()}/{stat.st_size}/{stat.st_mtime_ns}/{_FORMAT}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     root = cache_root()
     target = root / f"{path.stem}-{key}-{str(dtype).removeprefix('torch.')}"
@@ -64,12 +66,7 @@ def converted_directory(path: Path, dtype: torch.dtype) -> Path:
     with FileLock(f"{target}.lock"):
         if not target.is_dir():
             _check(path)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=root))
-            try:
-                _convert(path, dtype, scratch)
-                scratch.rename(target)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+            write_directory(target, lambda scratch: _convert(path, dtype, scratch))
     return target
 
 

@@ -13,12 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def rms_norm(x: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
-    """x / sqrt(mean(x ** 2) + epsilon) in fp32, rounded to the dtype of x, times weight (D,).
-
-    Args:
-        weight: None where what follows has it in its own weights.
-    """
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """x / sqrt(mean(x ** 2) + epsilon) in fp32, rounded to the dtype of x, times weight (D,)."""
     return _RMSNorm.apply(x, weight, epsilon)
 
 
@@ -29,18 +25,17 @@ def swiglu(gate_up: Tensor) -> Tensor:
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         wide = x.float()
         inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
         ctx.save_for_backward(x, weight, inverse)
-        normed = (wide * inverse).to(x.dtype)
-        return normed if weight is None else weight * normed
+        return weight * (wide * inverse).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, weight, inverse = ctx.saved_tensors
         normed = x.float() * inverse
-        wide = (gradient if weight is None else gradient * weight).float()
+        wide = (gradient * weight).float()
         along = (wide * normed).mean(-1, keepdim=True)
         return ((wide - normed * along) * inverse).to(x.dtype), None, None
 

@@ -1,26 +1,26 @@
 """Packs rows of a causal model into lines, so that nothing is computed twice and nothing padded.
 
-A line holds rows of one or more relations behind one another. What all rows of a relation begin
+A line holds rows of one or more tasks behind one another. What all rows of a task begin
 with (its leading prompt slots, say) stands once in front of those that share the line; a mask lets
 each token see that and its own row. Positions count within the row, as if it stood alone.
 
-    relation 0: P P P | Os lo P P P | Stock holm P P P     relation 1: P P P | ...
+    task 0: P P P | Os lo P P P | Stock holm P P P     task 1: P P P | ...
                 shared   row 0         row 1
 
-Shapes: N rows, B lines, L tokens in a line, K targets in a row, R relations, S slots.
+Shapes: N rows, B lines, L tokens in a line, K targets in a row, R tasks, S slots.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ptune_scale.backbone.arrange import Line, Row, arrange, shared_lengths
-from ptune_scale.data.batch import Batch
-from ptune_scale.template import NO_SLOT
+from ptune_scale.backbone.arrange import Line, arrange, lead_length, shared_lengths
+from ptune_scale.task.example import NO_SLOT, Batch, Example
 
 SHARED = -1
-"""Stands for the row number of tokens that all rows of a relation share; padding has it too."""
+"""Stands for the row number of tokens that all rows of a task share; padding has it too."""
 
 # A second pass through all layers is not worth it for less of the tokens.
 _WORTH_A_PASS = 0.2
@@ -32,9 +32,9 @@ class Lines:
 
     Attributes:
         ids: (B, L) int64.
-        cells: (B, L) int64, ``relation * S + slot`` of prompt slots, else NO_SLOT.
+        cells: (B, L) int64, ``task * S + slot`` of prompt slots, else NO_SLOT.
         positions: (B, L) int64, place in the row.
-        relations: (B, L) int64, -1 at padding.
+        tasks: (B, L) int64, -1 at padding.
         rows: (B, L) int64, number of the row, or SHARED.
         targets: (N, K) int64, places in the flattened (B, L - lead) tokens behind ``lead``.
         lead: so many columns on the left hold nothing that depends on a prompt.
@@ -43,17 +43,17 @@ class Lines:
     ids: Tensor
     cells: Tensor
     positions: Tensor
-    relations: Tensor
+    tasks: Tensor
     rows: Tensor
     targets: Tensor
     lead: int
 
     def mask(self, dtype: torch.dtype) -> Tensor:
         """What each token adds to its attention scores, (B, 1, L, L): 0, or the least number."""
-        same_relation = self.relations.unsqueeze(2) == self.relations.unsqueeze(1)
+        same_task = self.tasks.unsqueeze(2) == self.tasks.unsqueeze(1)
         key_rows = self.rows.unsqueeze(1)
         visible = (key_rows == self.rows.unsqueeze(2)) | (key_rows == SHARED)
-        visible &= same_relation & (self.positions.unsqueeze(1) <= self.positions.unsqueeze(2))
+        visible &= same_task & (self.positions.unsqueeze(1) <= self.positions.unsqueeze(2))
         hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         return hidden.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
 
@@ -65,88 +65,83 @@ def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
         num_slots: S.
         skip_lead: let tokens before the first slot stand in front, if they are many.
     """
-    rows = _read(batch)
+    rows = batch.examples
     shared = shared_lengths(rows)
-    lines = arrange(rows, shared)
-    is_lead = skip_lead and _lead_share(rows) >= _WORTH_A_PASS
-    laid_out = [_lay_out(line, rows, shared, num_slots, is_lead) for line in lines]
-    return _tensors(laid_out, batch)
-
-
-def _read(batch: Batch) -> list[Row]:
-    columns = (batch.relations, batch.ids, batch.slots, batch.targets, batch.lengths)
-    return [
-        Row(relation, ids[:length], slots[:length], targets)
-        for relation, ids, slots, targets, length in zip(
-            *(column.tolist() for column in columns), strict=True
-        )
+    leads = [lead_length(row) if skip_lead else 0 for row in rows]
+    if sum(leads) < _WORTH_A_PASS * batch.num_tokens:
+        leads = [0] * len(rows)
+    laid_out = [_lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, shared)]
+    lead = max(len(front) for front, _ in laid_out)
+    length = max(len(rest) for _, rest in laid_out)
+    tokens = [(*front.tokens(lead), *rest.tokens(length)) for front, rest in laid_out]
+    start = {
+        number: line * length + offset
+        for line, (_, rest) in enumerate(laid_out)
+        for number, offset in rest.starts.items()
+    }
+    targets = [
+        [start[n] + row.targets[min(k, len(row.targets) - 1)] for k in range(batch.num_targets)]
+        for n, row in enumerate(rows)
     ]
-
-
-def _lead_share(rows: list[Row]) -> float:
-    return sum(row.lead for row in rows) / sum(len(row.ids) for row in rows)
+    # All five go to the device in one copy.
+    columns = torch.tensor(tokens).permute(2, 0, 1).contiguous().to(batch.device)
+    ids, cells, positions, tasks, of_row = columns
+    places = torch.tensor(targets, device=batch.device)
+    return Lines(ids, cells, positions, tasks, of_row, places, lead)
 
 
 @dataclass
-class _Column:
-    """One token of a line."""
+class _Columns:
+    """Tokens behind one another, by what is known of each.
 
-    id: int
-    cell: int
-    position: int
-    relation: int
-    row: int
+    Attributes:
+        starts: row -> where its first token is, or would be if its tokens all stood here.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    cells: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    tasks: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    starts: dict[int, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, row: Example, number: int, start: int, stop: int, num_slots: int) -> None:
+        """Append the tokens [start, stop) of a row."""
+        self.starts[number] = len(self) - start
+        cell = row.task * num_slots
+        self.ids += row.ids[start:stop]
+        self.cells += [NO_SLOT if s == NO_SLOT else cell + s for s in row.slots[start:stop]]
+        self.positions += range(start, stop)
+        self.tasks += [row.task] * (stop - start)
+        self.rows += [number] * (stop - start)
+
+    def tokens(self, length: int) -> list[tuple[int, ...]]:
+        """(id, cell, position, task, row) of each, filled up with padding."""
+        padding = [(0, NO_SLOT, 0, -1, SHARED)] * (length - len(self))
+        table = zip(self.ids, self.cells, self.positions, self.tasks, self.rows, strict=True)
+        return [*table, *padding]
 
 
 def _lay_out(
-    line: Line, rows: list[Row], shared: dict[int, int], num_slots: int, is_lead: bool
-) -> tuple[list[_Column], list[_Column]]:
-    """Columns that stand in front of all others, and those behind."""
-    parts: tuple[list[_Column], list[_Column]] = ([], [])
-    for relation, numbers in line.rows.items():
-        own = [(number, range(shared[relation], len(rows[number].ids))) for number in numbers]
-        for number, places in [(numbers[0], range(shared[relation])), *own]:
-            row = rows[number]
-            lead = row.lead if is_lead else 0
-            for place in places:
-                slot = row.slots[place]
-                column = _Column(
-                    row.ids[place],
-                    NO_SLOT if slot == NO_SLOT else relation * num_slots + slot,
-                    place,
-                    relation,
-                    SHARED if place < shared[relation] else number,
-                )
-                parts[place >= lead].append(column)
-    return parts
+    line: Line,
+    rows: Sequence[Example],
+    shared: dict[int, int],
+    leads: Sequence[int],
+    num_slots: int,
+) -> tuple[_Columns, _Columns]:
+    """Tokens that stand in front of all others, and those behind."""
+    front, rest = _Columns(), _Columns()
 
+    def add(row: Example, number: int, start: int, stop: int, lead: int) -> None:
+        border = min(max(start, lead), stop)
+        front.add(row, number, start, border, num_slots)
+        rest.add(row, number, border, stop, num_slots)
 
-def _tensors(lines: list[tuple[list[_Column], list[_Column]]], batch: Batch) -> Lines:
-    padding = _Column(0, NO_SLOT, 0, -1, SHARED)
-    lead = max(len(front) for front, _ in lines)
-    length = max(len(rest) for _, rest in lines)
-    table = [
-        [*front, *[padding] * (lead - len(front)), *rest, *[padding] * (length - len(rest))]
-        for front, rest in lines
-    ]
-    place = {
-        (column.row, column.position): number * length + index
-        for number, (_, rest) in enumerate(lines)
-        for index, column in enumerate(rest)
-        if column.row != SHARED
-    }
-    targets = [[place[row, t] for t in ts] for row, ts in enumerate(batch.targets.tolist())]
-    device = batch.ids.device
-
-    def tensor(name: str) -> Tensor:
-        return torch.tensor([[getattr(c, name) for c in line] for line in table], device=device)
-
-    return Lines(
-        tensor("id"),
-        tensor("cell"),
-        tensor("position"),
-        tensor("relation"),
-        tensor("row"),
-        torch.tensor(targets, device=device),
-        lead,
-    )
+    for task, numbers in line.rows.items():
+        add(rows[numbers[0]], SHARED, 0, shared[task], leads[numbers[0]])
+        for number in numbers:
+            add(rows[number], number, shared[task], len(rows[number].ids), leads[number])
+    return front, rest

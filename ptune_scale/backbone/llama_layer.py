@@ -35,7 +35,7 @@ class Shape(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """Weight (out, in), bias (out,) if there is one, and the weight in other layouts if wanted."""
+    """Weight (out, in), bias (out,) if there is one, and the weight in other formats if wanted."""
 
     weight: Tensor
     bias: Tensor | None
@@ -46,12 +46,12 @@ class Projection(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Of one layer: scales of the norms (D,) unless folded, and what is multiplied with."""
+    """Of one layer: scales of the norms (D,), and what is multiplied with."""
 
-    input_norm: Tensor | None
+    input_norm: Tensor
     qkv: Projection
     output: Projection
-    inner_norm: Tensor | None
+    inner_norm: Tensor
     gate_up: Projection
     down: Projection
 

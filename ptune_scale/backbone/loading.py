@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from ptune_scale.backbone import gguf
-from ptune_scale.backbone.anatomy import Anatomy, anatomy_of
 from ptune_scale.backbone.embeddings import WordEmbeddings
 from ptune_scale.backbone.fingerprint import fingerprint_files, weight_files
 from ptune_scale.backbone.frozen import FrozenLM
@@ -22,16 +21,18 @@ from ptune_scale.backbone.network import (
     empty_model,
     model_kind,
     parameter_name,
+    sample_model,
     stored_name,
 )
+from ptune_scale.backbone.options import WeightBits
 from ptune_scale.backbone.quantized import quantize
-from ptune_scale.backbone.quantized_linear import WeightBits
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.backbone.source import ModelSource, download, find_model
 from ptune_scale.backbone.tokenizer import load_tokenizer
 from ptune_scale.backbone.weights import CannotSlice, SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
-from ptune_scale.tokenization import Kind, Tokenization
+from ptune_scale.task.pattern import Kind
+from ptune_scale.task.tokenization import Tokenization
 
 
 class Backbone:
@@ -74,15 +75,15 @@ class Backbone:
         self.weight_bits = weight_bits
         self.dropout = dropout
         path = source.path
-        self._shards = MegatronShardSource(path) if source.is_megatron else None
-        if source.is_gguf:
+        self._where = str(path or source.name)
+        if path is not None and source.is_gguf:
             self._where = str(gguf.converted_directory(path, dtype))
-        else:
-            self._where = str(path or source.name)
+        self._shards: MegatronShardSource | None = None
         self.config: PretrainedConfig
-        if self._shards is not None:
+        if path is not None and source.is_megatron:
+            self._shards = MegatronShardSource(path)
             self.config = self._shards.config
-            self.tokens = Tokenization(build_tokenizer(path), "causal")
+            self.tokens = Tokenization(build_tokenizer(path), "causal", self.config.vocab_size)
         else:
             try:
                 self.config = AutoConfig.from_pretrained(self._where)
@@ -90,7 +91,7 @@ class Backbone:
                 kind = model_kind(self.config)
                 if kind == "masked":
                     check_masked(self.config)
-                self.tokens = Tokenization(tokenizer, kind)
+                self.tokens = Tokenization(tokenizer, kind, num_logits(self._shapes))
             except (OSError, ValueError, KeyError, StrictDataclassError) as error:
                 raise self._cannot_load(error) from error
         weights = path if path is not None else self._directory
@@ -155,7 +156,8 @@ class Backbone:
 
     @cached_property
     def _shapes(self) -> PreTrainedModel:
-        return self.empty_model()
+        """A model without weights that has the embeddings and the head of this one."""
+        return sample_model(self.config)
 
     @cached_property
     def weights(self) -> WeightSource:
@@ -178,19 +180,14 @@ class Backbone:
             raise self._cannot_load(error) from error
 
     @property
-    def anatomy(self) -> Anatomy | None:
-        """Where its parts are, if the family says so."""
-        return anatomy_of(self.config)
-
-    @property
     def hidden_size(self) -> int:
         """Size H of its input embeddings (ALBERT's is smaller than its layers')."""
         return self._shapes.get_input_embeddings().embedding_dim
 
     @property
     def vocab_size(self) -> int:
-        """Number V of logits."""
-        return num_logits(self._shapes)
+        """Number V of logits, which may be more than the tokenizer has tokens."""
+        return self.tokens.vocab_size
 
     @cached_property
     def embeddings(self) -> WordEmbeddings:

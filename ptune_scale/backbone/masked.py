@@ -9,19 +9,7 @@ from collections.abc import Iterable
 
 from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
-_PADDING = "padding changes what it computes of a row, so results would depend on the batch"
-_RANDOM = "it draws its hashes anew in each forward pass"
-_UNFIT = {
-    "convbert": _PADDING,
-    "fnet": _PADDING,
-    "funnel": _PADDING,
-    "mobilebert": _PADDING,
-    "reformer": _RANDOM,
-    "yoso": _RANDOM,
-    "ibert": "it counts in whole numbers, which have no gradient",
-    "nystromformer": "it takes rows of one fixed length only",
-}
-"""Families that take embeddings and are unfit nevertheless -> the reason."""
+from ptune_scale.backbone.families import family_of
 
 
 def check_masked(config: PretrainedConfig) -> None:
@@ -42,8 +30,8 @@ def check_masked(config: PretrainedConfig) -> None:
         )
     if getattr(config, "is_encoder_decoder", False):
         reason = "it has an encoder and a decoder, and answers are read from one model of either"
-    elif family in _UNFIT:
-        reason = _UNFIT[family]
+    elif unfit := family_of(config).unfit:
+        reason = unfit
     elif type(config) not in AutoModelForMaskedLM._model_mapping:
         reason = "transformers has no masked-word head for it"
     elif not _takes_embeddings(config):

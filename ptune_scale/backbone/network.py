@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
@@ -19,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ptune_scale.backbone.weights import CannotSlice, WeightSource
-from ptune_scale.tokenization import Kind
+from ptune_scale.task.pattern import Kind
 
 
 def empty_model(
@@ -69,7 +70,8 @@ def may_lack(model: PreTrainedModel, name: str) -> bool:
     return any(re.search(pattern, name) for pattern in patterns)
 
 
-def auto_class(kind: Kind) -> type:
+def auto_class(kind: Kind) -> Any:
+    """The class of transformers that makes models of a kind."""
     return AutoModelForMaskedLM if kind == "masked" else AutoModelForCausalLM
 
 

@@ -1,7 +1,7 @@
-"""Products with a weight that oneDNN has laid out once, for the product and for its gradient.
+"""Products with a weight that oneDNN has reordered once, for the product and for its gradient.
 
 A CPU product in a 16-bit type reorders the weight in every call; a weight that never changes can be
-reordered once. The input's gradient is a product with the transposed weight, which gets a layout of
+reordered once. The input's gradient is a product with the transposed weight, which gets a format of
 its own: two copies beside the weight, for products that are faster by some percent.
 
 Shapes: N tokens, I inputs, O outputs.
@@ -17,7 +17,7 @@ _TYPICAL_TOKENS = 256
 
 
 class PackedWeight(NamedTuple):
-    """A weight (O, I) in two layouts, opaque to all but oneDNN.
+    """A weight (O, I) in two formats, opaque to all but oneDNN.
 
     Attributes:
         forward: for x @ weight.T.
@@ -39,7 +39,7 @@ def can_pack(weight: Tensor) -> bool:
 
 
 def pack_weight(weight: Tensor) -> PackedWeight:
-    """Lay out a weight that ``can_pack``."""
+    """Reorder a weight that ``can_pack``."""
     reorder = torch.ops.mkldnn._reorder_linear_weight
     transposed = weight.t().contiguous()
     return PackedWeight(reorder(weight, _TYPICAL_TOKENS), reorder(transposed, _TYPICAL_TOKENS))
@@ -49,7 +49,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, packed: PackedWeight 
     """x @ weight.T + bias, (..., I) -> (..., O); gradients flow to x alone.
 
     Args:
-        packed: the same weight in other layouts; None to use it as it is.
+        packed: the same weight in other formats; None to use it as it is.
     """
     if packed is None:
         return F.linear(x, weight, bias)

@@ -4,22 +4,18 @@ Query, key and value projections are one matrix product, and so are gate and up;
 works at the targets alone. The modules that the model was loaded with keep their weights, as views
 of the merged ones, so that nothing is held twice.
 
-Norm scales can be folded into the projection behind them. The norm then scales by one, in the
-module that the model was loaded with too: it goes on to compute the same.
-
 Shapes: B lines, L tokens in a line, D hidden size, W size of a head, F targets in a line, N rows, K
 targets in a row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
+from ptune_scale.backbone.families import family_of
 from ptune_scale.backbone.lines import Lines
 from ptune_scale.backbone.llama_layer import (
     Past,
@@ -31,17 +27,16 @@ from ptune_scale.backbone.llama_layer import (
 )
 from ptune_scale.backbone.packed_linear import can_pack, pack_weight
 
-_KINDS = (LlamaDecoderLayer, MistralDecoderLayer, Qwen2DecoderLayer)
 _VARIANTS = 32
 
 
 def can_prepare(model: PreTrainedModel) -> bool:
     """Whether the layers compute what this file does, and their weights are whole and at hand."""
-    layers = getattr(model.base_model, "layers", [])
+    layers = getattr(model.base_model, "layers", nn.ModuleList())
     config = model.config
     return (
-        bool(len(layers))
-        and all(type(layer) in _KINDS for layer in layers)
+        family_of(config).can_prepare
+        and bool(len(layers))
         and config.hidden_act == "silu"
         and not getattr(config, "mlp_bias", False)
         and not getattr(config, "use_sliding_window", False)
@@ -56,8 +51,7 @@ class PreparedLayers(nn.Module):
     Args:
         model: one that ``can_prepare``; its layers' weights are moved.
         compile: compile the layer, which all share.
-        pack_weights: keep weights in oneDNN's layouts too, where it is there for them.
-        fold_norms: multiply norm scales into the weights that follow, which are rounded once more.
+        pack_weights: keep weights in oneDNN's formats too, where it is there for them.
         last_at_targets: the last layer computes keys and values of all tokens, the rest at targets.
     """
 
@@ -67,7 +61,6 @@ class PreparedLayers(nn.Module):
         *,
         compile: bool = False,
         pack_weights: bool = False,
-        fold_norms: bool = False,
         last_at_targets: bool = True,
     ) -> None:
         super().__init__()
@@ -87,7 +80,7 @@ class PreparedLayers(nn.Module):
             for parameter in model.parameters():
                 parameter.data = parameter.data.clone()
         # No submodules: the weights are the model's and must not be counted twice.
-        self._weights = [_merge(layer, pack_weights, fold_norms) for layer in base.layers]
+        self._weights = [_merge(layer, pack_weights) for layer in base.layers]
         self._rotary, self._norm = [base.rotary_emb], [base.norm]
         self._layer: Callable[..., tuple[Tensor, Tensor, Tensor]] = run_layer
         if compile:
@@ -99,7 +92,7 @@ class PreparedLayers(nn.Module):
 
     @property
     def has_packed_weights(self) -> bool:
-        """Whether weights are there in oneDNN's layouts."""
+        """Whether weights are there in oneDNN's formats."""
         return any(weights.qkv.packed is not None for weights in self._weights)
 
     def forward(self, hidden: Tensor, lines: Lines, *, everywhere: bool = False) -> Tensor:
@@ -154,32 +147,28 @@ class PreparedLayers(nn.Module):
         return torch.stack(self._rotary[0](x, positions))
 
 
-def _merge(layer: nn.Module, pack_weights: bool, fold_norms: bool) -> Weights:
+def _merge(layer: Any, pack_weights: bool) -> Weights:
     attention, feed_forward = layer.self_attn, layer.mlp
 
-    def projection(*modules: nn.Linear, norm: nn.Module | None = None) -> Projection:
+    def projection(*modules: Any) -> Projection:
         weight = _behind_one_another([module.weight for module in modules])
-        if norm is not None and fold_norms:
-            weight.copy_(weight.float() * norm.weight.float())
-            norm.weight.data = torch.ones_like(norm.weight)
         bias = None
         if modules[0].bias is not None:
             bias = _behind_one_another([module.bias for module in modules])
         packed = pack_weight(weight) if pack_weights and can_pack(weight) else None
         return Projection(weight, bias, packed)
 
-    norms = layer.input_layernorm, layer.post_attention_layernorm
     return Weights(
-        None if fold_norms else norms[0].weight,
-        projection(attention.q_proj, attention.k_proj, attention.v_proj, norm=norms[0]),
+        layer.input_layernorm.weight,
+        projection(attention.q_proj, attention.k_proj, attention.v_proj),
         projection(attention.o_proj),
-        None if fold_norms else norms[1].weight,
-        projection(feed_forward.gate_proj, feed_forward.up_proj, norm=norms[1]),
+        layer.post_attention_layernorm.weight,
+        projection(feed_forward.gate_proj, feed_forward.up_proj),
         projection(feed_forward.down_proj),
     )
 
 
-def _behind_one_another(parts: list[nn.Parameter]) -> Tensor:
+def _behind_one_another(parts: Sequence[nn.Parameter]) -> Tensor:
     """One tensor of which the parameters become views."""
     if len(parts) == 1:
         return parts[0].data

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from ptune_scale.backbone.anatomy import anatomy_of
-from ptune_scale.backbone.quantized_linear import WeightBits, quantize_linear
+from ptune_scale.backbone.families import anatomy_of
+from ptune_scale.backbone.options import WeightBits
+from ptune_scale.backbone.quantized_linear import quantize_linear
 from ptune_scale.errors import UserError
 
 

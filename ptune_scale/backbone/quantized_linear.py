@@ -13,15 +13,14 @@ import functools
 import logging
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptune_scale.backbone.options import WeightBits
 from ptune_scale.errors import UserError
-
-WeightBits = Literal["full", "8", "4"]
 
 _BLOCK = 64
 """Weights that share a scale in 4 bits."""

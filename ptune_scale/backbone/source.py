@@ -72,7 +72,7 @@ def find_model(name: str) -> ModelSource:
     looks_like_path = (
         name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(".gguf")
     )
-    if looks_like_path or not name:
+    if looks_like_path:
         raise UserError(f"model {name!r}: no such file or directory")
     return ModelSource(name, None)
 

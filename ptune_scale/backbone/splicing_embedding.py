@@ -3,7 +3,7 @@
 It does so inside of its ``forward``: where its weight is spread over ranks and whole for that time
 alone (ZeRO-3), the hooks around ``forward`` have gathered it.
 
-Shapes: N rows, T tokens, R relations, S slots, V vocabulary, H embedding size.
+Shapes: N rows, T tokens, R tasks, S slots, V vocabulary, H embedding size.
 """
 
 from abc import abstractmethod
@@ -23,14 +23,14 @@ class SplicingEmbedding(nn.Module):
         self,
         ids: Tensor,
         prompts: Tensor | None = None,
-        relations: Tensor | None = None,
+        tasks: Tensor | None = None,
         slots: Tensor | None = None,
     ) -> Tensor:
         """Words (N, T, H), with prompts in their slots where they are given.
 
         Args:
             ids: (N, T) int64.
-            prompts, relations, slots: see ``splice.embed_and_splice``.
+            prompts, tasks, slots: see ``splice.embed_and_splice``.
         """
 
 
@@ -41,12 +41,12 @@ class WholeEmbedding(SplicingEmbedding, nn.Embedding):
         self,
         ids: Tensor,
         prompts: Tensor | None = None,
-        relations: Tensor | None = None,
+        tasks: Tensor | None = None,
         slots: Tensor | None = None,
     ) -> Tensor:
-        if prompts is None:
+        if prompts is None or tasks is None or slots is None:
             return nn.Embedding.forward(self, ids)
-        return embed_and_splice(self.weight, ids, prompts, relations, slots)
+        return embed_and_splice(self.weight, ids, prompts, tasks, slots)
 
 
 def replace_embedding(model: PreTrainedModel) -> None:

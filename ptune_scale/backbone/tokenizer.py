@@ -12,9 +12,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-# Their models have a token in front of every text. A SentencePiece file does not say so, and
-# transformers adds it only if a tokenizer_config.json does.
-_BEGUN = frozenset({"llama", "mistral", "gemma", "gemma2", "gemma3_text"})
+from ptune_scale.backbone.families import family_of
+
 # All tokenizers that lower-case or normalize leave this as it is.
 _PROBE = "in a city of the north"
 
@@ -38,7 +37,7 @@ def load_tokenizer(where: str, config: PretrainedConfig) -> PreTrainedTokenizerB
         if importlib.util.find_spec(library) is None:
             package = library.removeprefix("google.")
             raise ValueError(f"{models[0].name} cannot be read without: pip install {package}")
-    more = _begin(directory, config)
+    more = _beginning(directory, config)
     tokenizer = AutoTokenizer.from_pretrained(where, **more)
     if not _spells_like(tokenizer, models[0]):
         tokenizer = LlamaTokenizer.from_pretrained(where, **more)
@@ -50,10 +49,14 @@ def load_tokenizer(where: str, config: PretrainedConfig) -> PreTrainedTokenizerB
     return tokenizer
 
 
-def _begin(directory: Path, config: PretrainedConfig) -> dict[str, Any]:
+def _beginning(directory: Path, config: PretrainedConfig) -> dict[str, Any]:
+    """A SentencePiece file does not say that a token stands in front of every text.
+
+    transformers adds it only if a tokenizer_config.json does.
+    """
     path = directory / "tokenizer_config.json"
     said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    wanted = config.model_type in _BEGUN and "add_bos_token" not in said
+    wanted = family_of(config).begins_texts and "add_bos_token" not in said
     return {"add_bos_token": True} if wanted else {}
 
 

@@ -7,90 +7,70 @@ CPU there is nothing to gain from a kernel: the plain way makes one pass over th
 from functools import cache
 from importlib.util import find_spec
 
-import torch
 from torch import Tensor
 
 from ptune_scale.splice.reference import embed_and_splice_reference, splice_reference
 
 
-def splice(words: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> Tensor:
+def splice(words: Tensor, prompts: Tensor, tasks: Tensor, slots: Tensor) -> Tensor:
     """Write each row's prompt vectors into its prompt slots.
 
     Args:
         words: (N, T, H) word embeddings, any float dtype; where they require a gradient, those that
             no prompt is written over get it.
         prompts: (R, S, H) prompt matrix P; gradients flow here.
-        relations: (N,) int64, the row of P that belongs to each input row.
+        tasks: (N,) int64, the row of P that belongs to each input row.
         slots: (N, T) int64, slot number or NO_SLOT.
 
     Returns:
         (N, T, H) in the dtype of ``words``.
     """
-    return splice_reference(words, prompts, relations, slots)
+    return splice_reference(words, prompts, tasks, slots)
 
 
 def embed_and_splice(
     table: Tensor,
     ids: Tensor,
     prompts: Tensor,
-    relations: Tensor,
+    tasks: Tensor,
     slots: Tensor,
     *,
-    scale: float | None = None,
-    positions: Tensor | None = None,
     shard: tuple[int, int] | None = None,
     writes_prompts: bool = True,
-    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Look up word embeddings and write prompt rows into the slots, in one pass.
 
-    Each place of the result is ``(its word or prompt row) * scale + its position row``, computed
-    in fp32 and rounded once, to ``dtype``. (Without scale and positions nothing is computed.)
-
     A rank that holds only a shard of the vocabulary writes zeros for other ranks' words, and a sum
-    over the ranks completes the result. What comes from no shard (prompt rows, position rows)
-    would be counted once per rank there, so exactly one rank may pass ``writes_prompts``; on the
-    others prompt places are zero, ``positions`` is ignored and dP is zero. In a 16-bit ``dtype``
-    the sum rounds a second time where positions are added.
+    over the ranks completes the result. Prompt rows come from no shard and would be counted once
+    per rank there, so exactly one rank may pass ``writes_prompts``; on the others prompt places and
+    dP are zero.
 
     Args:
         table: (V, H) embedding table, or this rank's rows of it; never gets a gradient.
         ids: (N, T) int64 token ids; what stands at prompt places is not read.
         prompts: (R, S, H) prompt matrix P; gradients flow here and nowhere else, summed in fp32.
-        relations: (N,) int64, the row of P that belongs to each input row.
+        tasks: (N,) int64, the row of P that belongs to each input row.
         slots: (N, T) int64, slot number or NO_SLOT.
-        scale: multiplies word and prompt rows alike, for example ``sqrt(H)``.
-        positions: (T, H) rows of a frozen position embedding, added after the scale.
         shard: tokens ``[low, high)`` that ``table`` holds, its row 0 being token ``low``; None for
             the whole vocabulary. Rows of ``table`` beyond ``high`` are padding.
-        writes_prompts: whether this rank writes what comes from no shard.
-        dtype: of the result; that of ``table`` if None.
+        writes_prompts: whether this rank writes prompt rows.
 
     Returns:
-        (N, T, H) inputs for the model, differentiable in ``prompts``.
+        (N, T, H) inputs for the model in the dtype of ``table``, differentiable in ``prompts``.
 
     Raises:
         ValueError: shapes that do not fit together.
-        IndexError: on a CPU, an id or relation out of range. The fused kernels do not check them,
+        IndexError: on a CPU, an id or task out of range. The fused kernels do not check them,
             as the host would have to wait for the answer; slot numbers are never checked.
     """
-    _check(table, ids, prompts, relations, slots, positions, shard)
+    _check(table, ids, prompts, tasks, slots, shard)
     implementation = embed_and_splice_reference
     if ids.is_cuda and _has_triton():
         from ptune_scale.splice.triton_splice import embed_and_splice_triton
 
         implementation = embed_and_splice_triton
     return implementation(
-        table,
-        ids,
-        prompts,
-        relations,
-        slots,
-        scale=scale,
-        positions=positions,
-        shard=shard,
-        writes_prompts=writes_prompts,
-        dtype=dtype,
+        table, ids, prompts, tasks, slots, shard=shard, writes_prompts=writes_prompts
     )
 
 
@@ -103,22 +83,18 @@ def _check(
     table: Tensor,
     ids: Tensor,
     prompts: Tensor,
-    relations: Tensor,
+    tasks: Tensor,
     slots: Tensor,
-    positions: Tensor | None,
     shard: tuple[int, int] | None,
 ) -> None:
-    hidden = table.shape[1]
-    if slots.shape != ids.shape or relations.shape != ids.shape[:1]:
+    if slots.shape != ids.shape or tasks.shape != ids.shape[:1]:
         raise ValueError(
-            f"ids {tuple(ids.shape)}, slots {tuple(slots.shape)} and relations "
-            f"{tuple(relations.shape)} do not describe the same rows"
+            f"ids {tuple(ids.shape)}, slots {tuple(slots.shape)} and tasks "
+            f"{tuple(tasks.shape)} do not describe the same rows"
         )
-    if prompts.shape[2] != hidden:
-        raise ValueError(f"prompts of size {prompts.shape[2]} in embeddings of size {hidden}")
-    if positions is not None and positions.shape != (ids.shape[1], hidden):
+    if prompts.shape[2] != table.shape[1]:
         raise ValueError(
-            f"positions {tuple(positions.shape)} for {ids.shape[1]} places of size {hidden}"
+            f"prompts of size {prompts.shape[2]} in embeddings of size {table.shape[1]}"
         )
     if shard is not None and not 0 <= shard[0] <= shard[1] <= shard[0] + table.shape[0]:
         raise ValueError(f"a table of {table.shape[0]} rows cannot hold the tokens {shard}")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def splice_reference(words: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> Tensor:
+def splice_reference(words: Tensor, prompts: Tensor, tasks: Tensor, slots: Tensor) -> Tensor:
     """Gather the rows of P that are needed and copy them over the word embeddings.
 
     The backward pass of the two index operations adds up in a fixed order on a CPU, and in the
@@ -17,7 +17,7 @@ def splice_reference(words: Tensor, prompts: Tensor, relations: Tensor, slots: T
     places = (flat_slots >= 0).nonzero().squeeze(1)
     if places.numel() == 0:
         return words
-    rows = relations.repeat_interleave(slots.shape[1])[places]
+    rows = tasks.repeat_interleave(slots.shape[1])[places]
     cells = rows * num_slots + flat_slots[places]
     values = prompts.reshape(-1, hidden).index_select(0, cells).to(words.dtype)
     return words.reshape(-1, hidden).index_copy(0, places, values).view_as(words)
@@ -27,14 +27,11 @@ def embed_and_splice_reference(
     table: Tensor,
     ids: Tensor,
     prompts: Tensor,
-    relations: Tensor,
+    tasks: Tensor,
     slots: Tensor,
     *,
-    scale: float | None = None,
-    positions: Tensor | None = None,
     shard: tuple[int, int] | None = None,
     writes_prompts: bool = True,
-    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Look words up outside the graph, then copy prompt rows over them in place.
 
@@ -43,21 +40,16 @@ def embed_and_splice_reference(
 
     Args, returns and errors: see ``ptune_scale.splice.dispatch.embed_and_splice``.
     """
-    dtype = dtype or table.dtype
     flat_slots = slots.reshape(-1)
     places = (flat_slots >= 0).nonzero().squeeze(1)
     with torch.no_grad():
         start = 0 if shard is None else shard[0]
-        words = _look_up(table, ids.masked_fill(slots >= 0, start).reshape(-1), shard)
-        added = positions.repeat(len(ids), 1) if positions is not None and writes_prompts else None
-        inputs = _finish(words, scale, added, dtype)
-        added = None if added is None else added[places]
-    cells = relations[places // ids.shape[1]] * prompts.shape[1] + flat_slots[places]
+        inputs = _look_up(table, ids.masked_fill(slots >= 0, start).reshape(-1), shard)
+    cells = tasks[places // ids.shape[1]] * prompts.shape[1] + flat_slots[places]
     values = prompts.float().flatten(0, 1).index_select(0, cells)
     if not writes_prompts:  # stays in the graph: dP is zero, not missing
         values = values.masked_fill(torch.ones_like(values, dtype=torch.bool), 0.0)
-    values = _finish(values, scale, added, dtype)
-    return inputs.index_copy_(0, places, values).view(*ids.shape, table.shape[1])
+    return inputs.index_copy_(0, places, values.to(table.dtype)).view(*ids.shape, table.shape[1])
 
 
 def _look_up(table: Tensor, ids: Tensor, shard: tuple[int, int] | None) -> Tensor:
@@ -66,13 +58,3 @@ def _look_up(table: Tensor, ids: Tensor, shard: tuple[int, int] | None) -> Tenso
     outside = (ids < shard[0]) | (ids >= shard[1])
     rows = (ids - shard[0]).masked_fill(outside, 0)
     return table.index_select(0, rows).masked_fill_(outside.unsqueeze(1), 0.0)
-
-
-def _finish(
-    values: Tensor, scale: float | None, positions: Tensor | None, dtype: torch.dtype
-) -> Tensor:
-    if scale is not None:
-        values = values.float() * scale
-    if positions is not None:
-        values = values.float() + positions.float()
-    return values.to(dtype)

@@ -6,7 +6,7 @@ compile-time constant: the compiler can then prove that rows start at multiples 
 H is a multiple of 8 in 16-bit, 4 in 32-bit) and loads 16 bytes at a time. Sizes that change from
 batch to batch are not specialized on, as each variant would be compiled anew.
 
-Shapes: N rows, T tokens, R relations, S slots, H hidden size. A place is one of the N * T
+Shapes: N rows, T tokens, R tasks, S slots, H hidden size. A place is one of the N * T
 positions, a cell one of the R * S rows of P. All tensors are contiguous.
 """
 
@@ -20,14 +20,12 @@ def gather_rows(
     table,
     ids,
     prompts,
-    relations,
+    tasks,
     slots,
-    positions,
     low,
     high,
     length,
     num_slots,
-    scale,
     WRITES_PROMPTS: tl.constexpr,
     HIDDEN: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -39,11 +37,9 @@ def gather_rows(
         table: (V, H) rows of the tokens [low, high).
         ids, slots: (N * T,) int64.
         prompts: (R * S, H).
-        relations: (N,) int64.
-        positions: (T, H) or None.
+        tasks: (N,) int64.
     """
     row = tl.program_id(0) // length
-    position = tl.program_id(0) % length
     place = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     in_row = columns < HIDDEN
@@ -51,28 +47,25 @@ def gather_rows(
     values = tl.zeros([BLOCK], dtype=tl.float32)
     if slot >= 0:
         if WRITES_PROMPTS:
-            cell = tl.load(relations + row) * num_slots + slot
+            cell = tl.load(tasks + row) * num_slots + slot
             values = tl.load(prompts + cell * HIDDEN + columns, in_row, 0.0).to(tl.float32)
     else:
         token = tl.load(ids + place)
         # A row that another rank holds is not read at all: its mask is false everywhere.
         mine = tl.where((token >= low) & (token < high), in_row, False)
         values = tl.load(table + (token - low) * HIDDEN + columns, mine, 0.0).to(tl.float32)
-    values = values * scale
-    if WRITES_PROMPTS and positions is not None:
-        values += tl.load(positions + position * HIDDEN + columns, in_row, 0.0).to(tl.float32)
     tl.store(inputs + place * HIDDEN + columns, values.to(inputs.dtype.element_ty), in_row)
 
 
 @triton.jit
-def sum_rows(sums, gradient, order, offsets, scale, HIDDEN: tl.constexpr, BLOCK: tl.constexpr):
+def sum_rows(sums, gradient, order, offsets, HIDDEN: tl.constexpr, BLOCK: tl.constexpr):
     """Sum one part of a cell's gradient rows. Grid: (R * S, blocks of H, parts).
 
     The rows are added one after the other, in fp32 and in the order of their places. No two
     programs write to the same address, so nothing depends on which of them comes first.
 
     Args:
-        sums: (parts, R * S, H) fp32 result, times ``scale``.
+        sums: (parts, R * S, H) fp32 result.
         gradient: (N * T, H), any float dtype.
         order: places sorted by cell, int64.
         offsets: (R * S + 1,) int64; the places of a cell are order[offsets[cell]:offsets[cell+1]].
@@ -91,7 +84,7 @@ def sum_rows(sums, gradient, order, offsets, scale, HIDDEN: tl.constexpr, BLOCK:
         place = tl.load(order + index)
         total += tl.load(gradient + place * HIDDEN + columns, in_row, 0.0).to(tl.float32)
     result = part * tl.num_programs(0) + cell
-    tl.store(sums + result * HIDDEN + columns, total * scale, in_row)
+    tl.store(sums + result * HIDDEN + columns, total, in_row)
 
 
 @triton.jit(do_not_specialize=["num_parts"])

@@ -1,24 +1,20 @@
 """Launches the fused splice kernels and ties them into autograd.
 
 What fusing saves is memory traffic, and no step of the host waits for the device. Bytes moved, in
-units of H, for a bf16 table and bf16 inputs (fp32 P and position rows, nothing found in a cache):
+units of H, for a bf16 table and bf16 inputs (fp32 P, nothing found in a cache):
 
-===========================  =====  =======================
-                             fused  reference (plain PyTorch)
-===========================  =====  =======================
-a word, forward                  4   4
-... with scale and position      8  44
-a prompt row, forward            6  22
-... with scale and position     10  90
-a prompt row, backward           2  22
-... with scale                   2  30
-===========================  =====  =======================
+=======================  =====  =======================
+                         fused  reference (plain PyTorch)
+=======================  =====  =======================
+a word, forward              4   4
+a prompt row, forward        6  22
+a prompt row, backward       2  22
+=======================  =====  =======================
 
 This is counted, not measured: the kernels were run in Triton's interpreter and compiled for GPUs,
-but have not been run or timed on one. Without scale and position there is next to nothing to save
-in the forward pass, and either way it is a small part of a training step.
+but have not been run or timed on one. Either way it is a small part of a training step.
 
-Shapes: N rows, T tokens, R relations, S slots, H hidden size. A place is one of the N * T
+Shapes: N rows, T tokens, R tasks, S slots, H hidden size. A place is one of the N * T
 positions, a cell one of the R * S rows of P.
 """
 
@@ -31,10 +27,6 @@ from torch.autograd.function import once_differentiable
 
 from ptune_scale.splice.triton_kernels import add_parts, gather_rows, sum_rows
 
-# With fused multiply-add, "scale, then add the position" would round once instead of twice and
-# differ from PyTorch in the last bit.
-OPTIONS = {"enable_fp_fusion": False}
-
 _VALUES_PER_LANE = 8  # 16 bytes of a 16-bit dtype
 _MAX_WARPS = 4
 _ENOUGH_PROGRAMS = 512  # some for each of the 80 to 150 processors of a large GPU
@@ -45,31 +37,25 @@ def embed_and_splice_triton(
     table: Tensor,
     ids: Tensor,
     prompts: Tensor,
-    relations: Tensor,
+    tasks: Tensor,
     slots: Tensor,
     *,
-    scale: float | None = None,
-    positions: Tensor | None = None,
     shard: tuple[int, int] | None = None,
     writes_prompts: bool = True,
-    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Gather word and prompt rows in one kernel; sum dP in another.
 
     Args and returns: see ``ptune_scale.splice.dispatch.embed_and_splice``. Out-of-range ids give
-    zeros; relations and slots out of range are undefined.
+    zeros; tasks and slots out of range are undefined.
     """
     return _EmbedAndSplice.apply(
         prompts,
         table.detach().contiguous(),
         ids.contiguous(),
-        relations.contiguous(),
+        tasks.contiguous(),
         slots.contiguous(),
-        1.0 if scale is None else float(scale),
-        None if positions is None else positions.detach().contiguous(),
         shard or (0, table.shape[0]),
         writes_prompts,
-        dtype or table.dtype,
     )
 
 
@@ -80,19 +66,16 @@ class _EmbedAndSplice(torch.autograd.Function):
         prompts: Tensor,
         table: Tensor,
         ids: Tensor,
-        relations: Tensor,
+        tasks: Tensor,
         slots: Tensor,
-        scale: float,
-        positions: Tensor | None,
         shard: tuple[int, int],
         writes_prompts: bool,
-        dtype: torch.dtype,
     ) -> Tensor:
-        ctx.save_for_backward(relations, slots)
+        ctx.save_for_backward(tasks, slots)
         ctx.shape, ctx.dtype = prompts.shape, prompts.dtype
-        ctx.scale, ctx.writes_prompts = scale, writes_prompts
+        ctx.writes_prompts = writes_prompts
         hidden = table.shape[1]
-        inputs = table.new_empty((*ids.shape, hidden), dtype=dtype)
+        inputs = table.new_empty((*ids.shape, hidden))
         block, warps = launch_shape(hidden)
         with torch.cuda.device_of(ids):
             gather_rows[(ids.numel(), triton.cdiv(hidden, block))](
@@ -100,63 +83,59 @@ class _EmbedAndSplice(torch.autograd.Function):
                 table,
                 ids,
                 prompts.contiguous(),
-                relations,
+                tasks,
                 slots,
-                positions,
                 *shard,
                 ids.shape[1],
                 prompts.shape[1],
-                scale,
                 WRITES_PROMPTS=writes_prompts,
                 HIDDEN=hidden,
                 BLOCK=block,
                 num_warps=warps,
-                **OPTIONS,
             )
         return inputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        relations, slots = ctx.saved_tensors
+        tasks, slots = ctx.saved_tensors
         if ctx.writes_prompts:
-            total = sum_by_cell(gradient, relations, slots, ctx.shape, ctx.scale)
+            total = sum_by_cell(gradient, tasks, slots, ctx.shape)
         else:
             total = gradient.new_zeros(ctx.shape, dtype=torch.float32)
-        return total.to(ctx.dtype), *[None] * 9
+        return total.to(ctx.dtype), *[None] * 6
 
 
 def sum_by_cell(
     gradient: Tensor,
-    relations: Tensor,
+    tasks: Tensor,
     slots: Tensor,
     shape: tuple[int, int, int],
-    scale: float = 1.0,
     parts: int | None = None,
 ) -> Tensor:
     """Gradient of P from the gradient of the inputs, the same bits every time.
 
     Args:
         gradient: (N, T, H), any float dtype.
-        relations: (N,) int64.
+        tasks: (N,) int64.
         slots: (N, T) int64, slot number or NO_SLOT.
         shape: (R, S, H) of P.
         parts: into how many partial sums each cell's rows are split; None chooses by the sizes.
 
     Returns:
-        (R, S, H) fp32, times ``scale``; zero where a cell has no place.
+        (R, S, H) fp32; zero where a cell has no place.
     """
-    num_relations, num_slots, hidden = shape
-    num_cells = num_relations * num_slots
+    num_tasks, num_slots, hidden = shape
+    num_cells = num_tasks * num_slots
     block, warps = launch_shape(hidden)
     blocks = triton.cdiv(hidden, block)
     parts = parts or num_parts(len(slots), num_cells * blocks)
-    order, offsets = group_by_cell(relations, slots, num_relations, num_slots)
+    order, offsets = group_by_cell(tasks, slots, num_tasks, num_slots)
     sums = gradient.new_empty((parts, *shape), dtype=torch.float32)
-    constants = {"HIDDEN": hidden, "BLOCK": block, "num_warps": warps, **OPTIONS}
+    constants = {"HIDDEN": hidden, "BLOCK": block, "num_warps": warps}
     with torch.cuda.device_of(gradient):
         grid = (num_cells, blocks, parts)
-        sum_rows[grid](sums, gradient.contiguous(), order, offsets, scale, **constants)
+        sum_rows[grid](sums, gradient.contiguous(), order, offsets, **constants)
         if parts == 1:
             return sums[0]
         total = torch.empty_like(sums[0])
@@ -165,7 +144,7 @@ def sum_by_cell(
 
 
 def group_by_cell(
-    relations: Tensor, slots: Tensor, num_relations: int, num_slots: int
+    tasks: Tensor, slots: Tensor, num_tasks: int, num_slots: int
 ) -> tuple[Tensor, Tensor]:
     """Sort places by cell, those of one cell by place, without waiting for the device.
 
@@ -174,8 +153,8 @@ def group_by_cell(
         offsets: (R * S + 1,) int64, where each cell's run in ``order`` starts; then where the
             last one ends.
     """
-    num_cells = num_relations * num_slots
-    cells = torch.where(slots >= 0, relations[:, None] * num_slots + slots, num_cells)
+    num_cells = num_tasks * num_slots
+    cells = torch.where(slots >= 0, tasks[:, None] * num_slots + slots, num_cells)
     in_order, order = cells.reshape(-1).sort(stable=True)
     borders = torch.arange(num_cells + 1, device=slots.device)
     return order, torch.searchsorted(in_order, borders)

@@ -1,5 +1,6 @@
 """The frozen forward pass against the plain Hugging Face model."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from ptune_scale.backbone import Backbone, load_backbone
-from ptune_scale.data.batch import Example, collate
-from ptune_scale.template import Template
+from ptune_scale.task.example import Example, collate
 
 SUBJECTS = ("Norway", "the city near Oslo", "France")
 
@@ -28,18 +28,20 @@ def _plain_model(directory: Path, kind: str) -> torch.nn.Module:
     return auto.from_pretrained(str(directory), attn_implementation="eager").eval()
 
 
-def _examples(backbone: Backbone, pattern: str) -> list[Example]:
-    clozes = [Template.parse(pattern).render(name, backbone.tokens) for name in SUBJECTS]
-    return [Example(0, c.ids, c.slots, (c.target,), label=0) for c in clozes]
+@pytest.fixture(scope="module")
+def examples_of(fill: Callable[..., Example], backbone: Backbone) -> Callable[[str], list[Example]]:
+    return lambda pattern: [fill(pattern, name, backbone.tokens) for name in SUBJECTS]
 
 
 def _logits(backbone: Backbone, examples: list[Example], prompts: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return backbone.lm(collate(examples, backbone.tokens.placeholder), prompts)
+        return backbone.lm(collate(examples), prompts)
 
 
-def test_without_slots_its_logits_are_the_plain_models(directory: Path, backbone: Backbone) -> None:
-    examples = _examples(backbone, "[X] is located in [Y]")
+def test_without_slots_its_logits_are_the_plain_models(
+    directory: Path, backbone: Backbone, examples_of: Callable[[str], list[Example]]
+) -> None:
+    examples = examples_of("[X] is located in [Y]")
     ours = _logits(backbone, examples, torch.zeros(1, 0, 32))
     plain = _plain_model(directory, backbone.kind)
     assert ours.shape == (3, 1, plain.config.vocab_size)
@@ -49,9 +51,11 @@ def test_without_slots_its_logits_are_the_plain_models(directory: Path, backbone
         torch.testing.assert_close(ours[row, 0], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_padding_does_not_change_logits(backbone: Backbone) -> None:
-    examples = _examples(backbone, "[P]*2 [X] [P] [Y]")
-    assert collate(examples, 0).is_padded
+def test_padding_does_not_change_logits(
+    backbone: Backbone, examples_of: Callable[[str], list[Example]]
+) -> None:
+    examples = examples_of("[P]*2 [X] [P] [Y]")
+    assert collate(examples).padded().is_padded
     prompts = torch.randn(1, 3, 32, generator=torch.Generator().manual_seed(0))
     together = _logits(backbone, examples, prompts)
     for row, example in enumerate(examples):
@@ -59,9 +63,11 @@ def test_padding_does_not_change_logits(backbone: Backbone) -> None:
         torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-5)
 
 
-def test_several_targets_of_a_row_are_read_in_one_pass(backbone: Backbone) -> None:
-    first = _examples(backbone, "[X] is located in [Y]")[0]
-    both = Example(0, first.ids, first.slots, (0, first.targets[0]), 0)
+def test_several_targets_of_a_row_are_read_in_one_pass(
+    backbone: Backbone, examples_of: Callable[[str], list[Example]]
+) -> None:
+    first = examples_of("[X] is located in [Y]")[0]
+    both = Example(0, first.ids, first.slots, (0, first.targets[0]), (1, 1))
     nothing = torch.zeros(1, 0, 32)
     logits = _logits(backbone, [both], nothing)
     assert logits.shape[:2] == (1, 2)
@@ -69,11 +75,11 @@ def test_several_targets_of_a_row_are_read_in_one_pass(backbone: Backbone) -> No
 
 
 def test_no_parameter_requires_a_gradient_and_only_the_prompts_get_one(
-    backbone: Backbone,
+    backbone: Backbone, examples_of: Callable[[str], list[Example]]
 ) -> None:
     assert not any(p.requires_grad for p in backbone.lm.parameters())
     prompts = torch.randn(1, 3, 32).requires_grad_()
-    batch = collate(_examples(backbone, "[P]*2 [X] [P] [Y]"), backbone.tokens.placeholder)
+    batch = collate(examples_of("[P]*2 [X] [P] [Y]"))
     backbone.lm(batch, prompts).square().mean().backward()
     assert prompts.grad.abs().sum() > 0
     assert all(p.grad is None for p in backbone.lm.parameters())

@@ -3,23 +3,23 @@
 import torch
 
 from ptune_scale.backbone.lines import SHARED, pack
-from ptune_scale.data.batch import Example, collate
+from ptune_scale.task.example import Example, collate
 
 
-def example(relation: int, ids: tuple[int, ...], slots: tuple[int, ...]) -> Example:
-    return Example(relation, ids, slots, (len(ids) - 1,), label=1)
+def example(task: int, ids: tuple[int, ...], slots: tuple[int, ...]) -> Example:
+    return Example(task, ids, slots, (len(ids) - 1,), (1,))
 
 
-def leading(relation: int, *words: int) -> Example:
+def leading(task: int, *words: int) -> Example:
     """Two slots, words, one slot."""
-    return example(relation, (0, 0, *words, 0), (0, 1, *[-1] * len(words), 2))
+    return example(task, (0, 0, *words, 0), (0, 1, *[-1] * len(words), 2))
 
 
-def test_rows_of_a_relation_share_its_beginning() -> None:
-    lines = pack(collate([leading(0, 5), leading(0, 6, 7), leading(1, 8)], 0), 3, skip_lead=True)
+def test_rows_of_a_task_share_its_beginning() -> None:
+    lines = pack(collate([leading(0, 5), leading(0, 6, 7), leading(1, 8)]), 3, skip_lead=True)
     assert lines.lead == 0
-    assert lines.ids.shape == (1, 11)  # 2 + 3 + 2 tokens of relation 0, 4 of the other
-    # Behind it the longest row of the relation comes first.
+    assert lines.ids.shape == (1, 11)  # 2 + 3 + 2 tokens of task 0, 4 of the other
+    # Behind it the longest row of the task comes first.
     rows = [SHARED, SHARED, 1, 1, 1, 0, 0, SHARED, SHARED, SHARED, 2]
     assert lines.rows.tolist() == [rows]
 
@@ -27,7 +27,7 @@ def test_rows_of_a_relation_share_its_beginning() -> None:
 def test_a_long_beginning_is_not_repeated_for_every_row() -> None:
     beginning = [1] * 400
     rows = [[*beginning, 2 + row, *[3] * (row % 9)] for row in range(40)]
-    batch = collate([example(0, tuple(ids), (-1,) * len(ids)) for ids in rows], 0)
+    batch = collate([example(0, tuple(ids), (-1,) * len(ids)) for ids in rows])
     lines = pack(batch, 0, skip_lead=False)
     once = len(beginning) + sum(len(ids) - len(beginning) for ids in rows)
     assert lines.ids.numel() <= 1.2 * once
@@ -36,21 +36,21 @@ def test_a_long_beginning_is_not_repeated_for_every_row() -> None:
 def test_no_token_is_lost_or_there_twice() -> None:
     generator = torch.Generator().manual_seed(0)
     examples = [
-        leading(relation, *torch.randint(1, 50, (1 + row % 6,), generator=generator).tolist())
-        for relation in range(4)
+        leading(task, *torch.randint(1, 50, (1 + row % 6,), generator=generator).tolist())
+        for task in range(4)
         for row in range(9)
     ]
-    batch = collate(examples, 0)
+    batch = collate(examples)
     lines = pack(batch, 3, skip_lead=False)
     for number, one in enumerate(examples):
         own = lines.rows == number
         line = int(own.any(1).nonzero())
-        shared = (lines.rows[line] == SHARED) & (lines.relations[line] == one.relation)
+        shared = (lines.rows[line] == SHARED) & (lines.tasks[line] == one.task)
         mine = own[line] | shared
         order = lines.positions[line][mine].argsort()
         assert lines.positions[line][mine][order].tolist() == list(range(len(one.ids)))
         assert lines.ids[line][mine][order].tolist() == list(one.ids)
-        cells = [-1 if slot == -1 else one.relation * 3 + slot for slot in one.slots]
+        cells = [-1 if slot == -1 else one.task * 3 + slot for slot in one.slots]
         assert lines.cells[line][mine][order].tolist() == cells
         place = int(lines.targets[number, 0])
         assert int(lines.positions.flatten()[place]) == one.targets[0]
@@ -58,15 +58,15 @@ def test_no_token_is_lost_or_there_twice() -> None:
 
 
 def test_a_token_sees_its_row_and_what_the_row_shares_up_to_itself() -> None:
-    batch = collate([leading(0, 5, 6), leading(0, 7), leading(1, 8, 9, 10)], 0)
+    batch = collate([leading(0, 5, 6), leading(0, 7), leading(1, 8, 9, 10)])
     lines = pack(batch, 3, skip_lead=False)
     visible = lines.mask(torch.float32)[:, 0] == 0
     for line in range(len(lines.ids)):
         for query in range(lines.ids.shape[1]):
-            relation, row = lines.relations[line, query], lines.rows[line, query]
+            task, row = lines.tasks[line, query], lines.rows[line, query]
             for key in range(lines.ids.shape[1]):
                 expected = (
-                    lines.relations[line, key] == relation
+                    lines.tasks[line, key] == task
                     and lines.rows[line, key] in (row, SHARED)
                     and lines.positions[line, key] <= lines.positions[line, query]
                 )
@@ -76,18 +76,18 @@ def test_a_token_sees_its_row_and_what_the_row_shares_up_to_itself() -> None:
 
 def test_tokens_before_the_first_slot_stand_in_front_where_they_are_many() -> None:
     rows = [example(0, (5, 6, 7, word, 0, 0), (-1, -1, -1, -1, 0, 1)) for word in (8, 9)]
-    lines = pack(collate(rows, 0), 2, skip_lead=True)
+    lines = pack(collate(rows), 2, skip_lead=True)
     assert lines.lead == 5  # three shared words and one of each row
     assert (lines.cells[:, : lines.lead] == -1).all()
     assert int((lines.cells >= 0).sum()) == 4
     assert lines.targets.flatten().tolist() == [1, 3]  # counted behind the lead
-    assert pack(collate(rows, 0), 2, skip_lead=False).lead == 0
+    assert pack(collate(rows), 2, skip_lead=False).lead == 0
     few = [example(0, (5, 0, 0, word, 0, 0), (-1, 0, 1, -1, 2, 3)) for word in (8, 9)]
-    assert pack(collate(few, 0), 4, skip_lead=True).lead == 0
+    assert pack(collate(few), 4, skip_lead=True).lead == 0
 
 
 def test_long_rows_have_lines_of_their_own() -> None:
     rows = [leading(0, *range(1 + row, 200 + 2 * row)) for row in range(3)]
-    lines = pack(collate(rows, 0), 3, skip_lead=True)
+    lines = pack(collate(rows), 3, skip_lead=True)
     assert lines.ids.shape[0] == 3
     assert lines.ids.shape[1] == len(rows[-1].ids)

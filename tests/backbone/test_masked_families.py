@@ -8,18 +8,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from ptune_scale.answer import load_prompt
-from ptune_scale.assemble import build_job
 from ptune_scale.backbone import load_backbone
-from ptune_scale.check import check
-from ptune_scale.config import LamaConfig
-from ptune_scale.data.batch import collate
-from ptune_scale.data.prepare import LabelledFact, fill
 from ptune_scale.errors import UserError
-from ptune_scale.methods import METHODS
-from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 from ptune_scale.splice import splice
-from ptune_scale.template import Template
+from ptune_scale.task.example import collate
+from ptune_scale.tune.launcher import main
+from ptune_scale.use.prompt import load_prompt
 
 BERT = {
     "hidden_size": 32,
@@ -75,6 +69,7 @@ FAMILIES = {
     "xlm-roberta": BERT,
 }
 EMBEDDING_SIZE = {"albert": 16, "electra": 16, "rembert": 16, "roformer": 16}
+CAPITALS = {"Norway": "Oslo", "France": "Paris", "Germany": "Berlin", "Italy": "Rome"}
 SUBJECTS = ("Norway", "the city near Oslo", "Italy of Europe")
 
 
@@ -100,31 +95,33 @@ def _save(family: str, settings: dict, tiny_bert: Path, directory: Path) -> torc
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradient_are_those_of_the_plain_model_with_padding(family, tiny_bert, tmp_path):
+def test_loss_and_gradient_are_those_of_the_plain_model_with_padding(
+    family, tiny_bert, tmp_path, fill
+):
     plain = _save(family, FAMILIES[family], tiny_bert, tmp_path)
     backbone = load_backbone(str(tmp_path))
     size = EMBEDDING_SIZE.get(family, 32)
     assert (backbone.kind, backbone.hidden_size) == ("masked", size)
-    template = Template.parse("[P]*2 [X] is in [P] [Y] .")
-    label = backbone.tokens.word_token("Oslo")
-    examples = fill(0, [LabelledFact(name, label) for name in SUBJECTS], template, backbone.tokens)
-    batch = collate(examples, backbone.tokens.placeholder)
-    assert batch.is_padded
+    answer, pattern = backbone.tokens.word_token("Oslo"), "[P]*2 [X] is in [P] [Y] ."
+    examples = [fill(pattern, name, backbone.tokens, answer) for name in SUBJECTS]
+    batch = collate(examples)
+    padded = batch.padded()
+    assert padded.is_padded
     prompts = 0.3 * torch.randn(1, 3, size, generator=torch.Generator().manual_seed(0))
     prompts.requires_grad_()
 
-    words = plain.get_input_embeddings()(batch.ids)
+    words = plain.get_input_embeddings()(padded.ids)
     logits = plain(
-        inputs_embeds=splice(words, prompts, batch.relations, batch.slots),
-        attention_mask=(torch.arange(batch.ids.shape[1]) < batch.lengths[:, None]).long(),
+        inputs_embeds=splice(words, prompts, batch.tasks, padded.slots),
+        attention_mask=(torch.arange(padded.ids.shape[1]) < padded.lengths[:, None]).long(),
     ).logits
     assert logits.shape[-1] == backbone.vocab_size
     at_targets = logits[torch.arange(len(batch)), batch.targets[:, 0]]
-    expected = torch.nn.functional.cross_entropy(at_targets, batch.labels)
+    expected = torch.nn.functional.cross_entropy(at_targets, batch.answers[:, 0])
     (expected_gradient,) = torch.autograd.grad(expected, prompts)
 
     ours = backbone.lm(batch, prompts)[:, 0]
-    loss = torch.nn.functional.cross_entropy(ours, batch.labels)
+    loss = torch.nn.functional.cross_entropy(ours, batch.answers[:, 0])
     (gradient,) = torch.autograd.grad(loss, prompts)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
     assert expected_gradient.abs().max() > 0
@@ -132,33 +129,33 @@ def test_loss_and_gradient_are_those_of_the_plain_model_with_padding(family, tin
 
     with torch.no_grad():
         for row, example in enumerate(examples):
-            alone = backbone.lm(collate([example], backbone.tokens.placeholder), prompts)[0, 0]
+            alone = backbone.lm(collate([example]), prompts)[0, 0]
             torch.testing.assert_close(ours[row], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_prompt_for_factorised_embeddings_is_as_wide_as_they_are_from_training_to_answers(
-    tiny_bert, tiny_facts, tmp_path
+    tiny_bert, tmp_path
 ):
     _save("albert", FAMILIES["albert"], tiny_bert, tmp_path)
-    flags = {
-        "model": str(tmp_path),
-        "data_dir": str(tiny_facts),
-        "dtype": "float32",
-        "candidates": "full_vocab",
-        "dev_facts": 1,
-        "max_steps": 60,
-        "lr": 1e-2,
-    }
-    config = LamaConfig.from_flags(flags)
-    world = World()
-    mesh = Mesh.build(world, Degrees())
-    job = build_job(config, check(config), flags, mesh, StopSignal(world), tmp_path / "out")
-    METHODS["ptuning"](job)
-    losses = job.training["ptuning"]["losses"]
-    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
-    prompt = load_prompt(tmp_path / "out" / "prompt")
-    assert prompt.export.prompts.shape == (2, 6, 16)
-    best, *_, last = prompt.answer("Norway", relation="capital")
+    facts = [{"country": country, "city": city} for country, city in CAPITALS.items()]
+    (tmp_path / "facts.jsonl").write_text("\n".join(map(json.dumps, facts * 3)))
+    (tmp_path / "cities.txt").write_text("\n".join(CAPITALS.values()))
+    where, out = str(tmp_path / "facts.jsonl"), tmp_path / "out"
+    status = main(
+        [
+            *("--model", str(tmp_path), "--dtype", "float32", "--output_dir", str(out)),
+            *("--train", where, "--dev", where, "--test", where, "--method", "ptuning"),
+            *("--pattern", "[P]*3 {country} [P]*3 [Y] .", "--answer", "city"),
+            *("--candidates", str(tmp_path / "cities.txt"), "--max_steps", "60", "--lr", "3e-2"),
+        ]
+    )
+    assert status == 0
+    results = json.loads((out / "results.json").read_text())
+    losses = results["methods"]["ptuning"]["training"]["losses"]
+    assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+    prompt = load_prompt(out / "prompt")
+    assert prompt.export.prompts.shape == (1, 6, 16)
+    best, *_, last = prompt.answer("Norway")
     assert 1 > best.probability > last.probability > 0
 
 

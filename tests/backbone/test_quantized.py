@@ -3,13 +3,10 @@
 import copy
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,18 +22,15 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from ptune_scale import checkpoint
-from ptune_scale.assemble import build_job
 from ptune_scale.backbone import FrozenLM, load_backbone
 from ptune_scale.backbone.prepared import can_prepare
 from ptune_scale.backbone.quantized import quantize
 from ptune_scale.backbone.quantized_linear import QuantizedLinear, load_library, quantize_linear
-from ptune_scale.check import check
-from ptune_scale.config import LamaConfig
-from ptune_scale.data.batch import Batch, Example, collate
 from ptune_scale.errors import UserError
-from ptune_scale.parallel import Degrees, Mesh, StopSignal, World, single
-from ptune_scale.template import NO_SLOT
+from ptune_scale.parallel import Degrees, Mesh, World, parallelize, single
+from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.run.config import ModelConfig, ParallelConfig
+from ptune_scale.task.example import NO_SLOT, Batch, Example, collate
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY, SLOTS = 65, 4
@@ -69,8 +63,8 @@ def batch() -> Batch:
         subject = [3 + (7 * fact + place) % 60 for place in range(1 + fact % 3)]
         ids = (0, 0, *subject, 0, 0, 1)
         slots = (0, 1, *[NO_SLOT] * len(subject), 2, 3, NO_SLOT)
-        examples.append(Example(0, ids, slots, (len(ids) - 2,), label=5 + fact))
-    return collate(examples, pad=2)
+        examples.append(Example(0, ids, slots, (len(ids) - 2,), (5 + fact,)))
+    return collate(examples)
 
 
 def prompts(size: int) -> Tensor:
@@ -160,16 +154,10 @@ def test_a_matrix_that_would_be_left_out_is_refused_before_anything_is_replaced(
     assert not any(isinstance(module, QuantizedLinear) for module in model.modules())
 
 
-@pytest.fixture
-def flags(tiny_gpt2: Path, tiny_facts: Path, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "model": str(tiny_gpt2),
-        "data_dir": str(tiny_facts),
-        "dtype": "float32",
-        "dev_facts": 1,
-        "candidates": "full_vocab",
-        "output_dir": str(tmp_path / "out"),
-    }
+def check(bits: str, model: str, **layout: int) -> None:
+    config = ModelConfig(model=model, dtype="float32", weight_bits=bits)
+    degrees = check_layout(config, ParallelConfig(**layout), tunes_backbone=False, method="ptuning")
+    check_model(config, degrees)
 
 
 @needs_library
@@ -181,58 +169,37 @@ def flags(tiny_gpt2: Path, tiny_facts: Path, tmp_path: Path) -> dict[str, Any]:
         ({"pipeline_parallel": 2}, "pp2"),
     ],
 )
-def test_layouts_that_part_the_weights_are_refused(layout, name, flags):
-    config = LamaConfig.from_flags({**flags, "weight_bits": "8", "num_gpus": 2, **layout})
+def test_layouts_that_part_the_weights_are_refused(layout, name, tiny_gpt2):
     with pytest.raises(UserError, match=rf"--weight_bits 8 with layout {name}: .*--zero_stage 0"):
-        check(config)
+        check("8", str(tiny_gpt2), num_gpus=2, **layout)
+    backbone = load_backbone(str(tiny_gpt2), weight_bits="8")
+    degrees = Degrees.resolve(
+        2,
+        tensor=layout.get("tensor_parallel", 1),
+        pipeline=layout.get("pipeline_parallel", 1),
+    )
+    mesh = Mesh(World(0, 2), degrees, *degrees.coordinates(0), None)
+    with pytest.raises(UserError, match=rf"--weight_bits 8 in layout {name}: .*--zero_stage 0"):
+        parallelize(backbone, mesh)
 
 
 @needs_library
-def test_replicas_are_not_refused(flags):
-    check(LamaConfig.from_flags({**flags, "weight_bits": "4", "num_gpus": 2, "zero_stage": 0}))
+def test_replicas_are_not_refused(tiny_gpt2):
+    check("4", str(tiny_gpt2), num_gpus=2, zero_stage=0)
 
 
-def test_a_missing_library_is_told_before_the_model_is_looked_for(flags, monkeypatch, tmp_path):
+def test_a_missing_library_is_told_before_the_model_is_looked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     load_library.cache_clear()
-    config = LamaConfig.from_flags({**flags, "weight_bits": "8", "model": "nowhere"})
     with pytest.raises(UserError, match="pip install bitsandbytes") as refused:
-        check(config)
+        check("8", "nowhere")
     assert "\n" not in str(refused.value)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.fixture
-def build(flags) -> Callable[..., dict[str, Any]]:
-    """The identity of a run with some more flags."""
-
-    def build_with(**more: Any) -> dict[str, Any]:
-        all_flags = {**flags, **more}
-        config, world = LamaConfig.from_flags(all_flags), World()
-        mesh = Mesh.build(world, Degrees())
-        stop = StopSignal(world)
-        job = build_job(config, check(config), all_flags, mesh, stop, Path("nowhere"))
-        return job.identity | job.setups["ptuning"].identity
-
-    return build_with
 
 
 @needs_library
-def test_bits_belong_to_a_runs_identity_and_not_to_the_models(build, flags):
-    full, eight = build(), build(weight_bits="8")
-    assert {key for key in full if full[key] != eight[key]} == {"weight_bits"}
-    assert eight["backbone"] == load_backbone(flags["model"]).fingerprint
-
-
-@needs_library
-def test_a_run_from_before_there_was_a_choice_goes_on_with_full_weights(build, flags):
-    identity = build()
-    for name in ("weight_bits", "batch_tokens", "fold_norms", "selection", "layout", "method"):
-        del identity[name]
-    path = checkpoint.save(Path(flags["output_dir"]) / "checkpoint", 1, {}, identity, flags)
-    build(resume_from=str(path))
-    with pytest.raises(UserError, match="weight_bits was 'full', is '8'"):
-        build(resume_from=str(path), weight_bits="8")
+def test_bits_do_not_belong_to_a_model_s_identity(tiny_gpt2):
+    full, eight = (load_backbone(str(tiny_gpt2), weight_bits=bits) for bits in ("full", "8"))
+    assert eight.fingerprint == full.fingerprint
 
 
 @needs_library
@@ -240,14 +207,30 @@ def test_a_run_from_before_there_was_a_choice_goes_on_with_full_weights(build, f
     ("bits", "layout"),
     [("8", ["--num_gpus", "1"]), ("4", ["--num_gpus", "2", "--zero_stage", "0"])],
 )
-def test_a_run_from_the_command_line(bits, layout, flags, tmp_path):
-    model = tmp_path / "model"
-    shutil.copytree(flags.pop("model"), model)
-    given = {**flags, "model": model, "weight_bits": bits, "max_steps": 30, "method": "ptuning"}
-    given |= {"batch_size": 8, "lr": 1e-2, "warmup": 0}
-    typed = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
+def test_a_run_from_the_command_line(bits, layout, tiny_gpt2, tmp_path):
+    records = [{"country": "Norway", "city": "Oslo"}, {"country": "France", "city": "Paris"}] * 6
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text("\n".join(map(json.dumps, records)))
+    (tmp_path / "cities.txt").write_text("Oslo\nParis\nBerlin")
+    typed = [
+        *("--model", str(tiny_gpt2), "--weight_bits", bits, "--output_dir", str(tmp_path / "out")),
+        *("--train", str(facts), "--dev", str(facts), "--test", str(facts), "--answer", "city"),
+        *("--pattern", "[P]*2 {country} [P]*2 [Y]", "--candidates", str(tmp_path / "cities.txt")),
+        *(
+            "--method",
+            "ptuning",
+            "--max_steps",
+            "30",
+            "--batch_size",
+            "8",
+            "--lr",
+            "1e-2",
+            "--warmup",
+            "0",
+        ),
+    ]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "launchers" / "lama.py"), *typed, *layout],
+        [sys.executable, str(ROOT / "launchers" / "tune.py"), *typed, *layout],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -255,5 +238,6 @@ def test_a_run_from_the_command_line(bits, layout, flags, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "kernel" not in done.stderr
-    losses = json.loads((tmp_path / "out" / "results.json").read_text())["training"]["losses"]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    losses = results["methods"]["ptuning"]["training"]["losses"]
     assert len(losses) == 30 and sum(losses[-5:]) < sum(losses[:5])

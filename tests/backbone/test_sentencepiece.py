@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from ptune_scale.backbone import Backbone, load_backbone
 from ptune_scale.errors import UserError
-from ptune_scale.template import NO_SLOT, Template
+from ptune_scale.task.example import NO_SLOT
 
 _TEXT = "oslo rome paris norway italy france capital city north located near in is a the of"
 # A unigram model makes pieces of what is in two different words at least.
@@ -93,35 +93,37 @@ def _pieces(backbone: Backbone, ids) -> list[str]:  # noqa: ANN001
 
 
 @pytest.mark.parametrize("family", MASKED)
-def test_a_masked_models_cloze_is_what_its_tokenizer_makes_of_the_sentence(family, directory_of):
+def test_a_masked_models_cloze_is_what_its_tokenizer_makes_of_the_sentence(
+    family, directory_of, fill
+):
     backbone = load_backbone(str(directory_of(family)))
     tokens = backbone.tokens
-    cloze = Template.parse("norway is in [Y] near [X] .").render("oslo", tokens)
+    cloze = fill("norway is in [Y] near [X] .", "oslo", tokens)
     sentence = f"norway is in {tokens.tokenizer.mask_token} near oslo ."
     assert list(cloze.ids) == tokens.tokenizer(sentence)["input_ids"]
-    assert cloze.ids[cloze.target] == tokens.mask_token
+    assert cloze.ids[cloze.targets[0]] == tokens.mask_token
     assert (len(tokens.special_ends[0]), len(tokens.special_ends[1])) == (1, 1)
 
 
 @pytest.mark.parametrize("family", CAUSAL)
 def test_a_causal_models_cloze_is_spelled_as_sentencepiece_does_behind_a_first_token(
-    family, directory_of
+    family, directory_of, fill
 ):
     directory = directory_of(family)
     backbone = load_backbone(str(directory))
     tokens = backbone.tokens
-    cloze = Template.parse("[X] is located in [Y]").render("norway", tokens)
+    cloze = fill("[X] is located in [Y]", "norway", tokens)
     model = SentencePieceProcessor(model_file=str(directory / "tokenizer.model"))
     text = model.encode("norway is located in", out_type=str)
     assert _pieces(backbone, cloze.ids) == [tokens.tokenizer.bos_token, *text]
-    assert cloze.target == len(cloze.ids) - 1
+    assert cloze.targets[0] == len(cloze.ids) - 1
     # The answer's token begins with the space that the cloze leaves to it.
     whole = model.encode("norway is located in rome", out_type=str)
     assert [*text, *_pieces(backbone, [tokens.word_token("rome")])] == whole
 
 
 @pytest.mark.parametrize("family", [*MASKED, *CAUSAL])
-def test_a_word_is_one_token_with_its_space_wherever_it_stands(family, directory_of):
+def test_a_word_is_one_token_with_its_space_wherever_it_stands(family, directory_of, fill):
     backbone = load_backbone(str(directory_of(family)))
     tokens = backbone.tokens
     rome = tokens.word_token("rome")
@@ -129,7 +131,7 @@ def test_a_word_is_one_token_with_its_space_wherever_it_stands(family, directory
     assert tokens.text(rome) == "rome"
     assert tokens.after(" rome") == [rome]
     assert tokens.word_token("romenorway") is None
-    cloze = Template.parse("[P]*2 [X] [P] [Y]").render("rome", tokens)
+    cloze = fill("[P]*2 [X] [P] [Y]", "rome", tokens)
     begin, end = map(len, tokens.special_ends)
     assert cloze.slots[begin : begin + 4] == (0, 1, NO_SLOT, 2)
     assert cloze.ids[begin + 2] == rome

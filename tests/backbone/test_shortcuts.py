@@ -10,28 +10,26 @@ from torch._dynamo.utils import counters
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from ptune_scale.backbone import FrozenLM
-from ptune_scale.backbone.families import PACKED
+from ptune_scale.backbone.families import FAMILIES
 from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN, Shortcuts
-from ptune_scale.data.batch import Batch, Example, collate
-from ptune_scale.flag import OnOff
-from ptune_scale.parallel.parallelize import single
+from ptune_scale.parallel import single
+from ptune_scale.task.example import Batch, Example, collate
 
 VOCABULARY, SLOTS = 61, 3
 RELATIVE = 1e-5
-PREPARED = ["llama", "mistral", "qwen2"]
+PACKED = [name for name, family in FAMILIES.items() if family.can_pack]
+PREPARED = [name for name, family in FAMILIES.items() if family.can_prepare]
 SWITCHES = {
-    "packing": replace(PLAIN, packing="on"),
-    "packing without backward of the lead": replace(PLAIN, packing="on", skip_lead="on"),
-    "head at targets": replace(PLAIN, head="targets"),
-    "loss in chunks": replace(PLAIN, chunked_loss="on"),
-    "words and prompts in one pass": replace(PLAIN, fused_splice="on"),
-    "prepared layers": replace(PLAIN, packing="on", prepared_layers="on"),
-    "norms folded": replace(PLAIN, packing="on", prepared_layers="on", fold_norms="on"),
-    "last layer at targets": Shortcuts(skip_lead="off"),
+    "packing": replace(PLAIN, packing=True),
+    "packing without backward of the lead": replace(PLAIN, packing=True, skip_lead=True),
+    "head at targets": replace(PLAIN, head_at_targets=True),
+    "loss in chunks": replace(PLAIN, chunked_loss=True),
+    "words and prompts in one pass": replace(PLAIN, fused_splice=True),
+    "prepared layers": replace(PLAIN, packing=True, prepared_layers=True),
+    "last layer at targets": Shortcuts(skip_lead=False),
     "all by default": DEFAULT,
-    "all by default, head everywhere": Shortcuts(head="all"),
-    "all by default, norms folded": Shortcuts(fold_norms="on"),
+    "all by default, head everywhere": Shortcuts(head_at_targets=False),
 }
 
 
@@ -56,7 +54,7 @@ def network(family: str, attention: str = "eager", **settings: object) -> PreTra
         return model
 
 
-def row(relation: int, words: int, pattern: str, seed: int) -> Example:
+def row(task: int, words: int, pattern: str, seed: int) -> Example:
     """A row such as "pwp": prompt slot, words, prompt slot; every other letter is a fixed token."""
     generator = torch.Generator().manual_seed(seed)
     ids: list[int] = []
@@ -73,18 +71,18 @@ def row(relation: int, words: int, pattern: str, seed: int) -> Example:
         else:
             ids.append(ord(letter) % VOCABULARY)
             slots.append(-1)
-    label = int(torch.randint(1, VOCABULARY, (1,), generator=generator))
-    return Example(relation, tuple(ids), tuple(slots), (len(ids) - 1,), label)
+    answer = int(torch.randint(1, VOCABULARY, (1,), generator=generator))
+    return Example(task, tuple(ids), tuple(slots), (len(ids) - 1,), (answer,))
 
 
 def batch_of(*patterns: str) -> Batch:
-    """Relation r has rows of pattern r, five of different lengths."""
+    """Task r has rows of pattern r, five of different lengths."""
     examples = [
-        row(relation, 1 + (number * 3) % 7, pattern, 10 * relation + number)
+        row(task, 1 + (number * 3) % 7, pattern, 10 * task + number)
         for number in range(5)
-        for relation, pattern in enumerate(patterns)
+        for task, pattern in enumerate(patterns)
     ]
-    return collate(examples, 0)
+    return collate(examples)
 
 
 BATCHES = {
@@ -97,8 +95,8 @@ BATCHES = {
 
 def loss_and_gradient(lm: FrozenLM, batch: Batch) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    relations = int(batch.relations.max()) + 1
-    prompts = torch.randn(relations, SLOTS, 32, generator=generator)
+    tasks = int(batch.tasks.max()) + 1
+    prompts = torch.randn(tasks, SLOTS, 32, generator=generator)
     return single(lm).loss_and_gradient(batch, prompts)
 
 
@@ -115,11 +113,11 @@ def test_a_llama_gives_the_same_with_each_switch(shortcuts: Shortcuts, patterns:
     batch = batch_of(*patterns)
     expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
     lm = FrozenLM(network("llama"), shortcuts=shortcuts).prepare()
-    assert (lm.prepared is not None) == (shortcuts.prepared_layers == "on")
+    assert (lm.prepared is not None) == shortcuts.prepared_layers
     assert_same(loss_and_gradient(lm, batch), expected)
 
 
-@pytest.mark.parametrize("family", sorted(PACKED))
+@pytest.mark.parametrize("family", PACKED)
 def test_every_family_that_is_packed_gives_what_it_gives_row_by_row(family: str) -> None:
     batch = batch_of("ppwp", "wppp")
     expected = loss_and_gradient(FrozenLM(network(family), shortcuts=PLAIN), batch)
@@ -128,8 +126,8 @@ def test_every_family_that_is_packed_gives_what_it_gives_row_by_row(family: str)
     assert_same(loss_and_gradient(lm, batch), expected)
 
 
-@pytest.mark.parametrize("prepared", ["off", "on"])
-def test_the_other_attention_gives_the_same(prepared: OnOff) -> None:
+@pytest.mark.parametrize("prepared", [False, True])
+def test_the_other_attention_gives_the_same(prepared: bool) -> None:
     batch = batch_of("ppwp", "wppp")
     expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
     shortcuts = Shortcuts(prepared_layers=prepared)
@@ -145,8 +143,8 @@ def test_biases_of_attention_are_in_the_prepared_layers() -> None:
     assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
 
 
-@pytest.mark.parametrize("prepared", ["off", "on"])
-def test_rotations_that_depend_on_the_length_of_a_call_are_the_plain_ones(prepared: OnOff) -> None:
+@pytest.mark.parametrize("prepared", [False, True])
+def test_rotations_that_depend_on_the_length_of_a_call_are_the_plain_ones(prepared: bool) -> None:
     settings = {"max_position_embeddings": 6}
     settings["rope_parameters"] = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     batch = batch_of("wppp")
@@ -158,11 +156,10 @@ def test_rotations_that_depend_on_the_length_of_a_call_are_the_plain_ones(prepar
 
 
 def test_what_has_no_effect_is_named() -> None:
-    asked = Shortcuts(compiled_layers="on", packed_weights="on", fold_norms="on")
+    asked = Shortcuts(compiled_layers=True, packed_weights=True)
     assert FrozenLM(network("gpt2"), shortcuts=asked).prepare().unused == [
         "compiled_layers",
         "packed_weights",
-        "fold_norms",
     ]
     in_fp32 = FrozenLM(network("llama"), shortcuts=asked).prepare()
     assert in_fp32.unused == ["packed_weights"]
@@ -172,7 +169,7 @@ def test_what_has_no_effect_is_named() -> None:
 def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
     counters.clear()
     plain = FrozenLM(network("llama"), shortcuts=PLAIN)
-    lm = FrozenLM(network("llama"), shortcuts=Shortcuts(compiled_layers="on")).prepare()
+    lm = FrozenLM(network("llama"), shortcuts=Shortcuts(compiled_layers=True)).prepare()
     batches = [batch_of("ppwp"), batch_of("ppwp", "pwp")]
     for batch in batches:
         assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
@@ -188,7 +185,7 @@ def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
 def test_every_switch_is_off_in_the_plain_pass_and_tested_by_itself() -> None:
     waits = {"packed_weights", "compiled_layers"}  # tested below
     for field in fields(Shortcuts):
-        assert getattr(PLAIN, field.name) in ("off", "all")
+        assert getattr(PLAIN, field.name) is False
         used = {getattr(shortcuts, field.name) for shortcuts in SWITCHES.values()}
         assert len(used) == (1 if field.name in waits else 2)
 
@@ -196,18 +193,19 @@ def test_every_switch_is_off_in_the_plain_pass_and_tested_by_itself() -> None:
 def test_logits_are_computed_where_the_switch_says() -> None:
     batch = batch_of("ppwp", "wppp")
     seen: dict[str, int] = {}
-    for name in ("targets", "all"):
-        for shortcuts in (replace(PLAIN, head=name), Shortcuts(head=name)):
+    for at_targets in (True, False):
+        for default in (PLAIN, DEFAULT):
+            shortcuts = replace(default, head_at_targets=at_targets)
             lm = FrozenLM(network("llama"), shortcuts=shortcuts).prepare()
             head = lm.model.get_output_embeddings()
             head.register_forward_hook(lambda _, __, out: seen.update(rows=out[..., 0].numel()))
             lm(batch, torch.randn(2, SLOTS, 32))
-            assert (seen["rows"] == len(batch)) == (name == "targets")
-            assert (seen["rows"] > len(batch)) == (name == "all")
+            assert (seen["rows"] == len(batch)) == at_targets
+            assert (seen["rows"] > len(batch)) != at_targets
 
 
-@pytest.mark.parametrize("one_pass", ["off", "on"])
-def test_the_word_embedding_is_given_prompts_or_words_alone(one_pass: OnOff) -> None:
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_the_word_embedding_is_given_prompts_or_words_alone(one_pass: bool) -> None:
     model = network("gpt2")
     weight, others = model.get_input_embeddings().weight, sum(1 for _ in model.parameters())
     lm = FrozenLM(model, shortcuts=Shortcuts(fused_splice=one_pass))
@@ -215,28 +213,17 @@ def test_the_word_embedding_is_given_prompts_or_words_alone(one_pass: OnOff) -> 
     given = []
     embedding.register_forward_pre_hook(lambda _, arguments: given.append(len(arguments)))
     loss_and_gradient(lm, batch_of("ppwp"))
-    assert given == [4 if one_pass == "on" else 1]
+    assert given == [4 if one_pass else 1]
     assert embedding.weight is weight is model.get_output_embeddings().weight
     assert sum(1 for _ in model.parameters()) == others
 
 
-@pytest.mark.parametrize("family", PREPARED)
-def test_folded_norms_leave_the_module_s_own_pass_as_it_was(family: str) -> None:
-    ids = torch.tensor([[5, 9, 2, 7]])
-    model = network(family)
-    scales = [layer.input_layernorm.weight.detach().clone() for layer in model.model.layers]
-    assert all((scale - 1).abs().max() > 0.3 for scale in scales)  # far from one
-    with torch.no_grad():
-        expected = model(ids).logits
-        FrozenLM(model, shortcuts=Shortcuts(fold_norms="on")).prepare()
-        torch.testing.assert_close(model(ids).logits, expected, atol=1e-4, rtol=1e-4)
-    assert all((layer.input_layernorm.weight == 1).all() for layer in model.model.layers)
-
-
 def test_several_targets_of_a_row_are_read_from_lines() -> None:
     examples = [row(0, words, "awb", words) for words in (1, 4, 2)]
-    examples = [Example(0, e.ids, e.slots, (len(e.ids) - 2, len(e.ids) - 1), 1) for e in examples]
-    batch, nothing = collate(examples, 0), torch.zeros(1, 0, 32)
+    examples = [
+        Example(0, e.ids, e.slots, (len(e.ids) - 2, len(e.ids) - 1), (1, 1)) for e in examples
+    ]
+    batch, nothing = collate(examples), torch.zeros(1, 0, 32)
     plain = FrozenLM(network("llama"), shortcuts=PLAIN)
     lm = FrozenLM(network("llama")).prepare()
     with torch.no_grad():

@@ -6,17 +6,17 @@ from torch import Tensor
 
 from ptune_scale.splice import splice
 from ptune_scale.splice.reference import splice_reference
-from ptune_scale.template import NO_SLOT
+from ptune_scale.task.example import NO_SLOT
 
 N, T, H, R, S = 5, 9, 8, 3, 4
 
 
-def _loop(words: Tensor, prompts: Tensor, relations: Tensor, slots: Tensor) -> Tensor:
+def _loop(words: Tensor, prompts: Tensor, tasks: Tensor, slots: Tensor) -> Tensor:
     rows = []
     for n in range(len(words)):
         for t in range(words.shape[1]):
             slot = int(slots[n, t])
-            rows.append(words[n, t] if slot < 0 else prompts[relations[n], slot].to(words.dtype))
+            rows.append(words[n, t] if slot < 0 else prompts[tasks[n], slot].to(words.dtype))
     return torch.stack(rows).view_as(words)
 
 
@@ -45,11 +45,11 @@ def test_the_public_entry_gives_the_same(inputs: tuple[Tensor, ...]) -> None:
 
 
 def test_it_computes_in_the_dtype_of_the_words(inputs: tuple[Tensor, ...]) -> None:
-    words, prompts, relations, slots = inputs
+    words, prompts, tasks, slots = inputs
     words = words.bfloat16()
-    spliced = splice_reference(words, prompts, relations, slots)
+    spliced = splice_reference(words, prompts, tasks, slots)
     assert spliced.dtype == torch.bfloat16
-    assert torch.equal(spliced, _loop(words, prompts, relations, slots))
+    assert torch.equal(spliced, _loop(words, prompts, tasks, slots))
 
 
 def test_its_gradient_equals_the_loops(inputs: tuple[Tensor, ...]) -> None:
@@ -62,18 +62,18 @@ def test_its_gradient_equals_the_loops(inputs: tuple[Tensor, ...]) -> None:
 
 
 def test_the_gradient_of_bf16_words_is_summed_in_fp32(inputs: tuple[Tensor, ...]) -> None:
-    words, prompts, relations, slots = inputs
-    splice_reference(words.bfloat16(), prompts, relations, slots).float().sum().backward()
+    words, prompts, tasks, slots = inputs
+    splice_reference(words.bfloat16(), prompts, tasks, slots).float().sum().backward()
     assert prompts.grad.dtype == torch.float32
     assert torch.equal(prompts.grad[2], torch.full((S, H), 3.0))
 
 
 def test_no_gradient_reaches_the_vocabulary(inputs: tuple[Tensor, ...]) -> None:
-    words, prompts, relations, slots = inputs
+    words, prompts, tasks, slots = inputs
     table = torch.nn.Embedding(11, H).requires_grad_(False)
     with torch.no_grad():
         looked_up = table(torch.zeros(N, T, dtype=torch.long))
-    splice_reference(looked_up, prompts, relations, slots).sum().backward()
+    splice_reference(looked_up, prompts, tasks, slots).sum().backward()
     assert table.weight.grad is None
     assert looked_up.grad is None and not looked_up.requires_grad
     assert prompts.grad is not None
@@ -86,6 +86,6 @@ def test_the_words_are_not_overwritten(inputs: tuple[Tensor, ...]) -> None:
 
 
 def test_without_slots_the_words_pass_through(inputs: tuple[Tensor, ...]) -> None:
-    words, _, relations, slots = inputs
+    words, _, tasks, slots = inputs
     none = torch.full_like(slots, NO_SLOT)
-    assert torch.equal(splice_reference(words, torch.zeros(R, 0, H), relations, none), words)
+    assert torch.equal(splice_reference(words, torch.zeros(R, 0, H), tasks, none), words)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptune_scale.splice import embed_and_splice
 from ptune_scale.splice.reference import embed_and_splice_reference
-from ptune_scale.template import NO_SLOT
+from ptune_scale.task.example import NO_SLOT
 
 pytest.importorskip("triton", reason="Triton is not installed")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -36,7 +36,7 @@ def _inputs(hidden: int, dtype: torch.dtype = torch.float32) -> Inputs:
     slots = torch.full((N, T), NO_SLOT)
     slots[0, [0, 1, 4]] = torch.tensor([0, 1, 2])
     slots[1, [4, 2]] = torch.tensor([0, 1])
-    slots[3, 1] = 1  # row 2 has no slot, relation 1 no row, cell (0, 2) no place
+    slots[3, 1] = 1  # row 2 has no slot, task 1 no row, cell (0, 2) no place
     inputs = (
         torch.randn(V, hidden, generator=random).to(dtype),
         torch.randint(0, V, (N, T), generator=random),
@@ -44,8 +44,8 @@ def _inputs(hidden: int, dtype: torch.dtype = torch.float32) -> Inputs:
         torch.tensor([2, 0, 1, 2]),
         slots,
     )
-    table, ids, prompts, relations, slots = (tensor.to(DEVICE) for tensor in inputs)
-    return table, ids, prompts.requires_grad_(), relations, slots
+    table, ids, prompts, tasks, slots = (tensor.to(DEVICE) for tensor in inputs)
+    return table, ids, prompts.requires_grad_(), tasks, slots
 
 
 def _assert_same(ours: Tensor, reference: Tensor) -> None:
@@ -57,18 +57,12 @@ def _assert_same(ours: Tensor, reference: Tensor) -> None:
         assert torch.equal(ours, reference)
 
 
-@pytest.mark.parametrize("finished", [False, True], ids=["bare", "scale and position"])
 @pytest.mark.parametrize("hidden", [30, 64, 201, 1100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_it_equals_the_plain_splice(dtype: torch.dtype, hidden: int, finished: bool) -> None:
+def test_it_equals_the_plain_splice(dtype: torch.dtype, hidden: int) -> None:
     inputs = _inputs(hidden, dtype)
     prompts = inputs[2]
-    extras = {}
-    if finished:
-        positions = torch.randn(T, hidden, generator=torch.Generator().manual_seed(1))
-        extras = {"scale": hidden**0.5, "positions": positions.to(DEVICE)}
-    ours = embed_and_splice_triton(*inputs, **extras)
-    reference = embed_and_splice_reference(*inputs, **extras)
+    ours, reference = embed_and_splice_triton(*inputs), embed_and_splice_reference(*inputs)
     _assert_same(ours, reference)
     weight = torch.randn(N, T, hidden, generator=torch.Generator().manual_seed(2))
     weight = weight.to(DEVICE, dtype)
@@ -80,43 +74,34 @@ def test_it_equals_the_plain_splice(dtype: torch.dtype, hidden: int, finished: b
     assert ours[0, 0].any()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_the_result_has_the_dtype_asked_for(dtype: torch.dtype) -> None:
-    inputs = _inputs(64)
-    ours = embed_and_splice_triton(*inputs, dtype=dtype)
-    _assert_same(ours, embed_and_splice_reference(*inputs, dtype=dtype))
-
-
 def test_without_slots_only_words_come_out() -> None:
-    table, ids, prompts, relations, slots = _inputs(64)
+    table, ids, prompts, tasks, slots = _inputs(64)
     none = torch.full_like(slots, NO_SLOT)
     for some in (prompts, prompts[:, :0].detach().requires_grad_()):
-        ours = embed_and_splice_triton(table, ids, some, relations, none)
+        ours = embed_and_splice_triton(table, ids, some, tasks, none)
         assert torch.equal(ours, table[ids])
         (gradient,) = torch.autograd.grad(ours.sum(), some)
         assert torch.equal(gradient, torch.zeros_like(some))
 
 
 def test_no_rows_give_no_inputs() -> None:
-    table, ids, prompts, relations, slots = _inputs(64)
-    found = embed_and_splice_triton(table, ids[:0], prompts, relations[:0], slots[:0])
+    table, ids, prompts, tasks, slots = _inputs(64)
+    found = embed_and_splice_triton(table, ids[:0], prompts, tasks[:0], slots[:0])
     assert found.shape == (0, T, 64)
     found.sum().backward()
     assert not prompts.grad.any()
 
 
 def test_shards_add_up_to_the_whole() -> None:
-    table, ids, prompts, relations, slots = _inputs(64)
+    table, ids, prompts, tasks, slots = _inputs(64)
     ids[2] = torch.tensor([3, 4, 9, 10, 0])  # both sides of every edge
-    positions = torch.randn(T, 64, generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    settings = {"scale": 8.1, "positions": positions}
-    whole = embed_and_splice_reference(table, ids, prompts, relations, slots, **settings)
+    whole = embed_and_splice_reference(table, ids, prompts, tasks, slots)
     parts = []
     for low, high in ((0, 4), (4, 10), (10, 11)):
-        settings |= {"shard": (low, high), "writes_prompts": low == 4}
+        settings = {"shard": (low, high), "writes_prompts": low == 4}
         # Rows beyond the shard that must not be read.
         rows = torch.cat([table[low:high], torch.full_like(table[:2], torch.nan)])
-        rest = (ids, prompts, relations, slots)
+        rest = (ids, prompts, tasks, slots)
         part = embed_and_splice_triton(rows, *rest, **settings)
         assert torch.equal(part, embed_and_splice_reference(rows, *rest, **settings))
         (gradient,) = torch.autograd.grad(part.sum(), prompts, retain_graph=True)
@@ -126,8 +111,8 @@ def test_shards_add_up_to_the_whole() -> None:
 
 
 def test_views_and_strides_are_respected() -> None:
-    table, ids, prompts, relations, slots = _inputs(64)
-    cut = (table, ids[:, :4], prompts, relations, slots[:, :4])
+    table, ids, prompts, tasks, slots = _inputs(64)
+    cut = (table, ids[:, :4], prompts, tasks, slots[:, :4])
     ours = embed_and_splice_triton(*cut)
     assert torch.equal(ours, embed_and_splice_reference(*cut))
     weight = torch.randn(64, 4, N, generator=torch.Generator().manual_seed(2)).to(DEVICE)
@@ -150,13 +135,13 @@ def test_rows_are_added_in_a_fixed_order(parts: int) -> None:
     random = torch.Generator().manual_seed(0)
     size = 10.0 ** torch.randint(-3, 4, (num_rows, 2, hidden), generator=random)
     gradient = torch.randn(num_rows, 2, hidden, generator=random) * size
-    relations = torch.arange(num_rows) % 2
+    tasks = torch.arange(num_rows) % 2
     slots = torch.tensor([0, NO_SLOT]).repeat(num_rows, 1)
-    arguments = (gradient.to(DEVICE), relations.to(DEVICE), slots.to(DEVICE), (3, 1, hidden))
+    arguments = (gradient.to(DEVICE), tasks.to(DEVICE), slots.to(DEVICE), (3, 1, hidden))
     ours = sum_by_cell(*arguments, parts=parts).cpu()
     forward, backward = [], []
-    for relation in range(3):
-        rows = gradient[relations == relation, 0]
+    for task in range(3):
+        rows = gradient[tasks == task, 0]
         chunks = rows.split(max(1, -(-len(rows) // parts)))
         forward.append(_in_turn([_in_turn(chunk, hidden) for chunk in chunks], hidden))
         backward.append(_in_turn(rows.flip(0), hidden))
@@ -173,10 +158,10 @@ def _in_turn(rows: list[Tensor] | Tensor, hidden: int) -> Tensor:
 
 
 def test_places_are_sorted_by_cell_and_keep_their_order() -> None:
-    _, _, _, relations, slots = _inputs(64)
-    order, offsets = (tensor.tolist() for tensor in group_by_cell(relations, slots, R, S))
+    _, _, _, tasks, slots = _inputs(64)
+    order, offsets = (tensor.tolist() for tensor in group_by_cell(tasks, slots, R, S))
     found = [order[start:stop] for start, stop in zip(offsets, offsets[1:], strict=False)]
-    # Cells (0, 0), (0, 1) ... (2, 2); relation 0 has row 1, relation 2 has rows 0 and 3.
+    # Cells (0, 0), (0, 1) ... (2, 2); task 0 has row 1, task 2 has rows 0 and 3.
     assert found == [[9], [7], [], [], [], [], [0], [1, 16], [4]]
     assert sorted(order) == list(range(N * T))
 

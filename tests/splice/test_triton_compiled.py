@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
 from ptune_scale.splice.triton_kernels import add_parts, gather_rows, sum_rows  # noqa: E402
-from ptune_scale.splice.triton_splice import OPTIONS, launch_shape  # noqa: E402
+from ptune_scale.splice.triton_splice import launch_shape  # noqa: E402
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -27,9 +27,9 @@ TARGETS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 NVIDIA = ["sm_80", "sm_90"]
-INDEX = dict.fromkeys(("ids", "relations", "slots", "order", "offsets"), "*i64")
+INDEX = dict.fromkeys(("ids", "tasks", "slots", "order", "offsets"), "*i64")
 NUMBERS = dict.fromkeys(("low", "high", "length", "num_slots", "num_parts"), "i32")
-FLOATS = dict.fromkeys(("prompts", "positions", "sums", "total"), "*fp32") | {"scale": "fp32"}
+FLOATS = dict.fromkeys(("prompts", "sums", "total"), "*fp32")
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +37,10 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-def _compile(kernel: Any, target: str, hidden: int, positioned: bool = True, **types: str) -> Any:
+def _compile(kernel: Any, target: str, hidden: int, **types: str) -> Any:
     """Compile as the launch would for tensors as PyTorch allocates them: 16-byte aligned."""
     block, warps = launch_shape(hidden, TARGETS[target].warp_size)
     constants = {"HIDDEN": hidden, "BLOCK": block, "WRITES_PROMPTS": True}
-    if not positioned:
-        constants["positions"] = None
     constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     types = INDEX | NUMBERS | FLOATS | types | dict.fromkeys(constants, "constexpr")
     signature = {name: types[name] for name in kernel.arg_names}
@@ -52,7 +50,7 @@ def _compile(kernel: Any, target: str, hidden: int, positioned: bool = True, **t
         if signature[name].startswith("*")
     }
     source = ASTSource(kernel, signature, constants, aligned)
-    return triton.compile(source, target=TARGETS[target], options={"num_warps": warps, **OPTIONS})
+    return triton.compile(source, target=TARGETS[target], options={"num_warps": warps})
 
 
 CASES = [
@@ -87,7 +85,7 @@ def test_nvidia_code_loads_16_bytes_and_does_not_spill(
     assert stores and all(".128" in store for store in stores)
     # Indices are scalars of 8 bytes; everything else comes 16 bytes at a time.
     assert all(".128" in load or ".64" in load for load in loads)
-    vectors = {gather_rows: 4, sum_rows: 1, add_parts: 1}[kernel]  # words, position, P twice
+    vectors = {gather_rows: 3, sum_rows: 1, add_parts: 1}[kernel]  # words, P twice
     assert sum(".128" in load for load in loads) >= vectors
 
 
@@ -106,11 +104,4 @@ def test_amd_code_loads_16_bytes_and_does_not_spill(
 @pytest.mark.parametrize("target", TARGETS)
 def test_rows_that_start_anywhere_compile_too(target: str) -> None:
     types = {"table": "*bf16", "inputs": "*bf16"}
-    assert _compile(gather_rows, target, hidden=201, positioned=False, **types)
-
-
-@pytest.mark.parametrize("target", NVIDIA)
-def test_scale_and_position_are_rounded_apart(target: str) -> None:
-    code = _compile(gather_rows, target, 3072, table="*fp32", inputs="*fp32").asm["ptx"]
-    assert "mul.f32" in code or "mul.rn.f32" in code
-    assert "fma" not in code
+    assert _compile(gather_rows, target, hidden=201, **types)

@@ -2,15 +2,13 @@
 
 config.py       sizes, and which layers tensor and pipeline parallelism take apart
 model.py        the architecture in plain PyTorch, as a Hugging Face causal model
-layout.py       tensors of a shard: their names in fairseq, the dimension they are split along
-parts.py        the files model-model_part-*.pt, opened without running code
+tensors.py      tensors of a shard: their names in fairseq, the dimension they are split along
+parts.py        the files model-model_part-*.pt, opened without running code; old ones rewritten
 shards.py       all of them together -> whole tensors, read in slices
-legacy.py       shards in the file format before PyTorch 1.6 -> the one that can be mapped
 tokenizer.py    dict.txt and GPT-2's byte-pair encoding -> a Hugging Face tokenizer
 loading.py      a directory of shards -> model and tokenizer in one process
 writing.py      safetensors files and fairseq shards, written one tensor at a time
 convert.py      shards -> safetensors and back
-cli.py          the command line of launchers/convert.py
 
 Importing the package makes the architecture known to ``AutoConfig`` and ``AutoModelForCausalLM``.
 """

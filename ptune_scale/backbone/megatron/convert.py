@@ -1,19 +1,21 @@
 """fairseq's shards to a directory of safetensors and back, one tensor in memory at a time."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from ptune_scale.backbone.megatron.config import MegatronConfig
-from ptune_scale.backbone.megatron.layout import split_dim, tensor_shapes
-from ptune_scale.backbone.megatron.legacy import has_legacy_parts, rewrite_parts
-from ptune_scale.backbone.megatron.parts import DICTIONARY, part_files
+from ptune_scale.backbone.megatron.parts import (
+    DICTIONARY,
+    has_legacy_parts,
+    part_files,
+    rewrite_parts,
+)
 from ptune_scale.backbone.megatron.shards import MegatronShardSource
+from ptune_scale.backbone.megatron.tensors import split_dim, tensor_shapes
 from ptune_scale.backbone.megatron.tokenizer import (
     NUM_SPECIALS,
     bpe_files,
@@ -29,6 +31,7 @@ from ptune_scale.backbone.megatron.writing import (
 )
 from ptune_scale.backbone.weights import SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
+from ptune_scale.files import write_directory
 from ptune_scale.progress import bar
 
 # fairseq's own names, whatever the copies are called: Hugging Face would take a vocab.json for
@@ -90,7 +93,8 @@ def to_safetensors(
         if parts != source:
             shutil.rmtree(parts)
 
-    _write_aside(target, write)
+    _check_unused(target)
+    write_directory(target, write)
 
 
 def to_shards(
@@ -144,7 +148,8 @@ def to_shards(
                 write_part(file, config, specs, num_shards, read)
         _copy_vocabulary(source, scratch)
 
-    _write_aside(target, write)
+    _check_unused(target)
+    write_directory(target, write)
 
 
 def _specs(weights: WeightSource, config: MegatronConfig, dtype: torch.dtype | None) -> Specs:
@@ -175,17 +180,6 @@ def _copy_vocabulary(source: Path, target: Path) -> None:
         shutil.copy(path, target / name)
 
 
-def _write_aside(target: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a directory beside the target, then give it the target's name."""
+def _check_unused(target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"--to {target} is in use; choose another directory")
-    target = target.resolve()
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        scratch.mkdir(parents=True)
-        write(scratch)
-        scratch.rename(target)
-    except OSError as error:
-        raise UserError(f"--to {target}: cannot write it ({error})") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

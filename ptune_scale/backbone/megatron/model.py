@@ -138,8 +138,10 @@ class MegatronModel(MegatronPreTrainedModel):
 
     def __init__(self, config: MegatronConfig) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
-        self.embed_positions = SinusoidalPositions(config.hidden_size, config.pad_token_id)
+        padding, size = config.pad_token_id, config.hidden_size
+        assert padding is not None  # positions are counted from it
+        self.embed_tokens = nn.Embedding(config.vocab_size, size, padding)
+        self.embed_positions = SinusoidalPositions(size, padding)
         self.layers = nn.ModuleList(MegatronLayer(config) for _ in range(config.num_hidden_layers))
         self.layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.post_init()

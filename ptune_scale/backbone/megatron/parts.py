@@ -2,15 +2,22 @@
 
 Tensors stay in the file until they are used. Only tensors, containers and ``argparse.Namespace``
 are allowed in a pickle, so that a checkpoint from the internet cannot run code.
+
+The published MegatronLM-11B is older than PyTorch 1.6. In its files the tensors' bytes follow one
+another without a table of contents, so that a single tensor cannot be read without its shard: such
+shards are rewritten.
 """
 
 import argparse
 import re
+import shutil
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ptune_scale.errors import UserError
 
@@ -25,7 +32,7 @@ def part_files(directory: Path) -> list[Path]:
     return [found[index] for index in sorted(found)]
 
 
-def load_part(path: Path, *, mapped: bool = True) -> dict[str, object]:
+def load_part(path: Path, *, mapped: bool = True) -> dict[str, Any]:
     """What a shard holds: "model" (its tensors), "args" and more.
 
     Damage to the tensors' own bytes goes unseen: they are not read here.
@@ -80,3 +87,23 @@ def is_legacy(path: Path) -> bool:
     with path.open("rb") as stream:
         # A zip archive begins with PK, a bare pickle of protocol 2 and later with 0x80.
         return stream.read(1) == b"\x80"
+
+
+def has_legacy_parts(directory: Path) -> bool:
+    """Whether any shard of a directory must be rewritten."""
+    return any(is_legacy(path) for path in check_sequence(directory))
+
+
+def rewrite_parts(directory: Path, target: Path, progress: tqdm) -> None:
+    """Write the shards of a directory anew into ``target``, one in memory at a time.
+
+    Raises:
+        UserError: a shard is missing or damaged.
+    """
+    for path in check_sequence(directory):
+        content = load_part(path, mapped=not is_legacy(path))
+        kept = {key: content[key] for key in ("args", "model") if key in content}
+        torch.save(kept, target / path.name)
+        progress.update()
+    if (directory / DICTIONARY).is_file():
+        shutil.copy(directory / DICTIONARY, target / DICTIONARY)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ptune_scale.backbone.megatron.config import MEGATRON_11B, MegatronConfig
-from ptune_scale.backbone.megatron.layout import our_name, part_shape, split_dim, tensor_shapes
 from ptune_scale.backbone.megatron.parts import DICTIONARY, check_sequence, is_legacy, load_part
+from ptune_scale.backbone.megatron.tensors import our_name, part_shape, split_dim, tensor_shapes
 from ptune_scale.backbone.megatron.tokenizer import NUM_SPECIALS, read_dictionary
 from ptune_scale.backbone.weights import WeightSource
 from ptune_scale.errors import UserError

@@ -3,7 +3,6 @@
 import argparse
 import json
 import mmap
-import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ptune_scale.backbone.megatron.config import MegatronConfig
-from ptune_scale.backbone.megatron.layout import fairseq_args, fairseq_name, part_shape
+from ptune_scale.backbone.megatron.tensors import fairseq_args, fairseq_name, part_shape
 
 Read = Callable[[str], Tensor]
 
@@ -73,9 +72,7 @@ def write_safetensors(path: Path, specs: Specs, read: Read) -> None:
         stream.write(struct.pack("<Q", len(text)) + text)
         for name, spec in specs.items():
             tensor = read(name).to(spec.dtype).contiguous()
-            stream.write(tensor.view(torch.uint8).numpy())
-        stream.flush()
-        os.fsync(stream.fileno())
+            stream.write(tensor.view(torch.uint8).numpy().data)
 
 
 def write_part(
@@ -83,7 +80,7 @@ def write_part(
 ) -> None:
     """Write one fairseq shard.
 
-    The file is first laid out without the tensors' bytes, then mapped and filled in.
+    The file is first written without the tensors' bytes, then mapped and filled in.
 
     Args:
         specs: all tensors of the model.
@@ -106,9 +103,6 @@ def write_part(
     filled["decoder.embed_positions._float_tensor"].zero_()
     # From version 3 on, fairseq's decoder has a norm behind its last layer.
     filled["decoder.version"].fill_(3)
-    del filled
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _map_writable(path: Path) -> dict[str, Tensor]:

@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ptune_scale.backbone.megatron import MegatronShardSource, load_megatron
-from ptune_scale.backbone.megatron.cli import main
 from ptune_scale.backbone.megatron.parts import load_part
 from ptune_scale.backbone.source import find_model
 from ptune_scale.backbone.weights import SafetensorsSource
+from ptune_scale.run.convert import main
 
 
 def convert(source: Path, target: Path, *flags: str) -> int:
@@ -149,7 +149,7 @@ def test_a_target_in_use_is_left_alone(
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     assert convert(tiny_megatron.directory, tmp_path) == 2
-    assert capsys.readouterr().err.startswith("convert.py: error: --to")
+    assert capsys.readouterr().err.startswith("ptune convert: error: --to")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -159,7 +159,7 @@ def test_a_target_in_use_is_left_alone(
         (["--num_shards", "5"], "--num_shards 5 does not divide 8 (num_attention_heads)"),
         (["--num_shards", "0"], "--num_shards 0"),
         (["--dtype", "int8"], "invalid choice: 'int8'"),
-        (["--frm", "x"], "unrecognized arguments"),
+        (["--frm", "x"], "unknown"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_writes_nothing(

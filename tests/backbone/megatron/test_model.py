@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from ptune_scale.backbone import FrozenLM
 from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM, load_megatron
-from ptune_scale.data.batch import Example, collate
-from ptune_scale.template import Template
-from ptune_scale.tokenization import Tokenization
+from ptune_scale.task.example import collate
+from ptune_scale.task.tokenization import Tokenization
 
 HEADS, SIZE, LAYERS = 8, 48, 2
 IDS = torch.tensor([[5, 9, 300, 7, 44], [4, 4, 100, 8, 2]])
@@ -166,19 +165,18 @@ def test_columns_of_one_rank_are_its_own_heads(model: MegatronForCausalLM) -> No
     torch.testing.assert_close(total, whole, atol=1e-5, rtol=1e-5)
 
 
-def test_it_serves_as_a_frozen_backbone(tiny_megatron) -> None:  # noqa: ANN001
+def test_it_serves_as_a_frozen_backbone(tiny_megatron, fill) -> None:  # noqa: ANN001
     model, tokenizer = load_megatron(tiny_megatron.directory, torch.float32)
     lm, tokens = FrozenLM(model), Tokenization(tokenizer, "causal")
-    cloze = Template.parse("(2, sub, 2, obj)").render("Norway", tokens)
-    example = Example(0, cloze.ids, cloze.slots, (cloze.target,), label=0)
+    example = fill("(2, sub, 2, obj)", "Norway", tokens)
     prompts = torch.randn(1, 4, SIZE).requires_grad_()
-    logits = lm(collate([example, example], tokens.placeholder), prompts)
+    logits = lm(collate([example, example]), prompts)
     assert logits.shape == (2, 1, model.config.vocab_size)
     logits.square().mean().backward()
     assert prompts.grad.abs().sum() > 0
-    spliced = model.model.embed_tokens(torch.tensor([cloze.ids])).clone()
-    spliced[0, torch.tensor(cloze.slots) >= 0] = prompts[0].detach()
-    expected = model(inputs_embeds=spliced).logits[0, cloze.target]
+    spliced = model.model.embed_tokens(torch.tensor([example.ids])).clone()
+    spliced[0, torch.tensor(example.slots) >= 0] = prompts[0].detach()
+    expected = model(inputs_embeds=spliced).logits[0, example.targets[0]]
     torch.testing.assert_close(logits[0, 0], expected, atol=1e-5, rtol=1e-5)
 
 

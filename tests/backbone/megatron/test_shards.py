@@ -10,7 +10,7 @@ import torch
 
 from ptune_scale.backbone.fingerprint import fingerprint_files, weight_files
 from ptune_scale.backbone.megatron import MegatronShardSource
-from ptune_scale.backbone.megatron.layout import split_dim
+from ptune_scale.backbone.megatron.tensors import split_dim
 from ptune_scale.backbone.source import find_model
 from ptune_scale.errors import UserError
 

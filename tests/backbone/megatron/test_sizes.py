@@ -6,8 +6,8 @@ from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 
 from ptune_scale.backbone.megatron import MEGATRON_11B, MegatronConfig, MegatronForCausalLM
-from ptune_scale.backbone.megatron.layout import part_shape, tensor_shapes
-from ptune_scale.encoder import count_parameters
+from ptune_scale.backbone.megatron.tensors import part_shape, tensor_shapes
+from ptune_scale.prompt.encoder import count_parameters
 
 
 @pytest.fixture(scope="module")

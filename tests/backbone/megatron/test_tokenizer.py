@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from ptune_scale.backbone.megatron import build_tokenizer
 from ptune_scale.backbone.source import find_model
 from ptune_scale.errors import UserError
-from ptune_scale.tokenization import Tokenization
+from ptune_scale.task.tokenization import Tokenization
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,7 @@
+"""How a backbone can be asked for, by the names that are typed; imports nothing heavy."""
+
+from typing import Literal
+
+Dtype = Literal["float32", "bfloat16"]
+Attention = Literal["eager", "sdpa"]
+WeightBits = Literal["full", "8", "4"]
