@@ -1,56 +1,80 @@
 """Ranks and layouts. Nothing outside this package asks for a rank or a process group.
 
-launch.py           from a command line to exactly the ranks that were asked for
-agent.py            torchrun without a report of its own where a rank has said what is wrong
-lifeline.py         ranks that end when their launcher is gone
-contact.py          another rank lost, told apart from an error of this one
-stop.py             signals, agreed between ranks at safe points
+launch/relaunch.py  from a command line to exactly the ranks that were asked for
+launch/agent.py     torchrun without a report of its own where a rank has said what is wrong
+launch/lifeline.py  ranks that end when their launcher is gone
+launch/contact.py   another rank lost, told apart from an error of this one
+launch/stop.py      signals, agreed between ranks at safe points
+launch/start.py     DeepSpeed started, also without a launcher
 world.py            the ranks of a job and the few collectives in use
 prompt_function.py  the waist: (batch, P) -> (losses, dP), rows spread over ranks
+engine.py           what runs rows through this rank's part of the backbone
+rows.py             which rows each replica computes, and in which parts
+objective.py        losses of rows, from logits at their targets
+generation.py       what a causal model goes on with behind rows
+vocabulary.py       losses, ranks and the likeliest tokens, from all logits or a rank's shard
+chunked_cross_entropy.py  cross-entropy some columns at a time
 placement.py        which ranks hold which prompt encoders
 degrees.py          how many ranks share what, and which products are allowed
 mesh.py             the ranks arranged by degree
-vocabulary.py       losses and ranks from logits of which a rank holds all or a shard
+layout.py           the one place where a layout is chosen and applied
 slices.py           which part of the checkpoint a rank reads
-pipeline/           stages of consecutive layers, 1F1B
-tensor/             layers spread over ranks: DTensor, fairscale
-start.py            DeepSpeed started, also without a launcher
 zero3.py            weights sharded by DeepSpeed ZeRO-3
-tuned.py            the waist with a backbone that trains
-tuned_settings.py   how it trains
-parallelize.py      the one place where a layout is chosen and applied
+tensor/             layers spread over ranks: DTensor, fairscale
+pipeline/           stages of consecutive layers, 1F1B
+tuned.py            the waist with a backbone that trains; tuned_settings.py: how it does
 footprint.py        bytes in use and bytes sent, counted as operations come by
 dry_run.py          a layout without its ranks, on memory that does not exist
+
+Names are imported when they are first asked for: a command line is parsed, and its help printed,
+without PyTorch.
 """
 
-from ptune_scale.parallel.contact import LostContact
-from ptune_scale.parallel.degrees import Degrees
-from ptune_scale.parallel.mesh import Mesh
-from ptune_scale.parallel.parallelize import parallelize, single
-from ptune_scale.parallel.placement import EncoderPlacement
-from ptune_scale.parallel.prompt_function import Objective, PromptFunction, cross_entropy
-from ptune_scale.parallel.slices import count_local_elements
-from ptune_scale.parallel.stop import Stopped, StopSignal
-from ptune_scale.parallel.tuned import TunedFunction, tune
-from ptune_scale.parallel.tuned_settings import TuneSettings, check_tuned
-from ptune_scale.parallel.world import World
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Degrees",
-    "EncoderPlacement",
-    "LostContact",
-    "Mesh",
-    "Objective",
-    "PromptFunction",
-    "StopSignal",
-    "Stopped",
-    "TuneSettings",
-    "TunedFunction",
-    "World",
-    "check_tuned",
-    "count_local_elements",
-    "cross_entropy",
-    "parallelize",
-    "single",
-    "tune",
-]
+from ptune_scale.lazy import exports
+
+# ruff: noqa: F401 (the names below are imported for others)
+if TYPE_CHECKING:
+    from ptune_scale.parallel.degrees import Degrees
+    from ptune_scale.parallel.generation import Generated
+    from ptune_scale.parallel.launch.contact import LostContact
+    from ptune_scale.parallel.launch.stop import Stopped, StopSignal
+    from ptune_scale.parallel.layout import parallelize, single
+    from ptune_scale.parallel.mesh import Mesh
+    from ptune_scale.parallel.objective import Objective, cross_entropy, span
+    from ptune_scale.parallel.placement import EncoderPlacement
+    from ptune_scale.parallel.prompt_function import PromptFunction, Question
+    from ptune_scale.parallel.slices import count_local_elements
+    from ptune_scale.parallel.tuned import TunedFunction, tune
+    from ptune_scale.parallel.tuned_settings import TuneSettings, check_tuned
+    from ptune_scale.parallel.vocabulary import Vocabulary
+    from ptune_scale.parallel.world import World
+
+if not TYPE_CHECKING:  # else any name would be taken for one that is there
+    __getattr__ = exports(
+        __name__,
+        {
+            "Degrees": "degrees",
+            "EncoderPlacement": "placement",
+            "Generated": "generation",
+            "LostContact": "launch.contact",
+            "Mesh": "mesh",
+            "Objective": "objective",
+            "PromptFunction": "prompt_function",
+            "Question": "prompt_function",
+            "StopSignal": "launch.stop",
+            "Stopped": "launch.stop",
+            "TuneSettings": "tuned_settings",
+            "TunedFunction": "tuned",
+            "Vocabulary": "vocabulary",
+            "World": "world",
+            "check_tuned": "tuned_settings",
+            "count_local_elements": "slices",
+            "cross_entropy": "objective",
+            "parallelize": "layout",
+            "single": "layout",
+            "span": "objective",
+            "tune": "tuned",
+        },
+    )

@@ -32,9 +32,29 @@ class Degrees:
         return self.data * self.pipeline * self.tensor
 
     @property
+    def has_tensor(self) -> bool:
+        """Whether ranks share layers."""
+        return self.tensor > 1
+
+    @property
+    def has_pipeline(self) -> bool:
+        """Whether ranks have different layers."""
+        return self.pipeline > 1
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether all ranks compute the whole backbone, on rows of their own."""
+        return not self.has_tensor and not self.has_pipeline
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether ZeRO-3 shares each weight out over the data-parallel ranks."""
+        return self.zero_stage == 3
+
+    @property
     def is_whole(self) -> bool:
-        """Whether each rank has the whole backbone."""
-        return self.tensor == self.pipeline == 1 and self.zero_stage != 3
+        """Whether each rank keeps the whole backbone."""
+        return self.is_replicated and not self.is_sharded
 
     @classmethod
     def resolve(
@@ -73,7 +93,7 @@ class Degrees:
             pipeline, fixed = world_size // fixed, world_size
         data = world_size // fixed
         if zero_stage == INFER:
-            zero_stage = 3 if data > 1 and tensor == pipeline == 1 else 0
+            zero_stage = 3 if data == world_size > 1 else 0
         degrees = cls(data, pipeline, tensor, zero_stage)
         degrees.check()
         if zero_stage == 3 and data == 1 < world_size:
@@ -96,7 +116,7 @@ class Degrees:
                 f"--zero_stage {self.zero_stage}: 0 or 3; stages 1 and 2 shard gradients and "
                 "optimizer state, and a frozen backbone has neither"
             )
-        if self.zero_stage == 3 and self.pipeline > 1:
+        if self.is_sharded and self.has_pipeline:
             raise UserError(
                 f"--zero_stage 3 with --pipeline_parallel {self.pipeline}: DeepSpeed fetches and "
                 "drops weights in the order of one forward and one backward pass, which the "
@@ -107,12 +127,12 @@ class Degrees:
     def name(self) -> str:
         """What results record, for example "single", "zero3" or "dp2 x pp2 x tp2"."""
         parts = []
-        if self.zero_stage == 3:
+        if self.is_sharded:
             parts.append("zero3" if self.world_size == self.data else f"zero3({self.data})")
         elif self.data > 1:
             parts.append(f"dp{self.data}")
-        parts += [f"pp{self.pipeline}"] if self.pipeline > 1 else []
-        parts += [f"tp{self.tensor}"] if self.tensor > 1 else []
+        parts += [f"pp{self.pipeline}"] if self.has_pipeline else []
+        parts += [f"tp{self.tensor}"] if self.has_tensor else []
         return " x ".join(parts) or "single"
 
     def coordinates(self, rank: int) -> tuple[int, int, int]:

@@ -18,13 +18,13 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import PreTrainedModel
 
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.data.batch import Batch
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.degrees import Degrees
 from ptune_scale.parallel.footprint import BACKWARD, Footprint, Watch
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.vocabulary import Vocabulary
 from ptune_scale.parallel.world import World
+from ptune_scale.task.example import NO_SLOT, Example, collate
 
 
 @contextmanager
@@ -64,18 +64,17 @@ def run(
         for name, buffer in module.named_buffers(recurse=False):
             module._buffers[name] = buffer.to("meta")
     lm = FrozenLM(model, is_first=False, is_last=mesh.is_last_stage)
-    columns = {name: (rows,) for name in ("lengths", "relations", "labels", "index", "groups")}
-    columns |= {"ids": (rows, length), "slots": (rows, length), "targets": (rows, 1)}
-    batch = _Unpadded(
-        **{n: torch.empty(s, dtype=torch.int64, device="meta") for n, s in columns.items()},
-        weights=torch.empty(rows, device="meta"),
-    )
+    # Of equal length, so that nothing is padded; which tokens they are does not matter.
+    row = Example(0, (0,) * length, (NO_SLOT,) * length, (length - 1,), (0,))
+    batch = collate([row] * rows).to(torch.device("meta"))
+    padded = batch.padded()
+    batch.targets, batch.answers, batch.shares  # noqa: B018 (made here, they are not counted)
     watch = Watch(model, mesh.degrees.tensor)
     try:
         with watch:
-            result = lm(batch, hidden=_inputs(model, mesh, batch))
+            result = lm(batch, hidden=_inputs(model, mesh, padded.ids), padded=padded)
             if mesh.is_last_stage:
-                losses = vocabulary.cross_entropy(result[:, 0], batch.labels) * batch.weights
+                losses = vocabulary.cross_entropy(result[:, 0], batch.answers[:, 0]) * batch.shares
                 result = losses.sum()
                 del losses
             watch.direction, watch.footprint.kept = BACKWARD, watch.live
@@ -88,19 +87,13 @@ def run(
     return watch.footprint
 
 
-def _inputs(model: PreTrainedModel, mesh: Mesh, batch: Batch) -> Tensor:
+def _inputs(model: PreTrainedModel, mesh: Mesh, ids: Tensor) -> Tensor:
     """(N, T, H) words with prompts among them, or what the stage before sends."""
     if not mesh.is_first_stage:
-        size = (*batch.ids.shape, model.config.hidden_size)
+        size = (*ids.shape, model.config.hidden_size)
         return torch.empty(size, dtype=model.dtype, device="meta").requires_grad_()
     with torch.no_grad():
-        words = model.get_input_embeddings()(batch.ids)
+        words = model.get_input_embeddings()(ids)
     prompt = torch.empty(words.shape[-1], dtype=words.dtype, device="meta").requires_grad_()
     # Out of place, like the splice: the result lasts only as long as a layer keeps it.
     return words + prompt
-
-
-class _Unpadded(Batch):
-    """Rows of equal length, which is not to be found out by looking at numbers."""
-
-    is_padded = False

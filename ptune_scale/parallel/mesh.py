@@ -40,7 +40,7 @@ class Mesh:
             shape = (degrees.data, degrees.pipeline, degrees.tensor)
             names = (DATA, PIPELINE, TENSOR)
             device_mesh = init_device_mesh(world.device.type, shape, mesh_dim_names=names)
-        if degrees.tensor > 1:
+        if degrees.has_tensor:
             _initialize_fairscale(degrees)
         return cls(world, degrees, data_rank, stage, tensor_rank, device_mesh)
 
@@ -53,8 +53,14 @@ class Mesh:
         return self.stage == self.degrees.pipeline - 1
 
     def group(self, dimension: str) -> dist.ProcessGroup:
-        """The process group of this rank along a dimension."""
-        return self.device_mesh.get_group(dimension)
+        """The process group of this rank along a dimension; there is none in a single process."""
+        return self.along(dimension).get_group()
+
+    def along(self, dimension: str) -> DeviceMesh:
+        """The ranks that differ from this one in one coordinate alone."""
+        if self.device_mesh is None:
+            raise RuntimeError("a single rank has no groups")
+        return self.device_mesh[dimension]
 
 
 def _initialize_fairscale(degrees: Degrees) -> None:

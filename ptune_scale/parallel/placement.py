@@ -1,24 +1,22 @@
 """Where prompt encoders live: replicated on the ranks that splice prompts, or owned by one each.
 
-An encoder is never split; at large hidden sizes the encoders of many relations are simply too many
+An encoder is never split; at large hidden sizes the encoders of many tasks are simply too many
 for one rank, so each rank can own some of them, with their optimizer state. What crosses the
 network for that is their rows of the prompt matrix P, which are tiny.
 
-Shapes: R relations, S slots, H embedding size.
+Shapes: R tasks, S slots, H embedding size.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.world import World
-
-PlacementKind = Literal["replicated", "owned"]
+from ptune_scale.prompt.kinds import EncoderPlacementKind
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,16 @@ class EncoderPlacement:
     Only ranks of the first pipeline stage splice prompts, so only they hold encoders.
 
     Attributes:
-        holders: of each group of relations that share an encoder, the ranks that hold it. The
+        holders: of each group of tasks that share an encoder, the ranks that hold it. The
             first one speaks for it: writes its checkpoint and contributes its rows of P.
     """
 
-    kind: PlacementKind
+    kind: EncoderPlacementKind
     world: World
     holders: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def build(cls, kind: PlacementKind, mesh: Mesh, num_groups: int) -> "EncoderPlacement":
+    def build(cls, kind: EncoderPlacementKind, mesh: Mesh, num_groups: int) -> "EncoderPlacement":
         """Place encoders.
 
         Args:
@@ -68,12 +66,12 @@ class EncoderPlacement:
         """Whether the main rank could save everything without the others."""
         return all(ranks[0] == 0 for ranks in self.holders)
 
-    def gather(self, prompts: Tensor, relations: Sequence[int]) -> Tensor:
+    def gather(self, prompts: Tensor, tasks: Sequence[int]) -> Tensor:
         """Complete P on every rank; call on all ranks together.
 
         Args:
             prompts: (R, S, H), this rank's rows, zero elsewhere.
-            relations: the rows that are asked for, the same on all ranks.
+            tasks: the rows that are asked for, the same on all ranks.
 
         Returns:
             (R, S, H), the holders' rows to the bit; its gradient goes to this rank's rows.
@@ -83,10 +81,10 @@ class EncoderPlacement:
             return prompts
         # A rank speaks for all groups that it holds, or for none. Each row has one speaker, so
         # the sums below add nothing but zeros to it and are exact.
-        mine = prompts.detach()[list(relations)]
+        mine = prompts.detach()[list(tasks)]
         rows = mine.clone() if self.spoken_for else torch.zeros_like(mine)
         others = torch.zeros_like(prompts)
-        others[list(relations)] = self.world.sum_(rows) - mine
+        others[list(tasks)] = self.world.sum_(rows) - mine
         return prompts + others
 
     def check_replicas(self, tensors: Mapping[int, Iterable[Tensor]]) -> None:

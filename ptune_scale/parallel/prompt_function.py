@@ -3,137 +3,38 @@
 Left of it, everything is ordinary single-process PyTorch that every rank repeats. Right of it is
 the frozen backbone, in whatever layout. What crosses the network for learning is dP.
 
-Shapes: N rows, K targets in a row, R relations, S slots, H embedding size, V vocabulary, C sets
+Shapes: N rows, K targets in a row, R tasks, S slots, H embedding size, V vocabulary, C sets
 of candidates.
 """
 
-import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import itertools
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.backbone.narrow_head import NarrowHead
-from ptune_scale.data.batch import Batch
-from ptune_scale.data.candidates import Candidates
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import generation
+from ptune_scale.parallel.engine import Engine, WholeEngine
+from ptune_scale.parallel.generation import Generated
 from ptune_scale.parallel.mesh import Mesh
+from ptune_scale.parallel.objective import Objective, cross_entropy, log_probabilities
+from ptune_scale.parallel.rows import count_parts, cut, deal
 from ptune_scale.parallel.vocabulary import Vocabulary
-
-Outcome = Callable[[Tensor, Batch], Tensor]
-"""From logits (N, K, W) of this rank's part of the vocabulary to a value per row."""
-
-Objective = Callable[[Vocabulary, Tensor, Batch], Tensor]
-"""Loss of each row, (N,), from logits (N, K, W) that a vocabulary knows how to read."""
+from ptune_scale.task.candidates import Candidates
+from ptune_scale.task.example import NO_ANSWER, Batch
 
 Question = Callable[[Vocabulary, Tensor, Batch], Tensor]
 """Values of each row, (N, ...), from logits (N, K, W) that a vocabulary knows how to read."""
 
 
-def cross_entropy(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of each row's label at its first target, (N,), in nats."""
-    # A view of one target's logits gives them their gradient without a copy.
-    first = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, 0]
-    return vocabulary.cross_entropy(first, batch.labels)
-
-
-class Engine(Protocol):
-    """A frozen backbone, or this rank's part of one, that can be run.
-
-    Attributes:
-        holds_prompts: this rank splices P, so dP arises here.
-        holds_logits: this rank sees logits, so outcomes arise here.
-    """
-
-    holds_prompts: bool
-    holds_logits: bool
-
-    def run(
-        self,
-        batch: Batch,
-        prompts: Tensor,
-        outcome: Outcome,
-        *,
-        backward: bool,
-        num_parts: int = 1,
-    ) -> Tensor | None:
-        """Run rows through the model.
-
-        Args:
-            prompts: (R, S, H); with ``backward`` the gradient of the outcome's sum is added to
-                its ``grad`` where this rank holds prompts.
-            num_parts: the rows may be computed in so many parts, to need less memory.
-
-        Returns:
-            the outcome, (N, ...), where this rank holds logits.
-        """
-        ...
-
-
-class WholeEngine:
-    """The rank has all layers, of which each matrix may be whole or a part.
-
-    Args:
-        after_forward: called after each pass, for example to drop gathered weights.
-        loss_head: takes the place of the head in passes with a gradient.
-    """
-
-    holds_prompts = holds_logits = True
-
-    def __init__(
-        self,
-        lm: FrozenLM,
-        after_forward: Callable[[], None] = lambda: None,
-        loss_head: NarrowHead | None = None,
-    ) -> None:
-        self.lm = lm
-        self.after_forward = after_forward
-        self.loss_head = loss_head
-
-    def _head(self, backward: bool) -> AbstractContextManager[None]:
-        return self.loss_head if backward and self.loss_head else nullcontext()
-
-    def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
-        """Logits (N, K, W) of one part of the rows."""
-        return self.lm(batch, prompts)
-
-    def backward(self, total: Tensor) -> None:
-        """Propagate the outcome's sum over one part of the rows."""
-        total.backward()
-
-    def run(
-        self,
-        batch: Batch,
-        prompts: Tensor,
-        outcome: Outcome,
-        *,
-        backward: bool,
-        num_parts: int = 1,
-    ) -> Tensor:
-        size = batch.group_size
-        rows_per_part = size * math.ceil(len(batch) / (num_parts * size))
-        index = torch.arange(len(batch), device=batch.ids.device)
-        results = []
-        for rows in index.split(rows_per_part):
-            part = batch.rows(rows) if num_parts > 1 else batch
-            with torch.set_grad_enabled(backward), self._head(backward):
-                result = outcome(self.forward(part, prompts), part)
-            if backward:
-                self.backward(result.sum())
-            self.after_forward()
-            results.append(result.detach())
-        return torch.cat(results)
-
-
 class PromptFunction:
-    """Losses, prompt gradients and ranks of answers, from a frozen backbone in some layout.
+    """Losses, prompt gradients and answers, from a frozen backbone in some layout.
 
     A global batch is the same on all ranks; its rows are dealt out over data-parallel replicas,
-    and the sums that come back are the same on all ranks again: the layout changes the speed, not
-    the result.
+    and what comes back is the same on all ranks again: the layout changes the speed, not the
+    result. All methods are called on all ranks together.
 
     Args:
         engine: this rank's part of the backbone.
@@ -154,8 +55,8 @@ class PromptFunction:
         self.world = mesh.world
         self.vocabulary = vocabulary
         self.rows_per_forward = rows_per_forward
-        # Tensor-parallel peers compute the same outcomes: one of them speaks.
-        self._speaks = mesh.tensor_rank == 0
+        # Tensor-parallel peers compute the same outcomes: one of them contributes to sums.
+        self._contributes = mesh.tensor_rank == 0
 
     def loss_and_gradient(
         self, batch: Batch, prompts: Tensor, objective: Objective = cross_entropy
@@ -167,7 +68,7 @@ class PromptFunction:
             objective: what is minimized.
 
         Returns:
-            losses: (R,) each relation's weighted sum of row losses; zero where it has no row.
+            losses: (R,) each task's weighted sum of row losses; zero where it has no row.
             gradient: (R, S, H) fp32, of the sum of ``losses``.
         """
         total = torch.zeros(prompts.numel() + prompts.shape[0], device=self.world.device)
@@ -176,31 +77,31 @@ class PromptFunction:
         leaf = prompts.detach().to(self.world.device).requires_grad_()
 
         def outcome(logits: Tensor, part: Batch) -> Tensor:
-            return objective(self.vocabulary, logits, part) * part.weights
+            return objective(self.vocabulary, logits, part) * part.shares
 
-        index, part = self._my_rows(batch)
+        _, part = self._my_rows(batch)
         rows = self.engine.run(part, leaf, outcome, backward=True, num_parts=self._num_parts(batch))
-        if self._speaks and self.engine.holds_prompts and leaf.grad is not None:
+        if self._contributes and self.engine.holds_prompts and leaf.grad is not None:
             gradient += leaf.grad
-        if self._speaks and self.engine.holds_logits:
-            losses.index_add_(0, part.relations, rows)
+        if self._contributes and rows is not None:
+            losses.index_add_(0, part.tasks, rows)
         self.world.sum_(total)
         return losses.to(prompts.device), gradient.to(prompts.device)
 
-    @torch.no_grad()
     def ranks(self, batch: Batch, prompts: Tensor, candidates: Candidates) -> Tensor:
-        """Rank of each row's label among each set of candidates, (N, K, C) int64.
+        """Rank of the answer at each target among each set of candidates, (N, K, C) int64.
 
-        1 is best. A label that is not in a set gets the size of the vocabulary plus one.
+        1 is best. It is the size of the vocabulary plus one where no answer is expected, or where
+        it is not in the set.
         """
 
-        def outcome(logits: Tensor, part: Batch) -> Tensor:
-            return self.vocabulary.ranks(logits, part.labels, part.relations, candidates)
+        def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
+            answers = part.answers.masked_fill(~part.answered, NO_ANSWER)
+            return vocabulary.ranks(logits, answers, part.tasks, candidates)
 
-        shape = (batch.targets.shape[1], len(candidates.names))
-        return self._measure(batch, prompts, outcome, shape, torch.int64)
+        shape = (batch.num_targets, len(candidates.names))
+        return self.ask(batch, prompts, question, shape, torch.int64)
 
-    @torch.no_grad()
     def top(self, batch: Batch, prompts: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k likeliest tokens at each target of each row, (N, K, k) each.
 
@@ -208,30 +109,23 @@ class PromptFunction:
             probabilities (over the whole vocabulary) and token ids, best first.
         """
 
-        def outcome(logits: Tensor, part: Batch) -> Tensor:
-            probabilities, tokens = self.vocabulary.top(logits, k)
+        def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
+            probabilities, tokens = vocabulary.top(logits, k)
             return torch.stack([probabilities.double(), tokens.double()], dim=-1)
 
-        shape = (batch.targets.shape[1], k, 2)
-        best = self._measure(batch, prompts, outcome, shape, torch.float64)
+        best = self.ask(batch, prompts, question, (batch.num_targets, k, 2), torch.float64)
         return best[..., 0].float(), best[..., 1].long()
 
-    @torch.no_grad()
-    def log_probabilities(self, batch: Batch, prompts: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probabilities of some tokens at each target, over the whole vocabulary, in nats.
+    def log_probabilities(self, batch: Batch, prompts: Tensor) -> Tensor:
+        """Log-probability of the answer at each target, (N, K) fp32 in nats; 0 where there is none.
 
-        Args:
-            tokens: (N, K, C) int64, of the batch's rows in order.
-
-        Returns:
-            (N, K, C) fp32.
+        It is over the whole vocabulary; for other tokens than the answers, see ``ask``.
         """
 
-        def outcome(logits: Tensor, part: Batch) -> Tensor:
-            asked = tokens.to(logits.device)[part.index]
-            return self.vocabulary.pick(logits, asked) - self.vocabulary.normalizer(logits)
+        def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
+            return log_probabilities(vocabulary, logits, part).where(part.answered, 0.0)
 
-        return self._measure(batch, prompts, outcome, tuple(tokens.shape[1:]), torch.float32)
+        return self.ask(batch, prompts, question, (batch.num_targets,))
 
     @torch.no_grad()
     def ask(
@@ -242,37 +136,29 @@ class PromptFunction:
         shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """What a question finds in the logits of each row, (N, *shape).
+        """What a question finds in the logits of each row, (N, *shape), on the CPU.
 
-        Rows of a group are asked about together, see ``Batch.groups``.
+        Rows of a group are asked about together.
+
+        Args:
+            shape: of what it finds in a row.
+            dtype: of what comes back.
+
+        Example:
+            >>> def of_two_words(vocabulary, logits, batch):  # the first target's log-odds
+            ...     words = torch.tensor([yes, no], device=logits.device)
+            ...     found = vocabulary.pick(logits[:, 0], words.expand(len(batch), 2))
+            ...     return found[:, 0] - found[:, 1]
+            >>> function.ask(batch, prompts, of_two_words, ())
         """
 
+        not_finite = torch.zeros(1, device=self.world.device)
+
         def outcome(logits: Tensor, part: Batch) -> Tensor:
+            not_finite.add_((~logits.isfinite()).any())
             return question(self.vocabulary, logits, part)
 
-        return self._measure(batch, prompts, outcome, shape, dtype)
-
-    def _measure(
-        self,
-        batch: Batch,
-        prompts: Tensor,
-        outcome: Outcome,
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-    ) -> Tensor:
-        """Outcomes (N, *shape) of all rows, on all ranks."""
-        result = torch.zeros(len(batch), *shape, dtype=dtype, device=self.world.device)
         index, part = self._my_rows(batch)
-        found = self._evaluate(batch, part, prompts, outcome)
-        if found is not None:
-            # Rows without weight only keep the replicas in step.
-            real = (part.weights > 0).view(-1, *[1] * len(shape))
-            result[index] += torch.where(real, found, 0).to(dtype)
-        return self.world.sum_(result).cpu()
-
-    def _evaluate(
-        self, batch: Batch, part: Batch, prompts: Tensor, outcome: Outcome
-    ) -> Tensor | None:
         found = self.engine.run(
             part,
             prompts.to(self.world.device),
@@ -280,27 +166,70 @@ class PromptFunction:
             backward=False,
             num_parts=self._num_parts(batch),
         )
-        return found if self._speaks else None
+        result = torch.zeros(len(batch), *shape, dtype=dtype, device=self.world.device)
+        if self._contributes and found is not None:
+            result[index] = found[: len(index)].to(dtype)
+        if self.world.sum_(not_finite).item():
+            raise UserError(
+                "the model's logits are not finite: its weights, or the prompt's vectors, hold NaN "
+                "or infinity; nothing can be scored with them"
+            )
+        return self.world.sum_(result).cpu()
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether ``generate`` keeps keys and values, instead of computing rows again per token."""
+        return isinstance(self.engine, WholeEngine) and self.engine.lm.has_cache
+
+    def generate(
+        self, batch: Batch, prompts: Tensor, *, max_tokens: int, stop: Collection[int] = ()
+    ) -> list[Generated]:
+        """What a causal model goes on with behind the last token of each row, the likeliest tokens.
+
+        A row ends at a stop token, after ``max_tokens``, or where the model's context does. What
+        the rows' targets and answers are does not matter.
+
+        Args:
+            prompts: (R, S, H), the prompt matrix P.
+            stop: token ids that end a row.
+
+        Raises:
+            ValueError: the model is a masked one.
+
+        Example:
+            >>> [one] = function.generate(collate([row]), prompts, max_tokens=8, stop={eos})
+            >>> tokenizer.decode(one.tokens), one.ended, sum(one.log_probabilities)
+        """
+        engine, config = self.engine, self.engine.lm.model.config
+        if not engine.lm.is_causal:
+            raise ValueError("a masked model cannot go on behind a row")
+        drafts = generation.begin(batch.examples, config, max_tokens, stop)
+        if not isinstance(engine, WholeEngine) or not self.has_cache:
+            generation.write_again(batch.examples, drafts, lambda rows: self.top(rows, prompts, 1))
+            return [draft.done() for draft in drafts]
+        batch = replace(batch, group_size=1)
+        index, part = self._my_rows(batch)
+        # Nothing is written behind rows that stand in.
+        spare = generation.begin(part.examples[len(index) :], config, 0, stop)
+        mine = iter([*(drafts[row] for row in index), *spare])
+        for rows in cut(part, self._num_parts(batch)):
+            generation.write_on(
+                engine,
+                self.vocabulary,
+                rows,
+                prompts.to(self.world.device),
+                list(itertools.islice(mine, len(rows))),
+                self.world.max if engine.passes_are_collective else lambda number: number,
+            )
+        written = {row: drafts[row].done() for row in index if self._contributes}
+        together = {
+            row: text for texts in self.world.gather(written) for row, text in texts.items()
+        }
+        return [together[row] for row in range(len(batch))]
 
     def _num_parts(self, batch: Batch) -> int:
-        """The same on all ranks: with sharded weights every forward pass is a collective."""
-        share = math.ceil(len(batch) / batch.group_size / self.mesh.degrees.data)
-        groups_per_forward = max(1, (self.rows_per_forward or share) // batch.group_size)
-        return math.ceil(share / groups_per_forward)
+        return count_parts(batch, self.mesh.degrees.data, self.rows_per_forward)
 
-    def _my_rows(self, batch: Batch) -> tuple[Tensor, Batch]:
-        """The rows of this replica, with their positions.
-
-        Groups of rows are sorted by length first, then dealt out in turn: all replicas get as many,
-        of nearly the same length. Where groups are lacking, others stand in with weight zero.
-        """
-        size, count = self.mesh.degrees.data, batch.group_size
-        order = batch.lengths.view(-1, count).amax(1).argsort(stable=True)
-        missing = -len(order) % size
-        order = torch.cat([order, order[:1].expand(missing)])
-        mine = order[self.mesh.data_rank :: size]
-        index = (mine.unsqueeze(1) * count + torch.arange(count)).flatten()
-        part = batch.rows(index)
-        real = torch.arange(len(order))[self.mesh.data_rank :: size] < len(order) - missing
-        part = replace(part, weights=part.weights * real.repeat_interleave(count))
-        return index.to(self.world.device), part.to(self.world.device)
+    def _my_rows(self, batch: Batch) -> tuple[list[int], Batch]:
+        index, part = deal(batch, self.mesh.data_rank, self.mesh.degrees.data)
+        return index, part.to(self.world.device)

@@ -74,7 +74,7 @@ class Names:
             self._names[tensor] = (*self._names.get(tensor, ()), name)
             self._shapes[tensor] = tensor.shape
 
-    def replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
+    def replace(self, old: Tensor, new: Tensor) -> None:
         """``new`` has taken the place of ``old``."""
         self._names[new], self._shapes[new] = self._names[old], self._shapes[old]
 

@@ -7,24 +7,21 @@ gradient and two moments; in bf16 for weight and gradient, their fp32 master and
 """
 
 import gc
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ptune_scale.backbone.classifier import ClassifierLM, NewHead
 from ptune_scale.backbone.loading import Backbone
-from ptune_scale.backbone.tuned import TunedLM
-from ptune_scale.data.batch import Batch
+from ptune_scale.backbone.tuned import ClassifierLM, NewHead, TunedLM
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import zero3
+from ptune_scale.parallel.engine import Outcome, WholeEngine
+from ptune_scale.parallel.launch.start import leave_group, local_rank, start_deepspeed
+from ptune_scale.parallel.layout import shape, why_whole
 from ptune_scale.parallel.mesh import Mesh
-from ptune_scale.parallel.parallelize import shape, why_whole
-from ptune_scale.parallel.prompt_function import Outcome, PromptFunction, WholeEngine
-from ptune_scale.parallel.start import leave_group, local_rank, start_deepspeed
+from ptune_scale.parallel.prompt_function import PromptFunction
 from ptune_scale.parallel.tuned_settings import (
     TuneSettings,
     adamw,
@@ -32,8 +29,7 @@ from ptune_scale.parallel.tuned_settings import (
     engine_config,
 )
 from ptune_scale.parallel.vocabulary import Vocabulary, WholeVocabulary
-
-_TAG = "engine"
+from ptune_scale.task.example import Batch
 
 
 def tune(
@@ -64,11 +60,11 @@ def tune(
             f"--weight_bits {backbone.weight_bits}: rounded weights cannot train; use full"
         )
     start_deepspeed(mesh.world)
-    is_sharded = mesh.degrees.zero_stage == 3
+    is_sharded = mesh.degrees.is_sharded
     config = engine_config(
         backbone.dtype, settings, deepspeed_config if is_sharded else None, is_sharded
     )
-    vocabulary: Vocabulary = WholeVocabulary(chunked_loss=backbone.shortcuts.chunked_loss == "on")
+    vocabulary: Vocabulary = WholeVocabulary(chunked_loss=backbone.shortcuts.chunked_loss)
     mpu = None
     if is_sharded and head is None and why_whole(backbone) is None:
         model, names, slices, _ = shape(backbone.empty_model(), mesh)
@@ -111,7 +107,9 @@ class TunedEngine(WholeEngine):
     def __init__(self, deepspeed_engine: Any, mesh: Mesh) -> None:
         optimizer = deepspeed_engine.optimizer
         release = getattr(optimizer, "release_backward_leftovers", lambda: None)
-        super().__init__(deepspeed_engine.module, release)
+        super().__init__(
+            deepspeed_engine.module, release, passes_are_collective=mesh.degrees.is_sharded
+        )
         self.deepspeed_engine = deepspeed_engine
         self.replicas = mesh.degrees.data
 
@@ -166,62 +164,9 @@ class TunedFunction(PromptFunction):
             group["lr"] = lr
         deepspeed_engine.step()
 
-    def save(self, directory: Path) -> None:
-        """Write weights and optimizer state, each rank its own; what was there before is replaced.
-
-        With several nodes ``directory`` must be on a file system that they share.
-        """
-        scratch = directory.with_name(f".{directory.name}.partial")
-        self.world.on_main(lambda: shutil.rmtree(scratch, ignore_errors=True))
-        engine = self.engine.deepspeed_engine
-        engine.save_checkpoint(str(scratch), tag=_TAG, save_latest=False)
-        self.world.on_main(lambda: self._put_in_place(scratch, directory))
-
-    def _put_in_place(self, scratch: Path, directory: Path) -> None:
-        (scratch / "layout.json").write_text(json.dumps(self._layout))
-        aside = _aside(directory)
-        shutil.rmtree(aside, ignore_errors=True)
-        if directory.exists():
-            directory.rename(aside)
-        scratch.rename(directory)
-        shutil.rmtree(aside, ignore_errors=True)
-
-    def load(self, directory: Path) -> None:
-        """Go on from what ``save`` wrote.
-
-        Raises:
-            UserError: there is nothing, or it was written in another layout or precision.
-        """
-        # A process that was killed between two renames left the older one under its other name.
-        found = directory if directory.exists() else _aside(directory)
-        try:
-            saved = json.loads((found / "layout.json").read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{directory}: no tuned weights to go on from ({error})") from error
-        if saved != self._layout:
-            raise UserError(
-                f"{directory}: written by {_said(saved)}, this is {_said(self._layout)}; DeepSpeed "
-                "reads its shards only where they were written alike: start the same layout again"
-            )
-        self.engine.deepspeed_engine.load_checkpoint(str(found), tag=_TAG)
-
-    @property
-    def _layout(self) -> dict[str, Any]:
-        dtype = next(self.engine.lm.parameters()).dtype
-        degrees = self.mesh.degrees
-        return {"layout": degrees.name, "ranks": degrees.world_size, "dtype": str(dtype)[6:]}
-
     def close(self) -> None:
         """Give back the memory; nothing else can be asked of this function afterwards."""
         self.engine.deepspeed_engine.destroy()
         del self.engine
         gc.collect()
         leave_group(self.world)
-
-
-def _aside(directory: Path) -> Path:
-    return directory.with_name(f".{directory.name}.old")
-
-
-def _said(layout: dict[str, Any]) -> str:
-    return f"{layout.get('ranks')} ranks as {layout.get('layout')} in {layout.get('dtype')}"

@@ -43,7 +43,7 @@ def check_tuned(degrees: Degrees) -> None:
     Raises:
         UserError: it cannot, with what to do instead.
     """
-    if degrees.tensor > 1 or degrees.pipeline > 1:
+    if not degrees.is_replicated:
         raise UserError(
             f"layout {degrees.name}: a backbone that trains is replicated or sharded by ZeRO-3; "
             "leave out --tensor_parallel and --pipeline_parallel"

@@ -6,28 +6,33 @@ are never gathered: losses, ranks of answers and the likeliest tokens come from 
 Shapes: N rows, K targets in a row, V vocabulary, W its part on this rank, C sets of candidates.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ptune_scale.data.candidates import Candidates
-from ptune_scale.parallel.loss import cross_entropy
+from ptune_scale.parallel.chunked_cross_entropy import cross_entropy
+from ptune_scale.task.candidates import Candidates
 
 
 class Vocabulary(Protocol):
     """Questions about logits (..., W) of which this rank holds tokens ``start`` and up."""
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of each row, (N,) in fp32, from logits (N, W); differentiable."""
+    start: int
+
+    def cross_entropy(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Loss of each row, (N,) in fp32, from logits (N, W) and answers (N,); differentiable."""
         ...
 
     def ranks(
-        self, logits: Tensor, labels: Tensor, relations: Tensor, candidates: Candidates
+        self, logits: Tensor, answers: Tensor, tasks: Tensor, candidates: Candidates
     ) -> Tensor:
-        """Rank of each row's label in each set, (N, K, C) int64, from logits (N, K, W)."""
+        """Rank of each target's answer in each set, (N, K, C) int64, from logits (N, K, W).
+
+        Args:
+            answers: (N, K) int64, NO_ANSWER where none is expected; the rank is V + 1 there.
+        """
         ...
 
     def top(self, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -50,21 +55,23 @@ class WholeVocabulary:
     """All logits are on this rank.
 
     Args:
-        chunked_loss: see ``loss.cross_entropy``.
+        chunked_loss: see ``chunked_cross_entropy``.
     """
+
+    start = 0
 
     def __init__(self, *, chunked_loss: bool = True) -> None:
         self.chunked_loss = chunked_loss
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(logits, labels, chunked=self.chunked_loss)
+    def cross_entropy(self, logits: Tensor, answers: Tensor) -> Tensor:
+        return cross_entropy(logits, answers, chunked=self.chunked_loss)
 
     def ranks(
-        self, logits: Tensor, labels: Tensor, relations: Tensor, candidates: Candidates
+        self, logits: Tensor, answers: Tensor, tasks: Tensor, candidates: Candidates
     ) -> Tensor:
-        index = labels[:, None, None].expand(-1, logits.shape[1], 1)
-        better = candidates.count_better(logits, logits.gather(2, index), labels, relations)
-        return candidates.ranks(better, labels, relations)
+        gold = logits.gather(2, answers.clamp(min=0).unsqueeze(-1))
+        better = candidates.count_better(logits, gold, answers, tasks)
+        return candidates.ranks(better, answers, tasks)
 
     def top(self, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best = logits.float().softmax(-1).topk(k)
@@ -75,24 +82,6 @@ class WholeVocabulary:
 
     def normalizer(self, logits: Tensor) -> Tensor:
         return logits.float().logsumexp(-1, keepdim=True)
-
-
-class NarrowLoss(WholeVocabulary):
-    """All logits are on this rank, but for the loss, which is over some words alone.
-
-    Args:
-        words: C token ids in ascending order, all labels among them; the loss is asked of logits
-            (N, C) of these.
-        chunked_loss: see ``loss.cross_entropy``.
-    """
-
-    def __init__(self, words: Sequence[int], *, chunked_loss: bool = True) -> None:
-        super().__init__(chunked_loss=chunked_loss)
-        self.words = torch.tensor(words)
-
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        places = torch.searchsorted(self.words.to(labels.device), labels)
-        return super().cross_entropy(logits, places)
 
 
 class ShardedVocabulary:
@@ -122,24 +111,21 @@ class ShardedVocabulary:
         beyond = torch.arange(self.width, device=logits.device) >= real
         return logits.masked_fill(beyond, float("-inf"))
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, answers: Tensor) -> Tensor:
         from fairscale.nn.model_parallel.cross_entropy import vocab_parallel_cross_entropy
 
         # It works in place on what it is given.
-        return vocab_parallel_cross_entropy(self.hide_padding(logits).clone(), labels)
+        return vocab_parallel_cross_entropy(self.hide_padding(logits).clone(), answers)
 
     def ranks(
-        self, logits: Tensor, labels: Tensor, relations: Tensor, candidates: Candidates
+        self, logits: Tensor, answers: Tensor, tasks: Tensor, candidates: Candidates
     ) -> Tensor:
         logits = self.hide_padding(logits)
-        here = (labels >= self.start) & (labels < self.start + self.width)
-        index = torch.where(here, labels - self.start, 0)[:, None, None]
-        gold = logits.gather(2, index.expand(-1, logits.shape[1], 1))
-        gold = torch.where(here[:, None, None], gold, float("-inf"))
+        gold = self._local(logits, answers.unsqueeze(-1), float("-inf"))
         dist.all_reduce(gold, op=dist.ReduceOp.MAX, group=self.group)
-        better = candidates.count_better(logits, gold, labels, relations, self.start)
+        better = candidates.count_better(logits, gold, answers, tasks, self.start)
         dist.all_reduce(better, group=self.group)
-        return candidates.ranks(better, labels, relations)
+        return candidates.ranks(better, answers, tasks)
 
     def top(self, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         logits = self.hide_padding(logits)
@@ -152,9 +138,9 @@ class ShardedVocabulary:
     def pick(self, logits: Tensor, tokens: Tensor) -> Tensor:
         from fairscale.nn.model_parallel.mappings import reduce_from_model_parallel_region
 
-        here = (tokens >= self.start) & (tokens < self.start + self.width)
-        mine = self.hide_padding(logits).gather(-1, torch.where(here, tokens - self.start, 0))
-        return reduce_from_model_parallel_region(torch.where(here, mine, 0.0))
+        return reduce_from_model_parallel_region(
+            self._local(self.hide_padding(logits), tokens, 0.0)
+        )
 
     def normalizer(self, logits: Tensor) -> Tensor:
         from fairscale.nn.model_parallel.mappings import reduce_from_model_parallel_region
@@ -164,6 +150,11 @@ class ShardedVocabulary:
         dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.group)
         total = (logits - largest).exp().sum(-1, keepdim=True)
         return reduce_from_model_parallel_region(total).log() + largest
+
+    def _local(self, logits: Tensor, tokens: Tensor, other: float) -> Tensor:
+        """Logits (..., C) of tokens (..., C) that this rank holds, another value for the rest."""
+        here = (tokens >= self.start) & (tokens < self.start + self.width)
+        return torch.where(here, logits.gather(-1, (tokens - self.start).where(here, 0)), other)
 
     def _gather(self, tensor: Tensor) -> Tensor:
         parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(self.group))]

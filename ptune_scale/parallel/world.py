@@ -6,14 +6,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ptune_scale.errors import UserError
-from ptune_scale.prompt import stable_seed
+from ptune_scale.prompt.bank import stable_seed
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def any(self, value: int) -> int:
+    def max(self, value: int) -> int:
         """The largest of all ranks' values."""
         if self.size == 1:
             return value
@@ -111,7 +111,7 @@ class World:
         if failures:
             rank, _, message = failures[0]
             raise RuntimeError(f"rank {rank} failed: {message}")
-        return [result for result, _ in outcomes]
+        return [cast(T, result) for result, _ in outcomes]
 
     def on_main(self, action: Callable[[], object]) -> None:
         """Do something on the main rank alone; where it fails all ranks do, as in ``together``."""
@@ -123,10 +123,16 @@ class World:
         self.together(only_there)
 
     def seed_noise(self, *parts: object) -> None:
-        """Seed what is drawn from now on (dropout): of its own on each rank, the same in each run.
+        """Seed dropout, and whatever else draws from PyTorch's own generators, from here on.
+
+        Each rank draws its own, and the same in each run. Called before each training step with
+        the step's number, it makes a resumed run draw what an uninterrupted one does.
 
         Args:
-            parts: what the noise is for.
+            parts: what the noise depends on.
+
+        Example:
+            >>> world.seed_noise(config.seed, "ptuning", step)
         """
         torch.manual_seed(stable_seed(*parts, self.rank))
 

@@ -15,10 +15,10 @@ import torch.distributed as dist
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.weights import WeightSource
 from ptune_scale.errors import UserError
+from ptune_scale.parallel.engine import WholeEngine
+from ptune_scale.parallel.launch.start import start_deepspeed
 from ptune_scale.parallel.mesh import DATA, PIPELINE, TENSOR, Mesh
-from ptune_scale.parallel.prompt_function import WholeEngine
 from ptune_scale.parallel.slices import Names, Slices, fill_buffers, pending
-from ptune_scale.parallel.start import start_deepspeed
 
 # In a checkout ds_configs/ lies beside the package; setup.py installs it inside.
 _INSTALLED = Path(__file__).resolve().parents[1] / "ds_configs"
@@ -104,7 +104,8 @@ def shard(
 
     engine, *_ = deepspeed.initialize(model=lm, config=config, mpu=mpu)
     # The input embedding sees ids, which carry no gradient, so no backward hook frees it.
-    return WholeEngine(engine.module, engine.optimizer.release_backward_leftovers)
+    release = engine.optimizer.release_backward_leftovers
+    return WholeEngine(engine.module, release, passes_are_collective=True)
 
 
 def partition(
@@ -136,7 +137,7 @@ def partition(
 
     everyone = mesh.degrees.data == mesh.world.size
     mpu = None if everyone else Parallel(mesh)
-    if weights is None:
+    if weights is None or names is None:
         for buffer in lm.buffers():
             buffer.data = buffer.data.to(mesh.world.device)
         deepspeed.zero.Init(module=lm, config_dict_or_path=config, mpu=mpu)
@@ -188,4 +189,5 @@ def _partition_from(
         whole = torch.nn.Parameter(whole, requires_grad=parameter.requires_grad)
         torch.utils.swap_tensors(parameter, whole)
         init._convert_to_deepspeed_param(parameter)
-        parameter.partition()
+        converted: Any = parameter  # DeepSpeed has given it methods
+        converted.partition()

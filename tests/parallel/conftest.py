@@ -13,8 +13,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    AutoConfig,
     BertConfig,
     BertForMaskedLM,
+    BloomConfig,
+    BloomForCausalLM,
     Gemma4ForCausalLM,
     Gemma4TextConfig,
     GPT2Config,
@@ -27,7 +30,8 @@ from transformers import (
 )
 
 from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
-from ptune_scale.parallel import World
+from ptune_scale.parallel import Degrees, World
+from ptune_scale.plan import LayoutPlan, Planner, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("layout_worker.py")
@@ -39,6 +43,9 @@ def _network(family: str) -> torch.nn.Module:
     if family == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64}
         return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **sizes, initializer_range=0.2))
+    if family == "bloom":
+        sizes = {"hidden_size": 32, "n_layer": 4, "n_head": 4, "initializer_range": 0.2}
+        return BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, **sizes))
     sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
     sizes |= {"vocab_size": VOCABULARY, "intermediate_size": 48, "initializer_range": 0.2}
     if family == "bert":
@@ -127,3 +134,19 @@ def _torchrun(ranks: int, arguments: list[str]) -> None:
         timeout=300,
     )
     assert ended.returncode == 0, ended.stderr[-4000:]
+
+
+@pytest.fixture(scope="session")
+def plan_layout() -> Callable[..., LayoutPlan]:
+    """Plan a layout TENSOR-PIPELINE-ZERO_STAGE of a model without its ranks."""
+
+    def plan(model: Path, ranks: int, layout: str, **values: Any) -> LayoutPlan:
+        config = AutoConfig.from_pretrained(model)
+        request = Request(
+            name="small", config=config, dtype=torch.float32, num_gpus=ranks, **values
+        )
+        tensor, pipeline, zero_stage = map(int, layout.split("-"))
+        degrees = Degrees.resolve(ranks, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
+        return Planner(request).plan(degrees)
+
+    return plan

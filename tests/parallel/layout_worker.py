@@ -5,6 +5,7 @@ with "bf16" behind it, or for ZeRO-3 the name of a file in ds_configs.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +15,47 @@ from torch import nn
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
-from ptune_scale.data.batch import Batch, Example, collate
-from ptune_scale.data.candidates import Candidates
-from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize
+from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize, span
 from ptune_scale.parallel.vocabulary import Vocabulary
+from ptune_scale.task.candidates import Candidates
+from ptune_scale.task.example import NO_ANSWER, Batch, Example, collate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "ds_configs"
 VOCABULARY = 60
+STOP = range(0, 65, 4)
+"""Tokens that end a text: some rows end at once, some later, some not at all."""
 
 
 def fixed_batch(rows: int, longest: int, group_size: int = 1) -> Batch:
-    """Rows of several lengths; slots around the words in one relation, behind them in the other."""
+    """Rows of several lengths; slots around the words in one task, behind them in the other."""
     generator = torch.Generator().manual_seed(rows)
     examples = []
     for row in range(rows):
         length = 2 + row % (longest - 3)
         words = torch.randint(5, VOCABULARY, (length,), generator=generator).tolist()
-        label = int(torch.randint(5, VOCABULARY, (1,), generator=generator))
+        answer = int(torch.randint(5, VOCABULARY, (1,), generator=generator))
         if row % 2:
             ids, slots = (*words, 0, 0), (*[-1] * length, 0, 1)
         else:
             ids, slots = (0, *words, 0), (0, *[-1] * length, 1)
-        examples.append(Example(row % 2, ids, slots, (length + 1,), label))
-    return collate(examples, pad=0, group_size=group_size)
+        examples.append(Example(row % 2, ids, slots, (length + 1,), (answer,)))
+    return collate(examples, group_size=group_size)
+
+
+def with_more_targets(batch: Batch) -> Batch:
+    """Every third row asks for three tokens, for the second of which no answer is known."""
+    rows = [
+        replace(row, targets=(1, 2, *row.targets), answers=(row.answers[0], NO_ANSWER, 7))
+        if number % 3 == 0
+        else row
+        for number, row in enumerate(batch.examples)
+    ]
+    return collate(rows)
 
 
 def first_of_two_is_right(vocabulary: Vocabulary, logits: torch.Tensor, batch: Batch):
     """An objective that compares rows: hinge loss between the two rows of a group, (N,)."""
-    picked = vocabulary.pick(logits, batch.labels.view(-1, 1, 1))
+    picked = vocabulary.pick(logits, batch.answers.unsqueeze(-1))
     right, wrong = (picked - vocabulary.normalizer(logits)).view(-1, 2).unbind(1)
     return (2 + wrong - right).relu().repeat_interleave(2)
 
@@ -79,7 +93,7 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     candidates = Candidates(
         backbone.vocab_size,
         {"full_vocab": None, "even": list(range(0, VOCABULARY, 2))},
-        {"relation": [[5, 6, 7, 8], [9, 10, 11]]},
+        {"task": [[5, 6, 7, 8], [9, 10, 11]]},
     )
     result = {"losses": [], "gradients": [], "ranks": [], "layout": degrees.name}
     for rows, longest in ((7, 9), (1, 6), (7, 9)):
@@ -92,17 +106,31 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     losses, gradient = function.loss_and_gradient(pairs, prompts, first_of_two_is_right)
     result["losses"].append(losses)
     result["gradients"].append(gradient)
-    asked = torch.arange(5).expand(len(pairs), 1, 5) * 11 + 3
-    result["log_probabilities"] = function.log_probabilities(pairs, prompts, asked)
+    spans = with_more_targets(fixed_batch(9, 9))
+    losses, gradient = function.loss_and_gradient(spans, prompts, span)
+    result["losses"].append(losses)
+    result["gradients"].append(gradient)
+    result["ranks"].append(function.ranks(spans, prompts, candidates))
+    result["log_probabilities"] = function.log_probabilities(spans, prompts)
     result["embeddings"] = backbone.embeddings.sample
     result["top"] = function.top(fixed_batch(3, 8), prompts, 4)
+    if backbone.kind == "causal":
+        written = function.generate(fixed_batch(9, 9), prompts, max_tokens=6, stop=STOP)
+        result["tokens"] = [list(one.tokens) for one in written]
+        result["ended"] = [one.ended for one in written]
+        result["scores"] = [list(one.log_probabilities) for one in written]
+        result["has_cache"] = function.has_cache
+    if degrees.has_pipeline and world.size == 2:
+        for rows in range(1, 40, 2):
+            function.top(fixed_batch(rows, 9), prompts, 1)
+        result["schedules"] = world.max(len(function.engine._schedules))
     counts = torch.zeros(world.size, dtype=torch.int64)
     counts[world.rank] = count_local_elements(lm)
     result["local"] = world.sum_(counts)
     changed = any(not torch.equal(a, b) for a, b in zip(before, weights_of(lm), strict=True))
     touched = any(p.grad is not None or p.requires_grad for p in lm.parameters())
-    result["same_bytes"] = not world.any(int(changed))
-    result["untouched"] = not world.any(int(touched))
+    result["same_bytes"] = not world.max(int(changed))
+    result["untouched"] = not world.max(int(touched))
     return result
 
 

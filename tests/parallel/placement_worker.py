@@ -7,69 +7,77 @@ checkpoint of run OTHER, NAME=PLACEMENT-PIPELINE-OTHER. Each run saves a checkpo
 import functools
 import sys
 from pathlib import Path
+from random import Random
+from string import ascii_lowercase
 from typing import Any
 
 import torch
 
-from ptune_scale import checkpoint
 from ptune_scale.backbone import load_backbone
-from ptune_scale.config import TrainConfig
-from ptune_scale.data.batch import Example
-from ptune_scale.data.candidates import Candidates
-from ptune_scale.data.sampler import RelationOrder
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World, parallelize
-from ptune_scale.problem import FactProblem
-from ptune_scale.prompt import PromptBank
-from ptune_scale.train import StepResult, Trainer, facts_per_visit
+from ptune_scale.prompt.bank import PromptBank
+from ptune_scale.task.answers.ranked import Ranked
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.pattern import Pattern
+from ptune_scale.task.record import Record
+from ptune_scale.task.task import Splits, Task, Wording
+from ptune_scale.train import checkpoint
+from ptune_scale.train.config import TrainConfig
+from ptune_scale.train.order import TaskOrder
+from ptune_scale.train.problem import TaskProblem, asker_of
+from ptune_scale.train.schedule import records_per_visit
+from ptune_scale.train.trainer import StepResult, Trainer
 
-RELATIONS = ["P17", "P19", "P36", "P103"]
+NAMES = ["P17", "P19", "P36", "P103"]
 SLOTS = 2
 SAVED_AT = 6
 CONFIG = TrainConfig(
-    max_steps=14, batch_size=8, relations_per_batch=2, eval_every=3, lr=1e-2, warmup=0.0
+    max_steps=14, batch_size=8, tasks_per_batch=2, eval_every=3, lr=1e-2, warmup=0.0
 )
 
 
-def examples(relation: int, count: int, seed: int) -> list[Example]:
-    generator = torch.Generator().manual_seed(10 * relation + seed)
-    made = []
-    for row in range(count):
-        length = 1 + row % 4
-        words = torch.randint(0, 60, (length,), generator=generator).tolist()
-        label = int(torch.randint(0, 60, (1,), generator=generator))
-        made.append(Example(relation, (0, *words, 0), (0, *[-1] * length, 1), (length + 1,), label))
-    return made
+def task(name: str) -> Task:
+    """Records of one to four letters and a letter that answers them, by chance."""
+    chance = Random(name)
+
+    def records(count: int) -> tuple[Record, ...]:
+        return tuple(
+            Record(
+                str(number),
+                {"subject": " ".join(chance.choices(ascii_lowercase, k=chance.randint(1, 4)))},
+                chance.choice(ascii_lowercase),
+            )
+            for number in range(count)
+        )
+
+    wording = Wording(Pattern.parse("[P] [X] [P] [Y]"), Ranked({"all": None}, one_token=True))
+    return Task(name, wording, Splits(records(11), records(5), records(1)))
 
 
 def build(model: str, world: World, kind: str, pipeline: int) -> Trainer:
     degrees = Degrees.resolve(world.size, pipeline=pipeline, zero_stage=0)
     mesh = Mesh.build(world, degrees)
     backbone = load_backbone(model, dtype=torch.float32)
-    placement = EncoderPlacement.build(kind, mesh, len(RELATIONS))
+    placement = EncoderPlacement.build(kind, mesh, len(NAMES))
     bank = PromptBank(
-        RELATIONS,
+        NAMES,
         SLOTS,
         backbone.hidden_size,
         sharing="none",
         seed=CONFIG.seed,
         held=placement.held,
     )
-    size = facts_per_visit(CONFIG, len(RELATIONS))
     function = parallelize(backbone, mesh)
+    tasks = [AskedTask(task(name), backbone.tokens, i) for i, name in enumerate(NAMES)]
+    size = records_per_visit(CONFIG, len(NAMES))
     return Trainer(
         bank,
         function,
         [
-            RelationOrder(name, examples(i, 11, seed=1), size, CONFIG.seed)
-            for i, name in enumerate(RELATIONS)
+            TaskOrder(name, each.learn, size, CONFIG.seed)
+            for name, each in zip(NAMES, tasks, strict=True)
         ],
-        FactProblem(
-            function,
-            [examples(i, 5, seed=2) for i in range(len(RELATIONS))],
-            Candidates(backbone.vocab_size, {"full_vocab": None}),
-            CONFIG,
-            pad=0,
-        ),
+        TaskProblem(asker_of(function, CONFIG, torch.zeros(bank.shape)), tasks),
         CONFIG,
         placement,
     )

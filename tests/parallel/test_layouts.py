@@ -6,6 +6,9 @@ Real torchrun runs over gloo; within one run several layouts are built one after
 import pytest
 import torch
 
+from ptune_scale.parallel.pipeline.engine import KEPT_SCHEDULES
+from ptune_scale.plan import LayoutPlan
+
 RELATIVE = 1e-5
 """Tolerance of losses and gradients in fp32, relative to the largest of them."""
 
@@ -22,6 +25,10 @@ def assert_same(one: dict, other: dict) -> None:
     assert torch.equal(other["top"][1], one["top"][1])
     found, expected = other["log_probabilities"], one["log_probabilities"]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert other.get("tokens") == one.get("tokens")
+    assert other.get("ended") == one.get("ended")
+    for found, expected in zip(other.get("scores", ()), one.get("scores", ()), strict=True):
+        torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-5, rtol=0)
     assert other["untouched"] and other["same_bytes"]
 
 
@@ -30,16 +37,26 @@ def local_shares(one: dict, other: dict) -> list[float]:
     return [int(count) / int(one["local"][0]) for count in other["local"]]
 
 
+def assert_planned(plan: LayoutPlan, real: dict) -> None:
+    """A dry run finds as many elements on each rank as there are."""
+    found = [rank.parameters for rank in plan.ranks for _ in range(rank.count)]
+    assert sorted(found) == sorted(real["local"].tolist()), plan.degrees.name
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama", "llama_untied", "megatron"])
-def test_two_ranks_equal_one(family, small_model, run_layouts):
+def test_two_ranks_equal_one(family, small_model, run_layouts, plan_layout):
     [one] = run_layouts(small_model(family), 1, ["1-1-0"])
     assert one["layout"] == "single"
-    dp, zero3, tp, pp = run_layouts(small_model(family), 2, ["1-1-0", "1-1-3", "2-1-0", "1-2-0"])
+    layouts = ["1-1-0", "1-1-3", "2-1-0", "1-2-0"]
+    dp, zero3, tp, pp = run_layouts(small_model(family), 2, layouts)
     names = [result["layout"] for result in (dp, zero3, tp, pp)]
     assert names == ["dp2", "zero3", "tp2", "pp2"]
-    for other in (dp, zero3, tp, pp):
+    for layout, other in zip(layouts, (dp, zero3, tp, pp), strict=True):
         assert_same(one, other)
+        assert_planned(plan_layout(small_model(family), 2, layout), other)
     assert local_shares(one, dp) == [1, 1]
+    assert [one["has_cache"] for one in (dp, zero3, tp, pp)] == [family != "megatron"] * 3 + [False]
+    assert pp["schedules"] == KEPT_SCHEDULES
     # Weights whose size is odd are padded by at most one element each.
     assert all(0.5 <= share < 0.502 for share in local_shares(one, zero3))
     # Norms, row-parallel biases and position embeddings are whole on each tensor-parallel rank.
@@ -49,7 +66,7 @@ def test_two_ranks_equal_one(family, small_model, run_layouts):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_products_on_four_ranks_equal_one(family, small_model, run_layouts):
+def test_products_on_four_ranks_equal_one(family, small_model, run_layouts, plan_layout):
     [one] = run_layouts(small_model(family), 1, ["1-1-0"])
     layouts = ["2-1-0", "1-2-0", "2-2-0", "4-1-0", "1-4-0"]
     names = ["dp2 x tp2", "dp2 x pp2", "pp2 x tp2", "tp4", "pp4"]
@@ -58,8 +75,9 @@ def test_products_on_four_ranks_equal_one(family, small_model, run_layouts):
         names.append("zero3(2) x tp2")
     found = run_layouts(small_model(family), 4, layouts)
     assert [result["layout"] for result in found] == names
-    for other in found:
+    for layout, other in zip(layouts, found, strict=True):
         assert_same(one, other)
+        assert_planned(plan_layout(small_model(family), 4, layout), other)
     assert max(local_shares(one, found[2])) < 0.3
     if family == "gpt2":
         assert all(0.25 <= share < 0.28 for share in local_shares(one, found[5]))

@@ -15,13 +15,13 @@ import psutil
 import pytest
 import torch
 
-from ptune_scale import checkpoint
-from ptune_scale.encoder import count_parameters
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World
+from ptune_scale.prompt.encoder import count_parameters
+from ptune_scale.train import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("placement_worker.py")
-LAUNCHER = ROOT / "launchers" / "lama.py"
+LAUNCHER = ROOT / "launchers" / "tune.py"
 TWO_RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
@@ -133,19 +133,39 @@ def start(*flags: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture
+def two_tasks(tmp_path: Path) -> list[str]:
+    """Flags for two tasks of four facts each."""
+    flags = []
+    facts = {
+        "capital": {"Norway": "Oslo", "Sweden": "Stockholm", "France": "Paris", "Italy": "Rome"},
+        "continent": {"Norway": "Europe", "Spain": "Europe", "Italy": "Europe", "Dante": "Asia"},
+    }
+    for name, answers in facts.items():
+        rows = [json.dumps({"country": key, "answer": answers[key]}) for key in answers]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+        (tmp_path / f"{name}.txt").write_text("\n".join(set(answers.values())))
+        data = "\n".join(f'{part} = "{name}.jsonl"' for part in ("train", "dev", "test"))
+        answer = f'[answer]\nfield = "answer"\ncandidates = "{name}.txt"\n'
+        head = f'name = "{name}"\npattern = "[P]*2 {{country}} [P] [Y]"\n[data]\n'
+        (tmp_path / f"{name}.toml").write_text(f"{head}{data}\n{answer}")
+        flags += ["--task", str(tmp_path / f"{name}.toml")]
+    return flags
+
+
 def test_a_job_with_owned_encoders_is_killed_refused_stopped_and_goes_on(
-    tiny_gpt2: Path, tiny_facts: Path, tmp_path: Path
+    tiny_gpt2: Path, two_tasks: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     job = start(
-        *("--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--output_dir", str(out)),
-        *("--dtype", "float32", "--candidates", "full_vocab", "--method", "ptuning"),
-        *("--batch_size", "8", "--dev_facts", "1", "--max_steps", "800", "--zero_stage", "0"),
+        *("--model", str(tiny_gpt2), *two_tasks, "--output_dir", str(out)),
+        *("--dtype", "float32", "--method", "ptuning"),
+        *("--batch_size", "8", "--max_steps", "800", "--zero_stage", "0"),
         *("--encoder_sharing", "none", "--encoder_placement", "owned", "--checkpoint_every", "50"),
         *("--patience", "0"),
     )
     deadline = time.monotonic() + 300
-    while not list(out.glob("checkpoint/step-*")):
+    while not list(out.glob("checkpoint/**/step-*")):
         assert job.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     tree = psutil.Process(job.pid).children(recursive=True)
@@ -158,19 +178,19 @@ def test_a_job_with_owned_encoders_is_killed_refused_stopped_and_goes_on(
     newest = checkpoint.find(out)
     step = checkpoint.read_meta(newest)["step"]
     assert 0 < step < 800 and step % 50 == 0
-    names = ["encoder-P30.pt", "encoder-P36.pt", "meta.json", "state.pt"]
+    names = ["encoder-capital.pt", "encoder-continent.pt", "meta.json", "state.pt"]
     assert sorted(path.name for path in newest.iterdir()) == names
 
     # 2. Only rank 1 reads this file, and both ranks refuse to go on.
     damaged = tmp_path / "damaged"
-    shutil.copytree(newest, damaged)
-    held_by_rank_1 = [relation["relation"] for relation in _relations(tiny_facts)][1]
-    (damaged / f"encoder-{held_by_rank_1}.pt").write_bytes(b"junk")
+    shutil.copytree(out, damaged)
+    broken = damaged / newest.relative_to(out)
+    (broken / "encoder-continent.pt").write_bytes(b"junk")
     refused = start("--resume_from", str(damaged), "--output_dir", str(tmp_path / "refused"))
     text = refused.communicate(timeout=120)[0]
     assert refused.returncode != 0
-    assert f"lama.py: error: checkpoint {damaged}: encoder-{held_by_rank_1}.pt is missing" in text
-    assert text.count("lama.py: error:") == 1 and "UserError" not in text
+    assert f"tune.py: error: checkpoint {broken}: encoder-continent.pt is missing" in text
+    assert text.count("tune.py: error:") == 1 and "UserError" not in text
 
     # 3. The intact one goes on; told to stop, all ranks save together.
     written = (newest / "meta.json").stat().st_mtime_ns
@@ -190,13 +210,9 @@ def test_a_job_with_owned_encoders_is_killed_refused_stopped_and_goes_on(
     resumed = start("--resume_from", str(out))
     text = resumed.communicate(timeout=200)[0]
     assert resumed.returncode == 0, text[-3000:]
-    training = json.loads((out / "results.json").read_text())["training"]
+    results = json.loads((out / "results.json").read_text())
+    training = results["methods"]["ptuning"]["training"]
     assert training["steps"] == 800
     assert training["encoder_placement"] == "owned"
     one, other = training["encoder_bytes_per_rank"]
     assert one == other > 3 * 4 * training["trainable_parameters"] // 2
-
-
-def _relations(directory: Path) -> list[dict[str, str]]:
-    lines = (directory / "relations.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]

@@ -13,7 +13,7 @@ from transformers import CohereConfig, GraniteConfig, LlamaConfig, Qwen3Config
 from ptune_scale.backbone import load_backbone
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees
-from ptune_scale.parallel.parallelize import check, check_backbone, why_whole
+from ptune_scale.parallel.layout import check, check_backbone, why_whole
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 65}
 SIZES |= {"intermediate_size": 48}

@@ -61,18 +61,18 @@ def assert_same_weight(found: torch.Tensor, expected: torch.Tensor) -> None:
 def plain_loss(
     model: PreTrainedModel, step: int, prompts: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses of both relations, row by row as the model was written, from P as a leaf."""
+    """Losses of both tasks, row by row as the model was written, from P as a leaf."""
     batch = worker.fixed_batch(step)
     losses = torch.zeros(2)
     leaf = prompts.clone().requires_grad_()
     for row in range(len(batch)):
-        length = int(batch.lengths[row])
-        relation = int(batch.relations[row])
-        words = model.get_input_embeddings()(batch.ids[row, :length])
-        inputs = torch.cat([leaf[relation, :1], words[1:-1], leaf[relation, 1:]])
+        example = batch.examples[row]
+        task = example.task
+        words = model.get_input_embeddings()(torch.tensor(example.ids))
+        inputs = torch.cat([leaf[task, :1], words[1:-1], leaf[task, 1:]])
         logits = model(inputs_embeds=inputs.unsqueeze(0)).logits[0, -1]
-        loss = torch.nn.functional.cross_entropy(logits.float(), batch.labels[row])
-        losses = losses.index_add(0, torch.tensor([relation]), (loss * batch.weights[row])[None])
+        loss = torch.nn.functional.cross_entropy(logits.float(), batch.answers[row, 0])
+        losses = losses.index_add(0, torch.tensor([task]), (loss * batch.weights[row])[None])
     return losses, leaf
 
 
@@ -166,26 +166,6 @@ def test_dropout_is_off_unless_asked_for_and_never_in_evaluation(small_model):
     assert torch.equal(with_it[2], with_it[3])
 
 
-@pytest.mark.parametrize("layout", ["0", "0-bf16"])
-def test_a_restart_from_saved_weights_equals_an_uninterrupted_run(layout, small_model, tmp_path):
-    result = worker.run_layout(str(small_model("gpt2")), layout, World(), tmp_path)
-    for name, weight in result["uninterrupted"].items():
-        assert torch.equal(result["weights"][name], weight), name
-    assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
-
-
-def test_saved_weights_of_another_layout_are_refused(small_model, tmp_path):
-    with tuned(small_model("gpt2")) as (function, _):
-        with pytest.raises(UserError, match="no tuned weights to go on from"):
-            function.load(tmp_path / "tuned")
-        function.save(tmp_path / "tuned")
-    with (
-        tuned(small_model("gpt2"), "0-bf16") as (function, _),
-        pytest.raises(UserError, match="written by 1 ranks as single in float32, this is"),
-    ):
-        function.load(tmp_path / "tuned")
-
-
 def test_tensor_and_pipeline_parallel_degrees_are_refused():
     for degrees in (Degrees(tensor=2), Degrees(pipeline=2), Degrees(data=2, tensor=2)):
         with pytest.raises(UserError, match="leave out --tensor_parallel and --pipeline_parallel"):
@@ -201,7 +181,7 @@ def test_nothing_is_left_behind_in_the_process(small_model):
 
 
 def test_two_ranks_take_the_steps_of_one(small_model, tmp_path):
-    """Replicas and ZeRO-3, in one launch; each goes on from saved shards for its third step."""
+    """Replicas and ZeRO-3, in one launch."""
     directory = small_model("llama")
     with tuned(directory) as (function, prompts):
         one = worker.steps(function, prompts, range(3))
@@ -226,6 +206,5 @@ def test_two_ranks_take_the_steps_of_one(small_model, tmp_path):
                 assert_near(found, expected)
         for name, weight in one["weights"].items():
             assert_same_weight(other["weights"][name], weight)
-            assert_same_weight(other["uninterrupted"][name], weight)
         if layout == "3":
             assert whole / 2 <= other["local"] < 0.502 * whole

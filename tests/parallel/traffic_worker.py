@@ -18,9 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.backbone.shortcuts import PLAIN
-from ptune_scale.data.batch import Example, collate
 from ptune_scale.parallel import Degrees, Mesh, World, parallelize
 from ptune_scale.parallel.placement import EncoderPlacement
+from ptune_scale.task.example import Example, collate
 
 KINDS = {
     "allreduce_": "all_reduce",
@@ -53,16 +53,18 @@ class Payloads(TorchDispatchMode):
 def payloads(model: str, layout: str, world: World) -> dict[str, int]:
     tensor, pipeline, zero_stage = map(int, layout.split("-"))
     degrees = Degrees.resolve(world.size, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
-    backbone = load_backbone(model, dtype=torch.float32, shortcuts=replace(PLAIN, head="targets"))
+    backbone = load_backbone(
+        model, dtype=torch.float32, shortcuts=replace(PLAIN, head_at_targets=True)
+    )
     mesh = Mesh.build(world, degrees)
     function, placement = parallelize(backbone, mesh), EncoderPlacement.build("replicated", mesh, 1)
     slots = (0, *[-1] * 14, 1)
-    rows = [Example(row % 2, (0, *range(5, 19), 0), slots, (15,), 7 + row) for row in range(8)]
+    rows = [Example(row % 2, (0, *range(5, 19), 0), slots, (15,), (7 + row,)) for row in range(8)]
     prompts = torch.randn(2, 2, backbone.hidden_size)
     for _ in range(3):
         with Payloads() as found:
             given = placement.gather(prompts, [0, 1])
-            function.loss_and_gradient(collate(rows, pad=0), given)
+            function.loss_and_gradient(collate(rows), given)
     return found.bytes
 
 

@@ -11,8 +11,8 @@ import deepspeed
 import torch
 
 from ptune_scale.backbone import load_backbone
-from ptune_scale.data.batch import Batch, Example, collate
 from ptune_scale.parallel import Degrees, Mesh, TunedFunction, TuneSettings, World, tune
+from ptune_scale.task.example import Batch, Example, collate
 
 SETTINGS = TuneSettings(epsilon=1e-4)
 """With a smaller epsilon Adam makes steps of full size out of gradients that are rounding alone,
@@ -22,16 +22,16 @@ RATES = (1e-2, 2e-2, 1e-2)
 
 
 def fixed_batch(seed: int, rows: int = 7) -> Batch:
-    """Rows of several lengths in two relations; each begins and ends with a prompt slot."""
+    """Rows of several lengths in two tasks; each begins and ends with a prompt slot."""
     random = torch.Generator().manual_seed(seed)
     examples = []
     for row in range(rows):
         length = 2 + row % 4
         words = torch.randint(5, 60, (length,), generator=random).tolist()
-        label = int(torch.randint(5, 60, (1,), generator=random))
+        answer = int(torch.randint(5, 60, (1,), generator=random))
         slots = (0, *[-1] * length, 1)
-        examples.append(Example(row % 2, (0, *words, 0), slots, (length + 1,), label))
-    return collate(examples, pad=0)
+        examples.append(Example(row % 2, (0, *words, 0), slots, (length + 1,), (answer,)))
+    return collate(examples)
 
 
 def fixed_prompts(hidden: int) -> torch.Tensor:
@@ -68,31 +68,19 @@ def steps(function: TunedFunction, prompts: torch.Tensor, which: range) -> dict[
     return result
 
 
-def run_layout(model: str, layout: str, world: World, output: Path) -> dict[str, Any]:
+def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     function, prompts = begin(model, layout, world, SETTINGS, rows=2)
-    result = steps(function, prompts, range(2))
-    function.save(output / "tuned")
-    uninterrupted = steps(function, prompts, range(2, 3))
+    result = steps(function, prompts, range(3))
     shards = [p.ds_tensor.numel() for p in function.engine.lm.parameters() if hasattr(p, "ds_id")]
     function.close()
-    function, prompts = begin(model, layout, world, SETTINGS, rows=2)
-    function.load(output / "tuned")
-    last = steps(function, prompts, range(2, 3))
-    function.close()
-    return {
-        "losses": result["losses"] + last["losses"],
-        "gradients": result["gradients"] + last["gradients"],
-        "weights": last["weights"],
-        "uninterrupted": uninterrupted["weights"],
-        "local": sum(shards),
-    }
+    return {**result, "local": sum(shards)}
 
 
 def main() -> None:
     model, output, *layouts = sys.argv[1:]
     world = World.start()
     for layout in layouts:
-        result = run_layout(model, layout, world, Path(output))
+        result = run_layout(model, layout, world)
         if world.is_main:
             torch.save(result, Path(output) / f"{layout}.pt")
     world.finish()

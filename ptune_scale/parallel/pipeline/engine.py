@@ -3,7 +3,7 @@
 Shapes: N rows, T tokens, H hidden size.
 """
 
-from dataclasses import fields
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -11,27 +11,33 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 from torch.nn.functional import pad
 
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.data.batch import Batch
+from ptune_scale.parallel.engine import Outcome
 from ptune_scale.parallel.mesh import PIPELINE, Mesh
-from ptune_scale.parallel.prompt_function import Outcome
-from ptune_scale.template import NO_SLOT
+from ptune_scale.task.example import NO_SLOT, Batch, Padded
 
 LENGTH_MULTIPLE = 8
+KEPT_SCHEDULES = 8
+"""Shapes that a rank has receive buffers for at one time."""
+
+
+def _no_outcome(logits: Tensor, batch: Batch) -> Tensor:
+    raise RuntimeError("a stage was run outside of PipelineEngine.run")
 
 
 class _Stage(nn.Module):
-    """A stage as the schedule calls it: tensors in, tensors out."""
+    """A stage as the schedule calls it: tensors in, tensors out, once for each micro-batch."""
 
     def __init__(self, lm: FrozenLM) -> None:
         super().__init__()
         self.lm = lm
+        self.parts: list[tuple[Batch, Padded]] = []
         self.prompts: Tensor | None = None
-        self.outcome: Outcome | None = None
+        self.outcome: Outcome = _no_outcome
 
-    def forward(self, *received: Tensor, **columns: Tensor) -> Tensor:
-        batch = Batch(**columns)
+    def forward(self, *received: Tensor, number: Tensor) -> Tensor:
+        batch, padded = self.parts[int(number)]
         hidden = None if self.lm.is_first else received[0]
-        result = self.lm(batch, self.prompts, hidden)
+        result = self.lm(batch, self.prompts, hidden, padded=padded)
         return self.outcome(result, batch) if self.lm.is_last else result
 
 
@@ -39,7 +45,7 @@ class PipelineEngine:
     """Runs batches through all stages; every rank of a pipeline calls it with the same batch.
 
     A stage of the library is bound to the shape of what passes through, so lengths are padded to a
-    multiple of eight and one schedule is kept per shape.
+    multiple of eight, and the schedules of the shapes that came last are kept.
 
     Args:
         lm: this rank's stage.
@@ -55,7 +61,7 @@ class PipelineEngine:
         self._stage = _Stage(lm)
         self._dtype = dtype
         self._hidden_size = hidden_size
-        self._schedules: dict[tuple[object, ...], Schedule1F1B] = {}
+        self._schedules: OrderedDict[tuple[object, ...], Schedule1F1B] = OrderedDict()
 
     def run(
         self,
@@ -66,55 +72,74 @@ class PipelineEngine:
         backward: bool,
         num_parts: int = 1,
     ) -> Tensor | None:
-        """Forward, and backward of the outcome's sum; see ``prompt_function.Engine``."""
+        """Forward, and backward of the outcome's sum; see ``engine.Engine``."""
         num_parts = max(num_parts, self._mesh.degrees.pipeline)
-        padded = _padded(batch, num_parts)
-        shape = (len(padded) // num_parts, padded.ids.shape[1])
-        self._stage.prompts, self._stage.outcome = prompts, outcome
-        schedule = self._schedule(shape, num_parts, backward)
-        columns = {f.name: getattr(padded, f.name) for f in fields(padded)}
-        arguments = (padded.ids,) if self.holds_prompts else ()
+        parts = _micro_batches(batch, num_parts)
+        schedule = self._schedule(parts[0][1].ids.shape, num_parts, backward)
+        self._stage.parts, self._stage.prompts, self._stage.outcome = parts, prompts, outcome
+        # The schedule cuts what it is given into micro-batches; this one stays on the CPU, where
+        # reading it waits for nothing.
+        number = torch.arange(num_parts)
+        ids = torch.cat([padded.ids for _, padded in parts])
+        arguments = (ids,) if self.holds_prompts else ()
         if not backward:
             with torch.no_grad():
-                result = schedule.eval(*arguments, **columns)
+                result = schedule.eval(*arguments, number=number)
         else:
-            target = padded.labels if self.holds_logits else None
-            result = schedule.step(*arguments, target=target, **columns)
-        self._stage.prompts = self._stage.outcome = None
+            # Outcomes are losses already, so the target that the schedule asks for is not used.
+            target = ids if self.holds_logits else None
+            result = schedule.step(*arguments, target=target, number=number)
+        self._stage.parts, self._stage.prompts, self._stage.outcome = [], None, _no_outcome
         return result[: len(batch)].detach() if self.holds_logits else None
 
-    def _schedule(self, shape: tuple[int, int], num_parts: int, backward: bool) -> Schedule1F1B:
+    def _schedule(self, shape: torch.Size, num_parts: int, backward: bool) -> Schedule1F1B:
         key = (shape, num_parts, backward)
-        if key not in self._schedules:
-            device = self._mesh.world.device
-            hidden = torch.empty(
-                *shape, self._hidden_size, dtype=self._dtype, device=device, requires_grad=backward
-            )
-            ids = torch.zeros(shape, dtype=torch.int64, device=device)
-            stage = PipelineStage(
-                self._stage,
-                self._mesh.stage,
-                self._mesh.degrees.pipeline,
-                device,
-                input_args=ids if self.holds_prompts else hidden,
-                output_args=torch.empty(shape[0], device=device) if self.holds_logits else hidden,
-                group=self._mesh.group(PIPELINE),
-            )
-            loss = (lambda rows, _: rows.sum()) if backward else None
-            self._schedules[key] = Schedule1F1B(stage, num_parts, loss, scale_grads=False)
+        if key in self._schedules:
+            self._schedules.move_to_end(key)
+            return self._schedules[key]
+        device = self._mesh.world.device
+        hidden = torch.empty(
+            *shape, self._hidden_size, dtype=self._dtype, device=device, requires_grad=backward
+        )
+        ids = torch.zeros(shape, dtype=torch.int64, device=device)
+        stage = PipelineStage(
+            self._stage,
+            self._mesh.stage,
+            self._mesh.degrees.pipeline,
+            device,
+            input_args=ids if self.holds_prompts else hidden,
+            output_args=torch.empty(shape[0], device=device) if self.holds_logits else hidden,
+            group=self._mesh.group(PIPELINE),
+        )
+        loss = (lambda rows, _: rows.sum()) if backward else None
+        self._schedules[key] = Schedule1F1B(stage, num_parts, loss, scale_grads=False)
+        if len(self._schedules) > KEPT_SCHEDULES:
+            self._schedules.popitem(last=False)
         return self._schedules[key]
 
 
-def _padded(batch: Batch, num_parts: int) -> Batch:
-    """The batch with rows of weight zero and padding, so that few shapes occur."""
-    more_rows = -len(batch) % (num_parts * batch.group_size)
-    more_tokens = -batch.ids.shape[1] % LENGTH_MULTIPLE
-    last = torch.full((more_rows,), len(batch) - 1, device=batch.ids.device)
-    index = torch.cat([torch.arange(len(batch), device=batch.ids.device), last])
-    columns = {f.name: getattr(batch, f.name)[index] for f in fields(batch)}
+def _micro_batches(batch: Batch, count: int) -> list[tuple[Batch, Padded]]:
+    """So many equal parts: a last row is repeated and tokens are padded, so that few shapes occur.
+
+    The outcomes of repeated rows are left out, and their weights are zero.
+    """
+    missing = -len(batch) % (count * batch.group_size)
+    rows = [*range(len(batch)), *[len(batch) - 1] * missing]
+    weights = [*batch.weights, *[0.0] * missing]
+    whole = batch.padded()
+    more = -whole.ids.shape[1] % LENGTH_MULTIPLE
     # The padding's ids are never looked at: a causal model sees nothing behind its target, a masked
     # one gets an attention mask.
-    columns["ids"] = pad(columns["ids"], (0, more_tokens))
-    columns["slots"] = pad(columns["slots"], (0, more_tokens), value=NO_SLOT)
-    columns["weights"] = torch.cat([batch.weights, torch.zeros(more_rows, device=last.device)])
-    return Batch(**columns)
+    index = torch.tensor(rows, device=batch.device)
+    ids = pad(whole.ids, (0, more))[index]
+    slots = pad(whole.slots, (0, more), value=NO_SLOT)[index]
+    lengths = whole.lengths[index]
+    size = len(rows) // count
+    parts = []
+    for start in range(0, len(rows), size):
+        mine = slice(start, start + size)
+        part = batch.rows(rows[mine])
+        part = Batch(part.examples, tuple(weights[mine]), batch.group_size, batch.device)
+        is_padded = any(row.num_tokens < ids.shape[1] for row in part.examples)
+        parts.append((part, Padded(ids[mine], slots[mine], lengths[mine], is_padded)))
+    return parts

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from ptune_scale.backbone.anatomy import Anatomy
+from ptune_scale.backbone.families import Anatomy, anatomy_of
 from ptune_scale.backbone.network import sample_model
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import Mesh
@@ -12,13 +12,17 @@ from ptune_scale.parallel.mesh import Mesh
 _TYPICAL_LENGTH = 16
 
 
-def check(config: PretrainedConfig, anatomy: Anatomy | None, degree: int) -> None:
+def check(config: PretrainedConfig, degree: int) -> Anatomy:
     """Make sure that a model can be cut into so many stages.
+
+    Returns:
+        where its parts are.
 
     Raises:
         UserError: with the reason.
     """
     asked = f"--pipeline_parallel {degree}"
+    anatomy = anatomy_of(config)
     if anatomy is None:
         raise UserError(
             f"{asked}: model type {config.model_type!r} does not say where its layers are; "
@@ -45,6 +49,7 @@ def check(config: PretrainedConfig, anatomy: Anatomy | None, degree: int) -> Non
             "is given (scales the input embeddings, for example), and each stage would do so once "
             "more; use --zero_stage 3"
         )
+    return anatomy
 
 
 def _passes_on(model: PreTrainedModel, anatomy: Anatomy) -> bool:
@@ -78,15 +83,16 @@ def balanced_stages(costs: list[float], head_cost: float, num_stages: int) -> li
     count = len(costs)
     # best[s][n]: cost of the dearest of s stages over the first n layers, and where the last begins
     best = [[(0.0 if n == 0 else float("inf"), 0) for n in range(count + 1)]]
-    for stages in range(1, num_stages + 1):
+    for used in range(1, num_stages + 1):
         row = [(float("inf"), 0)] * (count + 1)
-        for stop in range(stages, count + 1):
+        for stop in range(used, count + 1):
             row[stop] = min(
                 (max(best[-1][start][0], total[stop] - total[start]), start)
-                for start in range(stages - 1, stop)
+                for start in range(used - 1, stop)
             )
         best.append(row)
-    stages, stop = [], count
+    stages: list[range] = []
+    stop = count
     for number in range(num_stages, 0, -1):
         start = best[number][stop][1]
         stages.append(range(start, stop))
@@ -103,10 +109,14 @@ def layer_costs(model: PreTrainedModel, anatomy: Anatomy) -> tuple[list[float], 
     return costs, float(model.get_output_embeddings().weight.numel())
 
 
-def cut(model: PreTrainedModel, anatomy: Anatomy, mesh: Mesh) -> None:
-    """Take all but one stage's layers out of a model, in place."""
+def cut(model: PreTrainedModel, mesh: Mesh) -> None:
+    """Take all but one stage's layers out of a model, in place.
+
+    Raises:
+        UserError: see ``check``.
+    """
     degree = mesh.degrees.pipeline
-    check(model.config, anatomy, degree)
+    anatomy = check(model.config, degree)
     stages = balanced_stages(*layer_costs(model, anatomy), degree)
     keep_layers(model, anatomy, stages[mesh.stage])
     _take_out(model, anatomy, first=not mesh.is_first_stage, last=not mesh.is_last_stage)

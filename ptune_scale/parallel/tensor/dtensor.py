@@ -37,7 +37,7 @@ def spread_layers(
         plan[path] = styles[style]()
     old = {path: dict(m.named_parameters(recurse=False)) for path, m, _ in matches}
     old.update({p: dict(model.base_model.get_submodule(p).named_parameters()) for p in plan})
-    parallelize_module(model.base_model, mesh.device_mesh[TENSOR], plan)
+    parallelize_module(model.base_model, mesh.along(TENSOR), plan)
     for path in plan:
         for key, parameter in model.base_model.get_submodule(path).named_parameters():
             before = old[path][key]

@@ -6,7 +6,7 @@ Shapes: N rows, T tokens, H embedding size.
 from fairscale.nn.model_parallel.initialize import get_model_parallel_rank
 from fairscale.nn.model_parallel.layers import VocabParallelEmbedding
 from fairscale.nn.model_parallel.mappings import reduce_from_model_parallel_region
-from torch import Tensor
+from torch import Tensor, nn
 
 from ptune_scale.backbone.splicing_embedding import SplicingEmbedding
 from ptune_scale.splice import embed_and_splice
@@ -19,20 +19,24 @@ class EmbeddingShard(SplicingEmbedding, VocabParallelEmbedding):
     arises on the first rank, and is zero on the others.
     """
 
+    weight: nn.Parameter
+    vocab_start_index: int
+    vocab_end_index: int
+
     def forward(
         self,
         ids: Tensor,
         prompts: Tensor | None = None,
-        relations: Tensor | None = None,
+        tasks: Tensor | None = None,
         slots: Tensor | None = None,
     ) -> Tensor:
-        if prompts is None:
+        if prompts is None or tasks is None or slots is None:
             return VocabParallelEmbedding.forward(self, ids)
         mine = embed_and_splice(
             self.weight,
             ids,
             prompts,
-            relations,
+            tasks,
             slots,
             shard=(self.vocab_start_index, self.vocab_end_index),
             writes_prompts=get_model_parallel_rank() == 0,

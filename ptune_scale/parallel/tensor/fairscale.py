@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from ptune_scale.backbone.anatomy import TensorPlan
+from ptune_scale.backbone.families import TensorPlan
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import TENSOR, Mesh
 from ptune_scale.parallel.slices import Names, Slice, Slices, replace_module
@@ -19,7 +20,7 @@ from ptune_scale.parallel.vocabulary import ShardedVocabulary
 def spread_layer(
     root: nn.Module,
     path: str,
-    module: nn.Module,
+    module: Any,
     style: str,
     plan: TensorPlan,
     mesh: Mesh,
@@ -70,8 +71,8 @@ def spread_vocabulary(
     from ptune_scale.parallel.tensor.embedding import EmbeddingShard
 
     degree, rank = mesh.degrees.tensor, mesh.tensor_rank
-    head = model.get_output_embeddings()
-    embedding = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
     width = math.ceil(vocab_size / degree)
     mine = Slice(0, ((rank * width, (rank + 1) * width),), padded=True)
     tied = isinstance(head, nn.Linear) and head.weight is getattr(embedding, "weight", None)

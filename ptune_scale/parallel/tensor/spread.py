@@ -4,7 +4,7 @@ from fnmatch import fnmatchcase
 
 from transformers import PretrainedConfig, PreTrainedModel
 
-from ptune_scale.backbone.anatomy import Anatomy, TensorPlan
+from ptune_scale.backbone.families import TensorPlan, anatomy_of
 from ptune_scale.backbone.network import sample_model
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import Mesh
@@ -13,12 +13,16 @@ from ptune_scale.parallel.tensor import dtensor, fairscale
 from ptune_scale.parallel.vocabulary import ShardedVocabulary
 
 
-def check(config: PretrainedConfig, anatomy: Anatomy | None, degree: int) -> None:
+def check(config: PretrainedConfig, degree: int) -> TensorPlan:
     """Make sure that a model can be spread over so many ranks.
+
+    Returns:
+        how.
 
     Raises:
         UserError: with the numbers that do not fit.
     """
+    anatomy = anatomy_of(config)
     if anatomy is None or anatomy.tensor is None:
         raise UserError(
             f"--tensor_parallel {degree}: model type {config.model_type!r} publishes no plan that "
@@ -48,6 +52,7 @@ def check(config: PretrainedConfig, anatomy: Anatomy | None, degree: int) -> Non
             f"--tensor_parallel {degree}: attention of this model has a parameter {left!r} for all "
             "heads, which the plan of its type does not spread with them; use --zero_stage 3"
         )
+    return anatomy.tensor
 
 
 def _per_head(model: PreTrainedModel, plan: TensorPlan) -> str | None:
@@ -80,7 +85,6 @@ def _per_head(model: PreTrainedModel, plan: TensorPlan) -> str | None:
 
 def spread(
     model: PreTrainedModel,
-    anatomy: Anatomy,
     mesh: Mesh,
     names: Names,
     slices: Slices,
@@ -98,8 +102,7 @@ def spread(
     Raises:
         UserError: the model cannot be spread over this degree.
     """
-    check(model.config, anatomy, mesh.degrees.tensor)
-    plan = anatomy.tensor
+    plan = check(model.config, mesh.degrees.tensor)
     matches = [
         (path, module, style)
         for path, module in model.base_model.named_modules()

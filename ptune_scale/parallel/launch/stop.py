@@ -53,6 +53,6 @@ class StopSignal:
         Raises:
             Stopped: on every rank, if any of them was told to stop.
         """
-        number = self.world.any(self._number)
+        number = self.world.max(self._number)
         if number:
             raise Stopped(number)

@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import NoReturn
 
 from ptune_scale.errors import UserError
 
@@ -95,6 +95,8 @@ def needs_relaunch(num_gpus: int) -> bool:
             f"--num_gpus {num_gpus} but the launcher started {size} ranks on several nodes; "
             "leave --num_gpus out and set the slots of each node in the hostfile"
         )
+    import torch  # a second, which --help need not wait for
+
     if torch.cuda.is_available() and num_gpus > torch.cuda.device_count():
         raise UserError(
             f"--num_gpus {num_gpus} but this process sees {torch.cuda.device_count()} GPUs"
@@ -102,15 +104,22 @@ def needs_relaunch(num_gpus: int) -> bool:
     return True
 
 
-def relaunch(num_gpus: int) -> None:
-    """Become a torchrun of ``num_gpus`` ranks of the same script and flags; does not return."""
+def relaunch(num_gpus: int, script: Sequence[str], arguments: Sequence[str]) -> NoReturn:
+    """Become a torchrun of ``num_gpus`` ranks of a script; surplus ranks of this launch leave.
+
+    Args:
+        script: its path, or "-m" and the name of a module.
+        arguments: its command line; what a launcher has put there to tell ranks apart is left out.
+
+    Example:
+        >>> relaunch(2, ["-m", "ptune_scale"], ["tune", "--num_gpus", "2"])
+    """
     if not is_first_rank():
         sys.exit(0)
     environment = {k: v for k, v in os.environ.items() if k not in _RANK_VARIABLES}
     environment[_RELAUNCHED] = "1"
     cores = len(os.sched_getaffinity(0))
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // num_gpus)))
-    arguments = [a for a in sys.argv[1:] if not a.startswith("--local_rank")]
     sys.stdout.flush()
     os.execve(
         sys.executable,
@@ -120,8 +129,21 @@ def relaunch(num_gpus: int) -> None:
             str(AGENT),
             "--standalone",
             f"--nproc_per_node={num_gpus}",
-            sys.argv[0],
-            *arguments,
+            *script,
+            *without_local_rank(arguments),
         ],
         environment,
     )
+
+
+def without_local_rank(arguments: Sequence[str]) -> list[str]:
+    """A command line without the rank that launchers write into it, as one word or as two."""
+    kept = []
+    rest = iter(arguments)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name not in ("--local_rank", "--local-rank"):
+            kept.append(word)
+        elif not equals:
+            next(rest, None)
+    return kept

@@ -1,7 +1,8 @@
 import pytest
 import torch.distributed as dist
 
-from ptune_scale.parallel import LostContact, contact
+from ptune_scale.parallel import LostContact
+from ptune_scale.parallel.launch import contact
 
 CLOSED = (
     "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer "

@@ -18,38 +18,38 @@ CHUNK = 8192
 """Columns that are in fp32 at once."""
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, chunked: bool = True) -> Tensor:
+def cross_entropy(logits: Tensor, answers: Tensor, *, chunked: bool = True) -> Tensor:
     """Loss of each row, (N,) in fp32, from logits (N, V), whose memory backward may take.
 
     Args:
         chunked: a few columns at a time; otherwise PyTorch's.
 
     Raises:
-        RuntimeError or IndexError: a label is out of range.
+        RuntimeError or IndexError: an answer is out of range.
     """
     if not chunked:
-        return F.cross_entropy(logits.float(), labels, reduction="none")
-    return _CrossEntropy.apply(logits, labels)
+        return F.cross_entropy(logits.float(), answers, reduction="none")
+    return _CrossEntropy.apply(logits, answers)
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, answers: Tensor) -> Tensor:
         largest = logits.amax(-1, keepdim=True).float()
         total = torch.zeros_like(largest)
         for chunk in logits.split(CHUNK, dim=-1):
             total += (chunk.float() - largest).exp_().sum(-1, keepdim=True)
         normalizer = total.log_() + largest
-        ctx.save_for_backward(logits, labels, normalizer)
-        return (normalizer - logits.gather(-1, labels.unsqueeze(-1)).float()).squeeze(-1)
+        ctx.save_for_backward(logits, answers, normalizer)
+        return (normalizer - logits.gather(-1, answers.unsqueeze(-1)).float()).squeeze(-1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        logits, labels, normalizer = ctx.saved_tensors
+        logits, answers, normalizer = ctx.saved_tensors
         gradient = gradient.unsqueeze(-1)
-        at_label = logits.gather(-1, labels.unsqueeze(-1)).float() - normalizer
-        at_label = ((at_label.exp_() - 1) * gradient).to(logits.dtype)
+        at_answer = logits.gather(-1, answers.unsqueeze(-1)).float() - normalizer
+        at_answer = ((at_answer.exp_() - 1) * gradient).to(logits.dtype)
         result = logits.detach()
         for chunk in result.split(CHUNK, dim=-1):
             chunk.copy_((chunk.float() - normalizer).exp_().mul_(gradient))
-        return result.scatter_(-1, labels.unsqueeze(-1), at_label), None
+        return result.scatter_(-1, answers.unsqueeze(-1), at_answer), None

@@ -1,24 +1,22 @@
 """The one place where a layout is chosen and applied."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedModel
 
-from ptune_scale.backbone.anatomy import anatomy_of
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.loading import Backbone
-from ptune_scale.backbone.narrow_head import NarrowHead
 from ptune_scale.backbone.weights import CannotSlice
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import pipeline, tensor, zero3
 from ptune_scale.parallel.degrees import Degrees
+from ptune_scale.parallel.engine import Engine, WholeEngine
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.pipeline import PipelineEngine
-from ptune_scale.parallel.prompt_function import Engine, PromptFunction, WholeEngine
+from ptune_scale.parallel.prompt_function import PromptFunction
 from ptune_scale.parallel.slices import Names, Slices, fill, pending, pending_buffers
-from ptune_scale.parallel.vocabulary import NarrowLoss, Vocabulary, WholeVocabulary
+from ptune_scale.parallel.vocabulary import Vocabulary, WholeVocabulary
 from ptune_scale.parallel.world import World
 
 _log = logging.getLogger(__name__)
@@ -28,8 +26,8 @@ def single(lm: FrozenLM) -> PromptFunction:
     """The plain reference: one process with the whole model."""
     world = World()
     mesh = Mesh.build(world, Degrees())
-    chunked_loss = lm.shortcuts.chunked_loss == "on"
-    return PromptFunction(WholeEngine(lm), mesh, WholeVocabulary(chunked_loss=chunked_loss))
+    vocabulary = WholeVocabulary(chunked_loss=lm.shortcuts.chunked_loss)
+    return PromptFunction(WholeEngine(lm), mesh, vocabulary)
 
 
 def check(config: PretrainedConfig, degrees: Degrees) -> None:
@@ -38,17 +36,16 @@ def check(config: PretrainedConfig, degrees: Degrees) -> None:
     Raises:
         UserError: with the reason and the numbers.
     """
-    anatomy = anatomy_of(config)
-    if degrees.tensor > 1:
-        tensor.check(config, anatomy, degrees.tensor)
-        if degrees.zero_stage == 3 and anatomy.tensor.library == "dtensor":
+    if degrees.has_tensor:
+        plan = tensor.check(config, degrees.tensor)
+        if degrees.is_sharded and plan.library == "dtensor":
             raise UserError(
                 f"--zero_stage 3 with --tensor_parallel {degrees.tensor}: DeepSpeed cannot "
                 "partition the DTensor weights of this model's tensor-parallel layers; it can with "
                 "GPT-2 and Megatron. Use --zero_stage 0"
             )
-    if degrees.pipeline > 1:
-        pipeline.check(config, anatomy, degrees.pipeline)
+    if degrees.has_pipeline:
+        pipeline.check(config, degrees.pipeline)
 
 
 def check_backbone(backbone: Backbone, degrees: Degrees) -> None:
@@ -62,7 +59,7 @@ def check_backbone(backbone: Backbone, degrees: Degrees) -> None:
     if degrees.is_whole:
         return
     reason = why_whole(backbone)
-    if reason and (degrees.tensor > 1 or degrees.pipeline > 1):
+    if reason and not degrees.is_replicated:
         raise UserError(
             f"--tensor_parallel {degrees.tensor} --pipeline_parallel {degrees.pipeline} read "
             f"weights in slices, but {reason}. Use --zero_stage 3, under which each rank loads the "
@@ -76,15 +73,12 @@ def parallelize(
     *,
     deepspeed_config: Path | None = None,
     rows_per_forward: int | None = None,
-    answers: Sequence[int] | None = None,
 ) -> PromptFunction:
     """Turn a frozen model into the function (batch, P) -> (losses, dP) over all ranks.
 
     Args:
         deepspeed_config: another configuration than ``ds_configs/zero3.json``.
         rows_per_forward: most rows in one forward pass of a rank.
-        answers: tokens that the loss normalizes over, where each rank has the whole model; None for
-            the whole vocabulary.
 
     Raises:
         UserError: the model or the DeepSpeed configuration does not fit the layout, or the
@@ -92,28 +86,25 @@ def parallelize(
     """
     degrees = mesh.degrees
     check(backbone.config, degrees)
-    chunked_loss = backbone.shortcuts.chunked_loss == "on"
-    if not degrees.is_whole and (backbone.weight_bits != "full" or answers is not None):
+    chunked_loss = backbone.shortcuts.chunked_loss
+    if not degrees.is_whole and backbone.weight_bits != "full":
         raise UserError(
-            f"layout {degrees.name}: weights in fewer bits and a loss over some words alone need "
-            "the whole model on each rank"
+            f"--weight_bits {backbone.weight_bits} in layout {degrees.name}: weights in fewer bits "
+            "need the whole model on each rank; add --zero_stage 0 and leave out --tensor_parallel "
+            "and --pipeline_parallel, or use --weight_bits full"
         )
-    if backbone.dropout and (degrees.tensor > 1 or degrees.pipeline > 1):
+    if backbone.dropout and not degrees.is_replicated:
         raise UserError(
             f"layout {degrees.name}: ranks that share a layer would draw different dropout; leave "
             "out --backbone_dropout, or --tensor_parallel and --pipeline_parallel"
         )
-    if degrees.tensor == degrees.pipeline == 1:
-        reason = why_whole(backbone) if degrees.zero_stage == 3 else None
-        if reason or degrees.zero_stage != 3:
-            engine = _whole(backbone, mesh, deepspeed_config, reason)
-            _warn_of_unused(engine.lm, mesh)
-            whole: Vocabulary = WholeVocabulary(chunked_loss=chunked_loss)
-            if answers is not None:
-                words = sorted(set(answers))
-                engine.loss_head = NarrowHead(engine.lm.model, words)
-                whole = NarrowLoss(words, chunked_loss=chunked_loss)
-            return PromptFunction(engine, mesh, whole, rows_per_forward)
+    if degrees.is_replicated:
+        reason = why_whole(backbone) if degrees.is_sharded else None
+        if reason or not degrees.is_sharded:
+            whole = _whole(backbone, mesh, deepspeed_config, reason)
+            _warn_of_unused(whole.lm, mesh)
+            every_word = WholeVocabulary(chunked_loss=chunked_loss)
+            return PromptFunction(whole, mesh, every_word, rows_per_forward)
 
     # Steps 1 to 3.
     model, names, slices, vocabulary = shape(
@@ -128,7 +119,7 @@ def parallelize(
     )
     # 4. Only now are weights read, each rank its own part; ZeRO-3 halves, thirds ... them further.
     engine: Engine
-    if degrees.zero_stage == 3:
+    if degrees.is_sharded:
         config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, backbone.dtype)
         engine = zero3.shard(lm, mesh, config, names=names, slices=slices, weights=backbone.weights)
     else:
@@ -136,7 +127,7 @@ def parallelize(
         engine = WholeEngine(lm)
     _warn_of_unused(lm, mesh)
     # 5. The schedule goes around the finished stage.
-    if degrees.pipeline > 1:
+    if degrees.has_pipeline:
         engine = PipelineEngine(lm, mesh, backbone.dtype, backbone.config.hidden_size)
     return PromptFunction(engine, mesh, vocabulary, rows_per_forward)
 
@@ -145,8 +136,7 @@ def _warn_of_unused(lm: FrozenLM, mesh: Mesh) -> None:
     if lm.unused and mesh.world.is_main:
         _log.warning(
             "%s: no effect here. It takes layers of Llama, Mistral or Qwen2, whole on each rank, "
-            "with --packing, --prepared_layers and --weight_bits full; packed weights also a CPU "
-            "and bf16",
+            "with --shortcuts on and --weight_bits full; packed weights also a CPU and bf16",
             ", ".join(f"--{name}" for name in lm.unused),
         )
 
@@ -157,7 +147,7 @@ def shape(
     """Reduce an empty model to this rank's part, in place; no weight is read.
 
     Args:
-        chunked_loss: see ``loss.cross_entropy``; where the vocabulary stays whole.
+        chunked_loss: see ``chunked_cross_entropy``; where the vocabulary stays whole.
 
     Returns:
         the model, the checkpoint's names of its parameters, the slices of those that are not
@@ -166,16 +156,16 @@ def shape(
     Raises:
         UserError: the model cannot be laid out so.
     """
-    # 1. Shapes and names of everything, memory for nothing.
+    # 1. Shapes and names of everything; nothing takes memory yet.
     names, slices = Names(model), Slices()
-    anatomy, vocab_size = anatomy_of(model.config), model.get_output_embeddings().weight.shape[0]
+    vocab_size = model.get_output_embeddings().weight.shape[0]
     # 2. Pipeline first: layers of other stages are gone before anything is done to them.
-    if mesh.degrees.pipeline > 1:
-        pipeline.cut(model, anatomy, mesh)
+    if mesh.degrees.has_pipeline:
+        pipeline.cut(model, mesh)
     # 3. Tensor parallelism next: it changes the shapes that are sharded and filled afterwards.
     vocabulary: Vocabulary = WholeVocabulary(chunked_loss=chunked_loss)
-    if mesh.degrees.tensor > 1:
-        vocabulary = tensor.spread(model, anatomy, mesh, names, slices, vocab_size)
+    if mesh.degrees.has_tensor:
+        vocabulary = tensor.spread(model, mesh, names, slices, vocab_size)
     return model, names, slices, vocabulary
 
 
@@ -200,7 +190,7 @@ def _whole(
     backbone: Backbone, mesh: Mesh, deepspeed_config: Path | None, reason: str | None
 ) -> WholeEngine:
     """Every rank loads the model as transformers does, whatever its checkpoint looks like."""
-    if mesh.degrees.zero_stage != 3:
+    if not mesh.degrees.is_sharded:
         return WholeEngine(backbone.lm.to(mesh.world.device).prepare())
     if mesh.world.is_main:
         _log.warning("--zero_stage 3: each rank first loads the whole model, because %s", reason)

@@ -10,22 +10,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCHER = str(ROOT / "launchers" / "lama.py")
-AGENT = ROOT / "ptune_scale" / "parallel" / "agent.py"
+from ptune_scale.parallel.launch.relaunch import AGENT
+
+ROOT = Path(__file__).resolve().parents[3]
+LAUNCHER = str(ROOT / "launchers" / "tune.py")
 
 
 @pytest.fixture
-def start(tiny_gpt2, tiny_facts, tmp_path):
+def start(job_flags, tmp_path):
     """Start two ranks that train until they are stopped."""
     jobs = []
 
     def start_job() -> tuple[psutil.Popen, Path]:
         out = tmp_path / "out"
         command = [sys.executable, LAUNCHER, "--num_gpus", "2", "--output_dir", str(out)]
-        command += ["--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--dtype", "float32"]
-        command += ["--max_steps", "100000", "--batch_size", "8", "--method", "ptuning"]
-        command += ["--candidates", "full_vocab", "--checkpoint_every", "2"]
+        command += [*job_flags, "--max_steps", "100000", "--checkpoint_every", "2"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         job = psutil.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -51,8 +50,8 @@ def test_stop_is_one_line_and_the_status_of_the_signal(start):
     job.send_signal(signal.SIGTERM)
     text = job.communicate(timeout=60)[1]
     assert job.returncode == 128 + signal.SIGTERM
-    lines = [line for line in text.splitlines() if line.startswith("lama.py: ")]
-    assert lines == [f"lama.py: stopped by SIGTERM; go on with --resume_from {out}"]
+    lines = [line for line in text.splitlines() if line.startswith("tune.py: ")]
+    assert lines == [f"tune.py: stopped by SIGTERM; go on with --resume_from {out}"]
     assert "Traceback" not in text and "closing signal" not in text
     assert not psutil.wait_procs(ranks, timeout=30)[1]
 
@@ -98,8 +97,8 @@ sys.exit(1)
 
 
 def test_silent_rank_waits_until_it_is_ended():
-    code = "from ptune_scale.parallel import launch; print(1, flush=True); "
-    code += "launch.wait_for_the_speaker(); print(2, flush=True)"
+    code = "from ptune_scale.parallel.launch import relaunch; print(1, flush=True); "
+    code += "relaunch.wait_for_the_speaker(); print(2, flush=True)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     rank = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True

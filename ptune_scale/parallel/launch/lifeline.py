@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from ptune_scale.parallel.launch import AGENT
+from ptune_scale.parallel.launch.relaunch import AGENT
 
 _COMMANDS = ("deepspeed", "torchrun")
 _MODULES = (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ptune_scale.parallel.launch import AGENT
-from ptune_scale.parallel.lifeline import is_launcher
+from ptune_scale.parallel.launch.lifeline import is_launcher
+from ptune_scale.parallel.launch.relaunch import AGENT
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,11 @@ import psutil
 import pytest
 import torch
 
-from ptune_scale import checkpoint, cli
-from ptune_scale.lama import PROGRAM
+from ptune_scale.train import checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
-LAUNCHER = str(ROOT / "launchers" / "lama.py")
+ROOT = Path(__file__).resolve().parents[3]
+LAUNCHER = str(ROOT / "launchers" / "tune.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-SMALL = [
-    *("--dtype", "float32", "--max_steps", "40", "--batch_size", "8", "--lr", "1e-2"),
-    *("--warmup", "0", "--dev_facts", "1", "--candidates", "full_vocab", "--method", "ptuning"),
-]
 
 
 class Nodes:
@@ -120,8 +115,8 @@ def results(out: Path) -> dict:
 def assert_same_results(out: Path, alone: Path) -> None:
     found, expected = results(out), results(alone)
     torch.testing.assert_close(
-        torch.tensor(found["training"]["losses"]),
-        torch.tensor(expected["training"]["losses"]),
+        torch.tensor(found["methods"]["ptuning"]["training"]["losses"]),
+        torch.tensor(expected["methods"]["ptuning"]["training"]["losses"]),
         atol=1e-4,
         rtol=1e-4,
     )
@@ -131,12 +126,12 @@ def assert_same_results(out: Path, alone: Path) -> None:
 
 
 def clear_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith("lama.py: ")]
+    return [line for line in text.splitlines() if line.startswith("tune.py: ")]
 
 
 @pytest.fixture(scope="module")
-def flags(tiny_gpt2: Path, tiny_facts: Path) -> list[str]:
-    return ["--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), *SMALL]
+def flags(job_flags: list[str]) -> list[str]:
+    return [*job_flags, "--max_steps", "40"]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +189,7 @@ def test_lost_node_is_one_clear_line_and_the_job_goes_on(flags, alone, tmp_path)
     [line] = clear_lines(text)
     assert "lost contact with another rank (" in line
     assert f"go on with --resume_from {out}" in line
-    assert "ptune_scale/lama.py" not in text, "the line is there in place of our traceback"
+    assert "ptune_scale/run/command.py" not in text, "the line stands in place of our traceback"
     assert not (out / "results.json").exists()
 
     shutil.rmtree(out / "tensorboard")
@@ -207,25 +202,11 @@ def test_lost_node_is_one_clear_line_and_the_job_goes_on(flags, alone, tmp_path)
 
 def test_what_is_wrong_on_the_second_node_only_is_said_there(tmp_path):
     environment = {**ENVIRONMENT, "RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-    command = [sys.executable, LAUNCHER, "--data_dir", str(tmp_path / "nothing")]
+    command = [sys.executable, LAUNCHER, "--task", str(tmp_path / "nothing.toml")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
-    assert "does not exist" in done.stderr
-
-
-def test_resuming_on_other_nodes_does_not_insist_on_the_saved_number_of_ranks(
-    tmp_path, monkeypatch
-):
-    step = tmp_path / "checkpoint" / "step-000001"
-    step.mkdir(parents=True)
-    meta = {"format": 2, "step": 1, "sha256": {}, "identity": {}, "flags": {"num_gpus": 2}}
-    (step / "meta.json").write_text(json.dumps(meta))
-    resume = ["--resume_from", str(tmp_path)]
-    assert cli.parse(resume, PROGRAM)[1]["num_gpus"] == 2
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert "num_gpus" not in cli.parse(resume, PROGRAM)[1]
-    assert cli.parse([*resume, "--num_gpus", "3"], PROGRAM)[1]["num_gpus"] == 3
+    [line] = clear_lines(done.stderr)
+    assert "nothing.toml" in line
 
 
 @pytest.fixture
