@@ -149,7 +149,8 @@ def abandon_after(directory: Path, step: int) -> None:
 
 
 def _step(path: Path) -> int:
-    return int(_NAME.fullmatch(path.name).group(1))
+    found = _NAME.fullmatch(path.name)
+    return int(found.group(1)) if found else -1
 
 
 def find(path: Path) -> Path:
@@ -158,21 +159,32 @@ def find(path: Path) -> Path:
     Raises:
         UserError: there is none.
     """
+    found = _meant(path)
+    if found is None:
+        raise UserError(f"--resume_from {path}: no checkpoint there")
+    return found
+
+
+def _meant(path: Path) -> Path | None:
     if (path / "meta.json").is_file():
         return path
     for directory in (path / "checkpoint", path, *sorted(path.glob("*/checkpoint"))):
         if found := checkpoints(directory):
             return found[-1]
-    raise UserError(f"--resume_from {path}: no checkpoint there")
+    return None
 
 
 def find_all(path: Path) -> dict[str, Path]:
     """By method, the checkpoints to go on from: the one that is meant, others' newest beside it.
 
+    None where a run was stopped before its first one.
+
     Raises:
-        UserError: there is none, or one cannot be read.
+        UserError: one cannot be read.
     """
-    meant = find(path)
+    meant = _meant(path)
+    if meant is None:
+        return {}
     run = run_directory(meant)
     newest = [] if run is None else [run / "checkpoint", *sorted(run.glob("*/checkpoint"))]
     found = [there[-1] for directory in newest if (there := checkpoints(directory))]

@@ -1,31 +1,22 @@
-"""Each relation's own early stopping and its own best prompt."""
+"""Each task's own early stopping and its own best prompt."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Rule = Literal["standard_error", "reference", "reference_strict"]
-"""Which evaluations keep a prompt, and which count as misses.
-
-standard_error: a score within one standard error of the best P@1 so far is as good (Breiman et al.
-    1984, section 3.4.3, chose among trees so): development sets are small, so the highest of many
-    scores is mostly luck, and a later prompt has seen more.
-reference: as the published code on facts: a score that equals the best or beats it.
-reference_strict: as the published code on SuperGLUE: such a score, too, but all metrics have to be
-    beaten, not equalled, or the evaluation counts as a miss.
-"""
+from ptune_scale.train.config import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class DevScore:
-    """How well a prompt does on development examples.
+    """How well a prompt does on development records.
 
     Attributes:
         values: metrics between 0 and 1, the main one first; more is better.
-        count: number of examples.
+        count: number of records.
     """
 
     values: tuple[float, ...]
@@ -37,13 +28,13 @@ class DevScore:
 
 
 class Selection:
-    """Keeps the latest prompt of every relation whose development score is as good as the best.
+    """Keeps the latest prompt of every task whose development score is as good as the best.
 
-    A relation without development examples keeps its last prompt.
+    A task without development records keeps its last prompt.
 
     Args:
         shape: (R, S, H) of the prompt matrix.
-        patience: misses in a row before a relation stops; 0 for never.
+        patience: misses in a row before a task stops; 0 for never.
         rule: what is as good, and what is a miss.
     """
 
@@ -59,33 +50,37 @@ class Selection:
         self.misses = [0] * shape[0]
         self.stopped = [False] * shape[0]
 
-    def record(self, relation: int, score: DevScore, prompt: Tensor, visit: int) -> bool:
+    def record(self, task: int, score: DevScore, prompt: Tensor, visit: int) -> bool:
         """Take note of an evaluation.
 
         Args:
-            prompt: (S, H), the relation's row of P when it was evaluated.
+            prompt: (S, H), the task's row of P when it was evaluated.
 
         Returns:
             whether this prompt is kept.
         """
-        before = self.best_values[relation] or (0.0,) * len(score.values)
+        if not score.count:  # nothing speaks against the latest prompt, and nothing for stopping
+            self.best_visit[task] = visit
+            self.prompts[task] = prompt
+            return True
+        before = self.best_values[task] or (0.0,) * len(score.values)
         keeps = self._keeps(score, before)
         beats = all(new > old for new, old in zip(score.values, before, strict=True))
-        self.best[relation] = max(self.best[relation], score.main)
+        self.best[task] = max(self.best[task], score.main)
         if keeps:
-            self.best_visit[relation] = visit
-            self.prompts[relation] = prompt
+            self.best_visit[task] = visit
+            self.prompts[task] = prompt
         if self.rule == "standard_error":
             best = zip(score.values, before, strict=True)
-            self.best_values[relation] = tuple(max(pair) for pair in best)
+            self.best_values[task] = tuple(max(pair) for pair in best)
         elif keeps:
-            self.best_values[relation] = score.values
+            self.best_values[task] = score.values
         if keeps and (beats or self.rule != "reference_strict"):
-            self.misses[relation] = 0
+            self.misses[task] = 0
         else:
-            self.misses[relation] += 1
-            if self.patience and self.misses[relation] >= self.patience:
-                self.stopped[relation] = True
+            self.misses[task] += 1
+            if self.patience and self.misses[task] >= self.patience:
+                self.stopped[task] = True
         return keeps
 
     def _keeps(self, score: DevScore, before: tuple[float, ...]) -> bool:
@@ -107,9 +102,7 @@ class Selection:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.prompts = state["prompts"].clone()
         self.best = list(state["best"])
-        # Checkpoints of before there was more than one metric.
-        values = state.get("best_values", [(best,) for best in self.best])
-        self.best_values = [tuple(value) for value in values]
+        self.best_values = [tuple(value) for value in state["best_values"]]
         self.best_visit = list(state["best_visit"])
         self.misses = list(state["misses"])
         self.stopped = list(state["stopped"])

@@ -3,19 +3,20 @@
 A process may hold some of the job's encoders only, each with its optimizer. The placement completes
 P, so what asks for P and has dP need not know who holds what.
 
-Shapes: R relations, S slots, H embedding size.
+Shapes: R tasks, S slots, H embedding size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from ptune_scale.config import TrainConfig
 from ptune_scale.parallel import EncoderPlacement
-from ptune_scale.prompt import PromptBank
+from ptune_scale.prompt.bank import PromptBank
+from ptune_scale.train.config import TrainConfig
+from ptune_scale.train.schedule import learning_rate
 
 
 class TrainableEncoders:
@@ -41,17 +42,17 @@ class TrainableEncoders:
                 lr=config.lr,
                 weight_decay=config.weight_decay,
                 foreach=False,
-                fused=config.fused_adam == "on",
+                fused=True,
             )
             for number, group in bank.groups.items()
         }
 
-    def encode(self, relations: Sequence[int]) -> Tensor:
-        """P, (R, S, H) in fp32, the same everywhere; rows of other relations are zero.
+    def encode(self, tasks: Sequence[int]) -> Tensor:
+        """P, (R, S, H) in fp32, the same everywhere; rows of other tasks are zero.
 
         Gradients flow to the encoders held here.
         """
-        return self.placement.gather(self.bank(relations), relations)
+        return self.placement.gather(self.bank(tasks), tasks)
 
     def update(self, prompts: Tensor, gradient: Tensor, rates: Mapping[int, float]) -> None:
         """Step the encoders that are held here.
@@ -74,19 +75,19 @@ class TrainableEncoders:
             optimizer.step()
             optimizer.zero_grad()
 
-    def check_replicas(self, relations: Sequence[int]) -> None:
-        """Make sure that encoders of these relations are the same wherever they are held.
+    def check_replicas(self, tasks: Sequence[int]) -> None:
+        """Make sure that encoders of these tasks are the same wherever they are held.
 
         Raises:
             RuntimeError: they are not. All began alike and got the same gradients, so a machine or
                 a library is at fault and nothing that was trained since can be trusted.
         """
-        held = self.bank.groups.keys() & self.bank.active_groups(relations)
+        held = self.bank.groups.keys() & self.bank.active_groups(tasks)
         self.placement.check_replicas({g: self.bank.groups[g].parameters() for g in held})
 
     def bytes_held(self) -> list[int]:
         """Bytes of parameters and optimizer state in each process."""
-        tensors = list(self.bank.parameters())
+        tensors: list[Tensor] = list(self.bank.parameters())
         for optimizer in self.optimizers.values():
             for state in optimizer.state.values():
                 tensors += [value for value in state.values() if torch.is_tensor(value)]
@@ -119,3 +120,85 @@ class TrainableEncoders:
 
     def _part(self, group: int) -> str:
         return f"encoder-{self.bank.group_names[group]}"
+
+
+class PromptSource(Protocol):
+    """Where P comes from while weights train, and what becomes of its gradient."""
+
+    def encode(self) -> Tensor:
+        """P, (R, S, H) in fp32, the same in all processes."""
+        ...
+
+    def update(
+        self, prompts: Tensor, gradient: Tensor, visits: int, budget: int, visits_per_epoch: float
+    ) -> None:
+        """Take a step.
+
+        Args:
+            prompts: what ``encode`` returned.
+            gradient: (R, S, H), dP.
+            visits, budget, visits_per_epoch: how far training is, see ``learning_rate``.
+        """
+        ...
+
+    def check(self) -> None:
+        """Make sure that P is the same in all processes.
+
+        Raises:
+            RuntimeError: it is not.
+        """
+        ...
+
+
+class FixedPrompts:
+    """P as it is; a pattern without slots needs none of it.
+
+    Args:
+        prompts: (R, S, H).
+    """
+
+    def __init__(self, prompts: Tensor) -> None:
+        self.prompts = prompts
+
+    def encode(self) -> Tensor:
+        return self.prompts
+
+    def update(
+        self, prompts: Tensor, gradient: Tensor, visits: int, budget: int, visits_per_epoch: float
+    ) -> None:
+        """Nothing trains."""
+
+    def check(self) -> None:
+        """Nothing could differ."""
+
+
+class TrainedPrompts:
+    """P from encoders with a learning rate of their own (Liu et al. 2021, section 4.2).
+
+    Their gradient is clipped apart from that of the weights, each to its own norm; the published
+    few-shot code clips both together.
+
+    Args:
+        tasks: rows of P that are trained.
+        config: with the encoders' peak learning rate, and its schedule.
+    """
+
+    def __init__(
+        self, encoders: TrainableEncoders, tasks: Sequence[int], config: TrainConfig
+    ) -> None:
+        self.encoders = encoders
+        self.tasks = tasks
+        self.config = config
+
+    def encode(self) -> Tensor:
+        return self.encoders.encode(self.tasks)
+
+    def update(
+        self, prompts: Tensor, gradient: Tensor, visits: int, budget: int, visits_per_epoch: float
+    ) -> None:
+        rate = learning_rate(self.config, visits, budget, visits_per_epoch)
+        groups = self.encoders.bank.active_groups(self.tasks)
+        self.encoders.update(prompts, gradient, dict.fromkeys(groups, rate))
+
+    def check(self) -> None:
+        self.encoders.check_replicas(self.tasks)

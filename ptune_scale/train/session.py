@@ -1,19 +1,98 @@
-"""Runs a trainer to its end: progress bar, TensorBoard, checkpoints, and a way to be stopped."""
+"""Runs a trainer to its end: progress, TensorBoard, checkpoints, and a way to be stopped."""
 
+import functools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ptune_scale.errors import UserError
-from ptune_scale.keeper import Keeper
-from ptune_scale.parallel import Stopped, StopSignal, contact
+from ptune_scale.parallel import Stopped, StopSignal, World
+from ptune_scale.parallel.launch import contact
 from ptune_scale.progress import Scalars, bar, peak_memory_mb
-from ptune_scale.train import Diverged, StepResult
+from ptune_scale.train import checkpoint
+from ptune_scale.train.trainer import Diverged, StepResult, Trainer
 
 # Ends of a run that say nothing against what it has learned.
 _ACCIDENTS = (OSError, MemoryError, torch.OutOfMemoryError, KeyboardInterrupt)
+
+
+@dataclass
+class Keeper:
+    """Saves a trainer's checkpoints, each step's once.
+
+    Args:
+        directory: where they go.
+        identity, flags: what they record of the run, see ``checkpoint.save``.
+        resumed_from: the checkpoint that the trainer went on from.
+    """
+
+    trainer: Trainer
+    world: World
+    directory: Path
+    identity: dict[str, Any]
+    flags: dict[str, Any]
+    resumed_from: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.begun_at = self.trainer.step
+        self.saved: int | None = None
+
+    @property
+    def remains(self) -> str:
+        """What there is if nothing more is saved."""
+        if self.saved is not None:
+            return f"the last checkpoint is that of step {self.saved}"
+        if self.resumed_from is not None:
+            return f"the last checkpoint is {self.resumed_from}, of step {self.begun_at}"
+        return "there is no checkpoint yet"
+
+    def save(self) -> None:
+        """Write a checkpoint; all ranks call this together.
+
+        Raises:
+            RuntimeError: the ranks' encoders differ.
+        """
+        if self.saved != self.trainer.step:
+            self.trainer.encoders.check_replicas(range(len(self.trainer.orders)))
+            self._write(self.world)
+
+    def save_alone(self) -> None:
+        """Write what can be written without the other ranks, which may be dead.
+
+        That is everything if the main rank has all encoders. If it does not, the last checkpoint
+        that all ranks made is what remains.
+        """
+        main_has_all = self.world.is_main and self.trainer.encoders.placement.main_speaks_for_all
+        if main_has_all and self.trainer.is_whole and self.saved != self.trainer.step:
+            self._write(World())
+
+    def _write(self, world: World) -> None:
+        parts = self.trainer.encoders.parts()
+        if self.world.is_main:
+            parts["state"] = self.trainer.state_dict()
+        world.together(self._abandon_later_ones)
+        step = self.trainer.step
+        checkpoint.save(self.directory, step, parts, self.identity, self.flags, world=world)
+        self.saved = step
+
+    def _abandon_later_ones(self) -> None:
+        if self.world.is_main and self.saved is None:
+            checkpoint.abandon_after(self.directory, self.begun_at)
+
+
+def load(trainer: Trainer, path: Path) -> None:
+    """Take over a checkpoint, in whatever layout it was written.
+
+    Raises:
+        UserError: a part of it is missing or damaged.
+    """
+    read = functools.partial(checkpoint.load_part, path)
+    trainer.load_state_dict(read("state"))
+    trainer.encoders.load_parts(read)
 
 
 def run_training(
@@ -24,16 +103,14 @@ def run_training(
     names: Sequence[str],
     checkpoint_every: int,
     tensorboard: Path,
-    unit: str = "facts",
 ) -> dict[str, float]:
     """Train from wherever the keeper's trainer is, showing and saving.
 
     Args:
         title: of the progress bar.
-        names: of the relations or tasks, for TensorBoard.
+        names: of the tasks or tasks, for TensorBoard.
         checkpoint_every: steps between checkpoints; 0 for none but at the end or on a signal.
         tensorboard: directory of its files.
-        unit: what a batch consists of.
 
     Returns:
         throughput of training alone; {} if nothing was left to train.
@@ -45,25 +122,25 @@ def run_training(
     """
     trainer, is_main = keeper.trainer, keeper.world.is_main
     scalars = Scalars(tensorboard if is_main else None, trainer.step + 1)
-    facts = tokens = 0
+    records = tokens = 0
     seconds = evaluating = 0.0
-    planned, done = trainer.facts_in(trainer.budgets), trainer.facts_in(trainer.visits)
+    planned, done = trainer.records_in(trainer.budgets), trainer.records_in(trainer.visits)
     started = time.perf_counter()
     cpu_started = time.process_time()
-    with bar(title, planned, unit, shown=is_main, initial=done) as progress:
+    with bar(title, planned, "records", shown=is_main, initial=done) as progress:
         try:
             for event in trainer.train():
                 now = time.perf_counter()
                 if isinstance(event, StepResult):
                     seconds += now - started
-                    facts += event.facts
+                    records += event.records
                     tokens += event.tokens
-                    progress.update(event.facts)
+                    progress.update(event.records)
                     scalars.add(
                         {
                             "train/loss": event.loss,
                             "train/lr": event.lr,
-                            f"throughput/{unit}_per_second": event.facts / (now - started),
+                            "throughput/records_per_second": event.records / (now - started),
                             "memory/peak_mb": peak_memory_mb(),
                         },
                         event.step,
@@ -99,12 +176,12 @@ def run_training(
         finally:
             scalars.close()
     keeper.save()
-    if not facts:
+    if not records:
         if is_main:
             print(f"{title}: nothing is left to train after step {trainer.step}")
         return {}
     return {
-        f"{unit}_per_second": facts / seconds,
+        "records_per_second": records / seconds,
         "tokens_per_second": tokens / seconds,
         "training_seconds": seconds,
         "dev_evaluation_seconds": evaluating,

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ptune_scale import checkpoint
 from ptune_scale.errors import UserError
+from ptune_scale.train import checkpoint
 
 IDENTITY = {"backbone": "abc", "template": "[X] [P] [Y]", "seed": 34}
-FLAGS = {"seed": 34, "relations": ["P36"]}
+FLAGS = {"seed": 34, "tasks": ["P36"]}
 
 
 def _parts(value: float = 1.0) -> dict[str, object]:

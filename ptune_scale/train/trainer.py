@@ -6,20 +6,23 @@ loop is a generator: between two events all state is consistent and can be saved
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ptune_scale.config import TrainConfig
-from ptune_scale.data.sampler import RelationOrder, choose_relations
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import EncoderPlacement, PromptFunction
-from ptune_scale.problem import Problem
-from ptune_scale.prompt import PromptBank
-from ptune_scale.schedule import learning_rate
-from ptune_scale.selection import DevScore, Selection
-from ptune_scale.trainable import TrainableEncoders
+from ptune_scale.prompt.bank import PromptBank
+from ptune_scale.task.answers.answer import Objective
+from ptune_scale.task.example import Batch
+from ptune_scale.train.config import TrainConfig
+from ptune_scale.train.order import TaskOrder, choose_tasks
+from ptune_scale.train.problem import Problem
+from ptune_scale.train.schedule import learning_rate, tasks_per_step, visit_budgets
+from ptune_scale.train.selection import DevScore, Selection
+from ptune_scale.train.trainable import TrainableEncoders
 
 
 @dataclass(frozen=True)
@@ -28,20 +31,20 @@ class StepResult:
 
     Attributes:
         step: its number, counted from 1.
-        loss: mean over the step's relations of their mean cross-entropy, in nats.
-        facts, tokens: size of the global batch, padding not counted.
+        loss: mean over the step's tasks of their mean cross-entropy, in nats.
+        records, tokens: size of the global batch, padding not counted.
     """
 
     step: int
     loss: float
     lr: float
-    facts: int
+    records: int
     tokens: int
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Development scores of the relations that were due after a step."""
+    """Development scores of the tasks that were due after a step."""
 
     step: int
     scores: dict[int, DevScore]
@@ -56,10 +59,10 @@ class Diverged(UserError):
 
 
 class Trainer:
-    """Trains the prompts of all relations of a job in one run.
+    """Trains the prompts of all tasks of a job in one run.
 
     Args:
-        orders: training data of each relation, in the bank's order.
+        orders: training data of each task, in the bank's order.
         problem: makes batches of them, and scores prompts.
         placement: says who holds which of the bank's groups; None where they are replicated.
 
@@ -72,7 +75,7 @@ class Trainer:
         self,
         bank: PromptBank,
         function: PromptFunction,
-        orders: Sequence[RelationOrder],
+        orders: Sequence[TaskOrder],
         problem: Problem,
         config: TrainConfig,
         placement: EncoderPlacement | None = None,
@@ -99,13 +102,13 @@ class Trainer:
 
     @property
     def planned_steps(self) -> int:
-        """Steps of the whole run if no relation stops early."""
-        return math.ceil(sum(self.budgets) / relations_per_step(self.config, len(self.orders)))
+        """Steps of the whole run if no task stops early."""
+        return math.ceil(sum(self.budgets) / tasks_per_step(self.config, len(self.orders)))
 
-    def facts_in(self, visits: Sequence[int]) -> int:
-        """About how many facts so many visits to each relation hold, exact for whole epochs."""
+    def records_in(self, visits: Sequence[int]) -> int:
+        """About how many records so many visits to each task hold, exact for whole epochs."""
         pairs = zip(visits, self.orders, strict=True)
-        return round(sum(count * order.mean_facts for count, order in pairs))
+        return round(sum(count * order.mean_records for count, order in pairs))
 
     def train(self) -> Iterator[StepResult | Evaluation]:
         """Run to the end, from wherever the state is.
@@ -117,26 +120,29 @@ class Trainer:
         while True:
             if self.due:
                 yield self._evaluate()
-            relations = self._next_relations()
-            if not relations:
+            tasks = self._next_tasks()
+            if not tasks:
                 return
-            yield self._update(relations)
+            yield self._update(tasks)
 
-    def _next_relations(self) -> list[int]:
+    def _next_tasks(self) -> list[int]:
         eligible = [
             r
             for r, visits in enumerate(self.visits)
             if visits < self.budgets[r] and not self.selection.stopped[r]
         ]
-        count = relations_per_step(self.config, len(self.orders))
-        return choose_relations(self.visits, eligible, count, self.config.seed)
+        count = tasks_per_step(self.config, len(self.orders))
+        return choose_tasks(self.visits, eligible, count, self.config.seed)
 
-    def _update(self, relations: list[int]) -> StepResult:
-        examples = [e for r in relations for e in self.orders[r].chunk(self.visits[r])]
-        batch, objective = self.problem.batch(examples)
-        prompts = self.encoders.encode(relations)
-        losses, gradient = self.function.loss_and_gradient(batch, prompts, objective)
-        loss = float(losses.sum()) / len(relations)
+    def _update(self, tasks: list[int]) -> StepResult:
+        examples = [e for r in tasks for e in self.orders[r].chunk(self.visits[r])]
+        # Dropout's masks are a function of the step, so that a resumed run draws the same.
+        self.function.world.seed_noise(self.config.seed, "step", self.step)
+        prompts = self.encoders.encode(tasks)
+        losses, gradient, tokens = loss_and_gradient(
+            self.function, self.problem.batches(examples), prompts
+        )
+        loss = float(losses.sum()) / len(tasks)
         if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
             what = f"loss is {loss}"
             if math.isfinite(loss):
@@ -145,16 +151,16 @@ class Trainer:
                 f"the {what} at step {self.step + 1}: training has diverged; "
                 "start again with a lower --lr"
             )
-        rates = {group: self._group_lr(group) for group in self.bank.active_groups(relations)}
+        rates = {group: self._group_lr(group) for group in self.bank.active_groups(tasks)}
         self.is_whole = False
         self.encoders.update(prompts, gradient, rates)
-        for relation in relations:
-            self.visits[relation] += 1
+        for task in tasks:
+            self.visits[task] += 1
         self.losses.append(loss)
-        self.due = [r for r in relations if self._is_due(r)]
+        self.due = [r for r in tasks if self._is_due(r)]
         self.is_whole = True
         lr = max(rates.values())
-        return StepResult(self.step, loss, lr, len(examples), int(batch.lengths.sum()))
+        return StepResult(self.step, loss, lr, len(examples), tokens)
 
     def _group_lr(self, group: int) -> float:
         members = self.bank.members[group]
@@ -165,20 +171,21 @@ class Trainer:
             sum(self.orders[r].visits_per_epoch for r in members),
         )
 
-    def _is_due(self, relation: int) -> bool:
-        visits = self.visits[relation]
-        every = self.config.eval_every or self.orders[relation].visits_per_epoch
-        is_last = visits == self.budgets[relation]
-        if self.config.selection == "reference" and is_last and visits > every:
+    def _is_due(self, task: int) -> bool:
+        visits = self.visits[task]
+        every = self.config.eval_every or self.orders[task].visits_per_epoch
+        is_last = visits == self.budgets[task]
+        is_scored = self.problem.has_dev(task)
+        if self.config.selection == "reference" and is_scored and is_last and visits > every:
             return False  # the published code scores at the start of an epoch, never the last one
         return visits % every == 0 or is_last
 
     def _evaluate(self) -> Evaluation:
-        relations = self.due
-        self.encoders.check_replicas(relations)
+        tasks = self.due
+        self.encoders.check_replicas(tasks)
         with torch.no_grad():
-            prompts = self.encoders.encode(relations)
-        scores = self.problem.score(relations, prompts)
+            prompts = self.encoders.encode(tasks)
+        scores = self.problem.score(tasks, prompts)
         rows = prompts.cpu()
         self.is_whole = False
         for r, score in scores.items():
@@ -203,35 +210,12 @@ class Trainer:
         self.due = list(state["due"])
 
 
-def relations_per_step(config: TrainConfig, num_relations: int) -> int:
-    """How many relations share a step: as configured, but no more than there are."""
-    most = min(config.relations_per_batch, num_relations)
-    return most if config.batch_tokens else min(most, config.batch_size)
-
-
-def facts_per_visit(config: TrainConfig, num_relations: int) -> int:
-    """How many facts of a relation a step takes where facts are counted."""
-    return max(1, config.batch_size // relations_per_step(config, num_relations))
-
-
-def tokens_per_visit(config: TrainConfig, num_relations: int) -> int | None:
-    """How many tokens the facts of a relation may have in a step; None where facts are counted."""
-    if not config.batch_tokens:
-        return None
-    return config.batch_tokens // relations_per_step(config, num_relations)
-
-
-def visit_budgets(config: TrainConfig, orders: Sequence[RelationOrder]) -> list[int]:
-    """How many visits each relation gets; with max_steps all get the same, to within one."""
-    if config.max_steps == 0:
-        return [config.max_epochs * order.visits_per_epoch for order in orders]
-    total = config.max_steps * relations_per_step(config, len(orders))
-    base, rest = divmod(total, len(orders))
-    return [base + (index < rest) for index in range(len(orders))]
-
-
-def with_default_steps(config: TrainConfig, num_relations: int) -> TrainConfig:
-    """Replace max_steps -1 by a number that grows with the relations."""
-    if config.max_steps >= 0:
-        return config
-    return replace(config, max_steps=max(480, 40 * num_relations))
+def loss_and_gradient(
+    function: PromptFunction, batches: Sequence[tuple[Batch, Objective]], prompts: Tensor
+) -> tuple[Tensor, Tensor, int]:
+    """Losses (R,) and dP (R, S, H) of a step's batches together, and how many tokens they have."""
+    losses, gradient = prompts.new_zeros(prompts.shape[0]), prompts.new_zeros(prompts.shape)
+    for batch, objective in batches:
+        found = function.loss_and_gradient(batch, prompts, objective)
+        losses, gradient = losses + found[0], gradient + found[1]
+    return losses, gradient, sum(batch.num_tokens for batch, _ in batches)
