@@ -1,0 +1,6 @@
+"""What a tuned prompt is good for.
+
+export.py   the file of an exported prompt: vectors, and all that is needed to ask them
+prompt.py   ``load_prompt``: an export with its backbone, asked from Python
+phrases.py  whole words and phrases from a model that answers token by token
+"""
