@@ -1,0 +1,8 @@
+"""P-tune a frozen language model on tasks of your own; see ``--help``."""
+
+import sys
+
+from ptune_scale.tune.launcher import main
+
+if __name__ == "__main__":
+    sys.exit(main())

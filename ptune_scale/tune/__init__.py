@@ -1,0 +1,7 @@
+"""The job of tasks of any kind, on which facts and SuperGLUE stand too.
+
+config.py launcher.py check.py   ``tune``: from a command line to a job
+job.py prompts.py methods.py     what methods share; training prompts; manual, majority, ptuning
+report.py                        results as JSON, tables, plots and predictions
+predict.py                       ``predict``: a tuned prompt over a file, in any layout
+"""

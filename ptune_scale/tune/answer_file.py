@@ -1,0 +1,282 @@
+"""Answers to the records of a file, chunk by chunk, so that a stopped run goes on where it was."""
+
+import contextlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ptune_scale.backbone import Backbone
+from ptune_scale.errors import UserError
+from ptune_scale.files import write_json
+from ptune_scale.parallel import Degrees, parallelize
+from ptune_scale.parallel.launch import relaunch as launch
+from ptune_scale.progress import bar
+from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.run.config import ModelConfig
+from ptune_scale.run.site import Site
+from ptune_scale.task.answers.answer import Prediction, Question
+from ptune_scale.task.files import RawRow, bad_record, count_rows, digest_file, read_rows
+from ptune_scale.tune.predict import PredictConfig
+from ptune_scale.use.export import PromptExport
+from ptune_scale.use.prompt import TunedPrompt
+
+_ADDED = ("answer", "score", "scores")
+"""What each record gets."""
+
+
+@dataclass(frozen=True)
+class CheckedAnswers:
+    """What a run needs.
+
+    Attributes:
+        backbone: opened; none of its weights is loaded.
+        begun: what an earlier run left unfinished.
+    """
+
+    config: PredictConfig
+    degrees: Degrees
+    export: PromptExport
+    backbone: Backbone
+    output: Path
+    begun: "Begun"
+
+
+@dataclass
+class Begun:
+    """How far the answers to a file are; kept beside them until they are complete.
+
+    Attributes:
+        identity: what prompt and which records they are of.
+        rows: records that were read.
+        bytes: of their answers.
+        dropped: records that were left out, by reason.
+    """
+
+    identity: dict[str, str]
+    rows: int = 0
+    bytes: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def check(config: PredictConfig) -> CheckedAnswers:
+    """Everything that can be found wrong before ranks start or anything is written.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    asked, use = config.answer, config.use
+    missing = [name for name in ("prompt", "input", "output") if not getattr(asked, name)]
+    if missing:
+        raise UserError(f"--{missing[0]} is needed; see --help")
+    export = PromptExport.load(Path(asked.prompt))
+    if asked.task:
+        export.row(asked.task)
+    model = ModelConfig(
+        model=use.model or export.model,
+        dtype=use.dtype,
+        attention=use.attention,
+        weight_bits=export.weight_bits,
+    )
+    degrees = check_layout(model, config.parallel, tunes_backbone=False, method="")
+    backbone = check_model(model, degrees)
+    export.check_backbone(backbone)
+    first = next(read_rows(asked.input, on_bad_record=asked.on_bad_record), None)
+    if first is None:
+        raise UserError(f"--input {asked.input} holds no records")
+    count_rows(asked.input)  # what is wrong with the file as a whole is found here
+    if asked.on_bad_record == "stop":
+        # None of the weights is loaded for this.
+        _question(TunedPrompt(export, backbone), first, 0, asked.task, Random(0))
+    output = Path(asked.output)
+    if output.suffix not in (".jsonl", ".ndjson"):
+        raise UserError(f"--output {output}: answers are JSON lines; name it *.jsonl")
+    identity = {
+        "prompt": export.digest,
+        "input": digest_file(asked.input),
+        "task": asked.task,
+        "dtype": use.dtype,
+        "on_bad_record": asked.on_bad_record,
+    }
+    return CheckedAnswers(config, degrees, export, backbone, output, _begun(output, identity))
+
+
+def _progress_file(output: Path) -> Path:
+    return output.with_name(f".{output.name}.unfinished")
+
+
+def _begun(output: Path, identity: dict[str, str]) -> Begun:
+    """How far an earlier run came with the same answers.
+
+    Raises:
+        UserError: there is something else of that name.
+    """
+    path = _progress_file(output)
+    if output.is_dir():
+        raise UserError(f"--output {output} is a directory; name a file")
+    if not path.exists():
+        if output.exists() and launch.is_first_rank():
+            raise UserError(f"--output {output} is there already; remove it or choose another")
+        return Begun(identity)
+    try:
+        begun = Begun(**json.loads(path.read_text(encoding="utf-8")))
+        whole = output.stat().st_size >= begun.bytes
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"--output {output}: {path} cannot be read ({error})") from error
+    if begun.identity != identity or not whole:
+        raise UserError(
+            f"--output {output} holds the unfinished answers of another prompt or input; remove it "
+            f"and {path}, or choose another"
+        )
+    return begun
+
+
+def run(checked: CheckedAnswers, site: Site) -> None:
+    """Answer all records that are not answered yet, on all ranks.
+
+    Raises:
+        UserError: a record is unusable, or answers cannot be written; those before it are kept.
+        Stopped: the job was asked to stop; the chunks before it are kept.
+    """
+    config, world = checked.config, site.world
+    path = config.parallel.deepspeed_config
+    function = parallelize(
+        checked.backbone, site.mesh, deepspeed_config=Path(path) if path else None
+    )
+    prompt = TunedPrompt(
+        checked.export,
+        checked.backbone,
+        function,
+        batch_size=config.use.batch_size,
+        batch_tokens=config.use.batch_tokens,
+    )
+    prompt.asker.after_batch = lambda rows: site.stop.check()
+    if world.is_main and not function.has_cache and _writes_texts(checked.export):
+        print(
+            f"layout {site.mesh.degrees.name}: texts are written without a cache of keys and "
+            "values, each token by a whole forward pass",
+            file=sys.stderr,
+        )
+    lock = FileLock(checked.output.with_name(f".{checked.output.name}.lock"))
+    # What the first rank finds under the lock decides for all.
+    begun = world.together(lambda: _claim(checked, lock) if world.is_main else None)[0]
+    assert begun is not None
+    dropped = Counter[str](begun.dropped)
+    total = count_rows(config.answer.input)
+    with bar("answers", total, "records", shown=world.is_main, initial=begun.rows) as progress:
+        for rows, questions in _chunks(prompt, config, begun.rows, dropped):
+            found = prompt.answers([question for _, question in questions])
+            pairs = [(row, each) for (row, _), each in zip(questions, found, strict=True)]
+            begun.rows += rows
+            begun.dropped = dict(dropped)
+
+            def keep(pairs: list[tuple[RawRow, Prediction]] = pairs) -> None:
+                _append(checked.output, pairs, begun)
+
+            world.on_main(keep)
+            progress.update(rows)
+    world.on_main(lambda: _finish(checked.output, lock, begun, dropped))
+
+
+def _writes_texts(export: PromptExport) -> bool:
+    return any(task.wording.answer.kind == "text" for task in export.tasks)
+
+
+def _chunks(
+    prompt: TunedPrompt, config: PredictConfig, skip: int, dropped: Counter[str]
+) -> Iterator[tuple[int, list[tuple[RawRow, Question]]]]:
+    """Chunks of rows: how many were read, and those that can be asked.
+
+    Raises:
+        UserError: a row is unusable, and ``on_bad_record`` is "stop".
+    """
+    asked = config.answer
+    chance = Random(0)
+    read = read_rows(asked.input, on_bad_record=asked.on_bad_record, dropped=dropped)
+    rows = islice(enumerate(read), skip, None)
+    while chunk := list(islice(rows, config.use.chunk)):
+        usable = []
+        for number, row in chunk:
+            try:
+                usable.append((row, _question(prompt, row, number, asked.task, chance)))
+            except UserError as error:
+                if asked.on_bad_record == "stop":
+                    raise
+                bad_record(row.source, str(error), asked.on_bad_record, dropped)
+        yield len(chunk), usable
+
+
+def _question(prompt: TunedPrompt, row: RawRow, number: int, task: str, chance: Random) -> Question:
+    try:
+        index = prompt.row_of(row.values, task or None)
+    except UserError as error:
+        raise UserError(f"{row.source}: {error}") from error
+    record = prompt.read(row, number, index)
+    return prompt.tasks[index].bound.question(record, "evaluate", chance)
+
+
+def _append(output: Path, pairs: Sequence[tuple[RawRow, Prediction]], begun: Begun) -> None:
+    """Write answers behind those that are there, then how far they are.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    lines = "".join(
+        f"{json.dumps(_line(row, found), ensure_ascii=False)}\n" for row, found in pairs
+    )
+    try:
+        with output.open("r+b") as stream:
+            stream.seek(begun.bytes)
+            stream.truncate()
+            stream.write(lines.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+            begun.bytes = stream.tell()
+    except OSError as error:
+        raise UserError(
+            f"--output {output}: {error.strerror}; go on by calling the same command again"
+        ) from error
+    write_json(_progress_file(output), asdict(begun))
+
+
+def _line(row: RawRow, found: Prediction) -> dict[str, Any]:
+    added: dict[str, Any] = {"answer": found.answer, "score": found.score}
+    if found.scores is not None:
+        added["scores"] = dict(found.scores)
+    # What the input calls so is kept under another name.
+    kept = {f"given_{n}" if n in _ADDED else n: value for n, value in row.values.items()}
+    return {**kept, **added}
+
+
+def _claim(checked: CheckedAnswers, lock: FileLock) -> Begun:
+    output = checked.output
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        begun = _begun(output, checked.begun.identity)
+        # Not through a link that somebody put there.
+        os.close(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
+    except Timeout:
+        raise UserError(f"--output {output} is in use by another run") from None
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}") from error
+    write_json(_progress_file(output), asdict(begun))
+    return begun
+
+
+def _finish(output: Path, lock: FileLock, begun: Begun, dropped: Counter[str]) -> None:
+    _progress_file(output).unlink(missing_ok=True)
+    lock.release()
+    with contextlib.suppress(OSError):
+        Path(lock.lock_file).unlink()
+    for why, count in dropped.items():
+        print(f"skipped {count} x {why}", file=sys.stderr)
+    print(f"{begun.rows - dropped.total()} records answered in {output}")

@@ -1,0 +1,175 @@
+"""Everything that can be found wrong with a run on one's own tasks before ranks start."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ptune_scale.backbone import Backbone
+from ptune_scale.backbone.families import context_length
+from ptune_scale.errors import UserError
+from ptune_scale.flags import names_in
+from ptune_scale.parallel import Degrees
+from ptune_scale.parallel.launch import relaunch as launch
+from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.task.answers.text import BoundText
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.chat import chat_pattern
+from ptune_scale.task.define import Definition, define, read_definition, words_of
+from ptune_scale.task.pattern import Pattern
+from ptune_scale.task.task import Task, Wording, check_names
+from ptune_scale.tune.config import OwnConfig, TaskConfig, pairs_in
+from ptune_scale.tune.methods import METHODS, manual_wordings
+
+
+@dataclass(frozen=True)
+class CheckedTasks:
+    """What a run needs: nothing is read or opened twice.
+
+    Attributes:
+        tasks: with their records.
+        backbone: opened; none of its weights is loaded.
+        methods: names, controls first.
+    """
+
+    config: OwnConfig
+    degrees: Degrees
+    backbone: Backbone
+    tasks: tuple[Task, ...]
+    methods: tuple[str, ...]
+
+
+def check(config: OwnConfig) -> CheckedTasks:
+    """Read the tasks, open the model, and see whether they go together.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    methods = check_methods(config.methods, config.ask.method, METHODS)
+    defined = [define(each) for each in _definitions(config.data)]
+    degrees = check_layout(
+        config.model,
+        config.parallel,
+        tunes_backbone=any(METHODS[name].tunes_backbone for name in methods),
+        method=config.ask.method,
+    )
+    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
+    tasks = tuple(
+        _in_chat(task, backbone) if each.chat else task for each in defined for task in each.tasks
+    )
+    check_names(tasks)
+    for task in tasks:
+        _check_fits(task, backbone, methods)
+    if launch.is_first_rank():
+        for line in (line for each in defined for line in each.said):
+            print(f"inferred: {line}", file=sys.stderr)
+    return CheckedTasks(config, degrees, backbone, tasks, methods)
+
+
+def check_methods(
+    asked: tuple[str, ...],
+    typed: str,
+    methods: dict[str, Any],
+    controls: tuple[str, ...] = ("majority",),
+) -> tuple[str, ...]:
+    """The methods that are asked for, behind the controls that every table has.
+
+    Raises:
+        UserError: one is not known, or there is none.
+    """
+    unknown = [name for name in asked if name not in methods]
+    if unknown or not asked:
+        raise UserError(f"--method {typed!r}: choose from {', '.join(methods)}")
+    return tuple(dict.fromkeys([*controls, *asked]))
+
+
+def _definitions(data: TaskConfig) -> list[Definition]:
+    if data.task:
+        return [read_definition(Path(path)) for path in data.task]
+    table: dict[str, Any] = {}
+    if data.words:
+        table = {"words": pairs_in(data.words, "words")}
+    elif data.choices:
+        table = {"choices": list(names_in(data.choices))}
+    elif data.candidates:
+        table = {"candidates": words_of(Path(data.candidates))}
+    elif data.text_tokens:
+        table = {"text": {"max_tokens": data.text_tokens}}
+    return [
+        Definition(
+            base=Path(),
+            where="the command line",
+            pattern=data.pattern,
+            train=data.train,
+            dev=_file_or_share(data.dev, "dev"),
+            test=_file_or_share(data.test, "test"),
+            answer=table,
+            answer_column=data.answer,
+            columns=pairs_in(data.columns, "columns"),
+            metrics=names_in(data.metrics),
+            max_length=data.max_length or None,
+            chat=data.chat == "on",
+            on_bad_record=data.on_bad_record,
+        )
+    ]
+
+
+def _file_or_share(text: str, name: str) -> str | float:
+    try:
+        share = float(text)
+    except ValueError:
+        return text
+    if not 0 <= share < 1:
+        raise UserError(f"--{name} {text}: a share is at least 0 and below 1")
+    return share
+
+
+def _in_chat(task: Task, backbone: Backbone) -> Task:
+    """The task with its pattern inside a user's message."""
+    records = task.splits.learned
+    has_system = all(record.fields.get("system") for record in records)
+
+    def wrapped(wording: Wording) -> Wording:
+        text = wording.pattern.text
+        chat = chat_pattern(backbone.tokens.tokenizer, text, has_system=has_system)
+        return Wording(Pattern.chat(chat), wording.answer)
+
+    return replace(
+        task,
+        wording=wrapped(task.wording),
+        manual={w.pattern.text: wrapped(w) for w in manual_wordings(task)},
+    )
+
+
+def _check_fits(task: Task, backbone: Backbone, methods: tuple[str, ...]) -> None:
+    """Make sure that every record can be asked, in each wording that will be.
+
+    Raises:
+        UserError: a wording does not fit the model, or a record the length.
+    """
+    wordings = [("ptuning", task.wording), *(("manual", w) for w in manual_wordings(task))]
+    for method, wording in wordings:
+        if method not in methods:
+            continue
+        asked = AskedTask(
+            task,
+            backbone.tokens,
+            0,
+            wording=wording,
+            context_length=context_length(backbone.config),
+        )
+        limit = context_length(backbone.config)
+        if limit and (task.max_length or 0) > limit:
+            raise UserError(
+                f"task {task.name}: max_length {task.max_length} is more than the {limit} tokens "
+                f"that {backbone.name} takes; give at most that"
+            )
+        if method == "ptuning" and not asked.num_slots:
+            raise UserError(
+                f"the pattern {wording.pattern.text!r} of task {task.name} has no prompt slot [P] "
+                "to train; write [P]*4, say, where the slots are to stand"
+            )
+        if isinstance(asked.bound, BoundText):
+            asked.bound.check_lengths((*task.splits.learned, *task.splits.dev, *task.splits.test))
+        asked.questions(task.splits.learned, "train")
+        asked.questions((*task.splits.dev, *task.splits.test), "evaluate")

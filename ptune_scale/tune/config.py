@@ -1,0 +1,102 @@
+"""What ``tune`` can be told; imports nothing heavy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from ptune_scale.flags import OnOff, flag, names_in
+from ptune_scale.run.config import (
+    JobConfig,
+    ModelConfig,
+    ParallelConfig,
+    PromptConfig,
+    RunConfig,
+    TrainConfig,
+    TuneConfig,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """the task"""
+
+    task: tuple[str, ...] = flag(
+        (), "task file (TOML); may be given several times, for one job of all", common=True
+    )
+    train: str = flag(
+        "", "without a task file: records to learn from (.jsonl .json .csv .parquet)", common=True
+    )
+    dev: str = flag(
+        "0.1", "file, or share of train, on which the best prompt is chosen", common=True
+    )
+    test: str = flag("0.2", "file, or share of train, that is reported", common=True)
+    pattern: str = flag(
+        "", "how a record is asked: '{title}. {body...} [P]*4 Category: [Y]'", common=True
+    )
+    answer: str = flag("", "column of the right answer", common=True)
+    words: str = flag("", "label words, as 'bug=bug,feature=feature request'; '': inferred")
+    choices: str = flag("", "comma-separated columns, of which one is the right answer")
+    candidates: str = flag("", "file of words or phrases that answers are ranked among")
+    text_tokens: int = flag(0, "answers are texts of at most so many tokens", at_least=0)
+    columns: str = flag("", "columns of the fields, as 'text=body,id=number'")
+    metrics: str = flag("", "comma-separated metrics; '': those of the kind of answer")
+    max_length: int = flag(0, "most tokens of a record; 0: as many as the model takes", at_least=0)
+    chat: OnOff = flag("off", "put the pattern into a message by the model's chat template")
+    on_bad_record: Literal["skip", "stop"] = flag("stop", "what to do with an unreadable record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """what is compared"""
+
+    method: str = flag(
+        "manual,ptuning",
+        "comma-separated: manual (the pattern without its slots), ptuning",
+        common=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(JobConfig):
+    """Everything that a run on tasks of one's own can be told."""
+
+    data: TaskConfig = TaskConfig()
+    ask: CompareConfig = CompareConfig()
+    model: ModelConfig = ModelConfig()
+    prompt: PromptConfig = PromptConfig()
+    train: TrainConfig = TrainConfig()
+    tune: TuneConfig = TuneConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    run: RunConfig = RunConfig()
+
+    def contradictions(self) -> Iterator[str]:
+        data = self.data
+        if bool(data.task) == bool(data.train):
+            yield "give --task FILE.toml, or --train FILE with --pattern and --answer"
+        if data.task:
+            own = {f.name: f.default for f in fields(TaskConfig) if f.name not in ("task", "train")}
+            typed = [name for name, default in own.items() if getattr(data, name) != default]
+            if typed:
+                yield f"--{typed[0]} with --task: write it into the task file"
+        kinds = [data.words, data.choices, data.candidates, data.text_tokens]
+        if sum(map(bool, kinds)) > 1:
+            yield "give one of --words, --choices, --candidates, --text_tokens"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return names_in(self.ask.method)
+
+
+def pairs_in(text: str, flag_name: str) -> dict[str, Any]:
+    """The pairs of "name=value,name=value".
+
+    Raises:
+        UserError: one is no pair.
+    """
+    from ptune_scale.errors import UserError
+
+    pairs = [each.partition("=") for each in names_in(text)]
+    wrong = [name for name, sign, value in pairs if not sign or not value.strip()]
+    if wrong:
+        raise UserError(f"--{flag_name} {text!r}: {wrong[0]!r} is no name=value")
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,0 +1,302 @@
+"""A job put together: tasks, one frozen backbone in its layout, and what all methods share.
+
+Shapes: R tasks, S prompt slots, H embedding size.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from ptune_scale.backbone import Backbone
+from ptune_scale.backbone.families import context_length
+from ptune_scale.parallel import PromptFunction, StopSignal, World, parallelize
+from ptune_scale.progress import bar
+from ptune_scale.run.config import (
+    ModelConfig,
+    ParallelConfig,
+    PromptConfig,
+    RunConfig,
+    TrainConfig,
+    TuneConfig,
+)
+from ptune_scale.run.site import Site
+from ptune_scale.task.answers.answer import Prediction, Question
+from ptune_scale.task.ask import Asker
+from ptune_scale.task.asking import GROUP, AskedTask, Panels
+from ptune_scale.task.metrics import find_metric
+from ptune_scale.task.task import Task, Wording
+from ptune_scale.train import checkpoint
+from ptune_scale.train.problem import TaskProblem, asker_of
+
+# Settings of training that change rounding and memory, but not what is learned.
+_FREE = frozenset({"rows_per_forward", "eval_batch_size", "eval_batch_tokens"})
+
+
+class MethodConfig(Protocol):
+    """The sections that the configuration of every job has."""
+
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def prompt(self) -> PromptConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def tune(self) -> TuneConfig: ...
+    @property
+    def parallel(self) -> ParallelConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
+    def as_flags(self) -> dict[str, Any]: ...
+    def as_dict(self) -> dict[str, dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What a method answers.
+
+    Attributes:
+        name: key in results.json.
+        description: one line that says what was measured.
+        predictions: of each task's test records, by the task's name.
+        dev: metrics on dev, by the task's name, where they were looked at.
+        wordings: what was asked, by task, where the method chose it.
+        control: it is no way to answer, but shows what little is needed for a score.
+    """
+
+    name: str
+    description: str
+    predictions: dict[str, list[Prediction]]
+    dev: dict[str, dict[str, float]] = field(default_factory=dict)
+    wordings: dict[str, str] = field(default_factory=dict)
+    control: bool = False
+
+
+@dataclass
+class Job:
+    """Everything that a method needs.
+
+    Attributes:
+        tasks: in the order of the prompt matrix' rows.
+        backbone: what is known of the frozen model, and ways to its weights.
+        function: the frozen side, in the layout that was chosen.
+        site: the ranks, and the directory of results.
+        resume_from: by method, a checkpoint to go on from.
+        notes: what a reader of the results has to know, in the order in which it was found.
+        training: by method, what those that train say about it.
+    """
+
+    config: MethodConfig
+    tasks: Sequence[Task]
+    backbone: Backbone
+    function: PromptFunction
+    site: Site
+    resume_from: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls, config: MethodConfig, tasks: Sequence[Task], backbone: Backbone, site: Site
+    ) -> Self:
+        """Lay the backbone out on the ranks.
+
+        Raises:
+            UserError: a layout or a checkpoint does not fit.
+            Stopped: the job was asked to stop.
+        """
+        backbone.embeddings.sample  # noqa: B018 (read before a layout takes the weights away)
+        site.stop.check()
+        path = config.parallel.deepspeed_config
+        function = parallelize(
+            backbone,
+            site.mesh,
+            deepspeed_config=Path(path) if path else None,
+            rows_per_forward=config.train.rows_per_forward or None,
+        )
+        site.stop.check()
+        resumed = Path(config.run.resume_from)
+
+        def look() -> dict[str, Path]:
+            return checkpoint.find_all(resumed) if site.world.is_main else {}
+
+        # What one rank finds decides for all.
+        found = site.world.together(look)[0] if config.run.resume_from else {}
+        return cls(
+            config,
+            tasks,
+            backbone,
+            function,
+            site,
+            found,
+        )
+
+    @property
+    def world(self) -> World:
+        return self.site.world
+
+    @property
+    def stop(self) -> StopSignal:
+        return self.site.stop
+
+    @property
+    def output(self) -> Path:
+        """The directory of results."""
+        return self.site.output
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.world.is_main
+
+    @property
+    def no_prompts(self) -> Tensor:
+        """A prompt matrix without slots, (R, 0, H)."""
+        return torch.zeros(len(self.tasks), 0, self.backbone.hidden_size)
+
+    def note(self, text: str) -> None:
+        """Tell the reader of the results, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def asked(
+        self,
+        wordings: Sequence[Wording] | None = None,
+        *,
+        beginnings: Sequence[Sequence[int]] | None = None,
+    ) -> list[AskedTask]:
+        """The tasks, ready for the model.
+
+        Args:
+            wordings: how each is asked; None for the tasks' own.
+            beginnings: token ids that the rows of each begin with.
+
+        Raises:
+            UserError: a wording does not fit the model.
+        """
+        return [
+            AskedTask(
+                task,
+                self.backbone.tokens,
+                index,
+                wording=wordings[index] if wordings else None,
+                context_length=context_length(self.backbone.config),
+                seed=self.config.train.seed,
+                beginning=beginnings[index] if beginnings else (),
+            )
+            for index, task in enumerate(self.tasks)
+        ]
+
+    def problem(
+        self, asked: Sequence[AskedTask], function: PromptFunction | None = None
+    ) -> TaskProblem:
+        """What is trained for.
+
+        Args:
+            function: asked instead of the frozen backbone.
+        """
+        asker = asker_of(function or self.function, self.config.train, self.no_prompts)
+        asker.after_batch = lambda rows: self.stop.check()
+        return TaskProblem(asker, asked)
+
+    def answers(
+        self,
+        asked: Sequence[AskedTask],
+        prompts: Tensor,
+        title: str,
+        *,
+        part: Callable[[AskedTask], list[Question]] = lambda task: task.test,
+        function: PromptFunction | None = None,
+        shared_tokens: int = 0,
+    ) -> dict[str, list[Prediction]]:
+        """Predictions of each task, with a progress bar.
+
+        Args:
+            prompts: (R, S, H).
+            part: which of a task's questions are asked.
+            shared_tokens: see ``Asker``.
+
+        Raises:
+            Stopped: the job was asked to stop.
+        """
+        parts = {task.task.name: part(task) for task in asked}
+        questions = [question for each in parts.values() for question in each]
+        with bar(title, len(questions), "records", shown=self.is_main) as progress:
+            asker = self._asker(asked, prompts, function)
+            asker.shared_tokens = shared_tokens
+            rows = sum(len(question.rows) for question in questions) / max(1, len(questions))
+
+            def after_batch(count: int) -> None:
+                progress.update(min(count / rows, len(questions) - progress.n))
+                self.stop.check()
+
+            asker.after_batch = after_batch
+            found = Panels(asked).predict(asker, questions) if questions else []
+        ends = iter(found)
+        return {name: [next(ends) for _ in each] for name, each in parts.items()}
+
+    def _asker(
+        self, asked: Sequence[AskedTask], prompts: Tensor, function: PromptFunction | None
+    ) -> Asker:
+        asker = asker_of(function or self.function, self.config.train, prompts)
+        asker.wants_likelihood = any("perplexity" in task.task.metrics for task in asked)
+        return asker
+
+    def identity(self, method: str, asked: Sequence[AskedTask], *more: Any) -> dict[str, Any]:
+        """What two runs of a method that learn the same have in common.
+
+        It is made of what is trained on and of all settings but those that only round otherwise, so
+        that nothing has to be listed for it.
+
+        Args:
+            more: what else the method depends on.
+        """
+        config = self.config
+        settings = {k: v for k, v in asdict(config.train).items() if k not in _FREE}
+        content = [
+            [task.task.name, task.task.select_on, repr(task.wording), task.max_length]
+            + [
+                # Rows do not say all that is scored: texts, and which records belong together.
+                [question.record.answer, question.record.fields.get(GROUP, "")]
+                + [
+                    (row.ids, row.slots, row.targets, row.answers, row.label)
+                    for row in question.rows
+                ]
+                for question in (*task.learn, *task.dev)
+            ]
+            for task in asked
+        ]
+        return {
+            "method": method,
+            "backbone": self.backbone.fingerprint,
+            "dtype": config.model.dtype,
+            "weight_bits": config.model.weight_bits,
+            "tokenizer": self.backbone.tokens.digest,
+            **settings,
+            **asdict(config.prompt),
+            **asdict(config.tune),
+            "tasks": [task.task.name for task in asked],
+            "content": digest(content),
+            "more": digest([repr(each) for each in more]),
+        }
+
+    def metrics_of(
+        self,
+        task: AskedTask,
+        predictions: Sequence[Prediction],
+        part: Callable[[AskedTask], list[Question]] = lambda task: task.test,
+    ) -> dict[str, float]:
+        """The task's metrics of predictions."""
+        outcomes = task.outcomes(part(task), predictions)
+        return {name: find_metric(name).compute(outcomes) for name in task.task.metrics}
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of lists, dictionaries, texts and numbers."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,0 +1,206 @@
+"""Training prompts with a frozen backbone: P-tuning, whatever the tasks.
+
+Shapes: R tasks, S prompt slots, H embedding size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import EncoderPlacement
+from ptune_scale.prompt.bank import PromptBank, group_members
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.task import Wording
+from ptune_scale.train import checkpoint
+from ptune_scale.train.config import TrainConfig
+from ptune_scale.train.order import TaskOrder
+from ptune_scale.train.problem import Problem
+from ptune_scale.train.schedule import records_per_visit, tokens_per_visit, with_default_steps
+from ptune_scale.train.session import Keeper, load, run_training
+from ptune_scale.train.trainer import Trainer
+from ptune_scale.tune.job import Job
+from ptune_scale.use.export import ExportedTask, PromptExport
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of training.
+
+    Attributes:
+        prompts: (R, S, H), of each task the one that was chosen on dev.
+        info: steps, losses, throughput and the like, for results.json.
+        dev: metrics of the last evaluation on dev, by task.
+    """
+
+    prompts: Tensor
+    info: dict[str, Any]
+    dev: dict[str, dict[str, float]]
+
+
+def train_prompts(
+    job: Job,
+    name: str,
+    asked: Sequence[AskedTask],
+    *,
+    directory: Path,
+    config: TrainConfig | None = None,
+    start: Tensor | None = None,
+    resumed_from: Path | None = None,
+    problem: Problem | None = None,
+    identity: dict[str, Any] | None = None,
+    exported: Sequence[Wording] | None = None,
+) -> Trained:
+    """Train (or go on training) and export.
+
+    Args:
+        name: of the method.
+        directory: where checkpoints, TensorBoard's files and the exported prompt go.
+        config: None for the job's.
+        start: (R, S, H), what the prompts begin as; None for what the flags say.
+        resumed_from: a checkpoint to go on from.
+        problem: None for the tasks' own losses and metrics.
+        identity: what the checkpoint must agree on; None for the job's.
+        exported: how the prompts are asked by whoever loads them; None for as they are trained.
+
+    Raises:
+        UserError: there is no slot to train, the checkpoint is of another run, or training has
+            diverged.
+        Stopped: after a checkpoint was saved.
+    """
+    without = [task.task.name for task in asked if not task.num_slots]
+    if without:
+        raise UserError(
+            f"the pattern of {', '.join(without)} has no prompt slot [P] to train; write [P]*4, "
+            "say, where the slots are to stand"
+        )
+    config = with_default_steps(config or job.config.train, len(asked))
+    identity = identity or job.identity(name, asked) | {"max_steps": config.max_steps}
+    trainer = build_trainer(job, asked, config, start, problem or job.problem(asked))
+    if resumed_from is not None:
+        path = resumed_from
+
+        def take_over() -> None:
+            checkpoint.check_identity(checkpoint.read_meta(path)["identity"], identity, path)
+            load(trainer, path)
+
+        job.world.together(take_over)
+    keeper = Keeper(
+        trainer,
+        job.world,
+        directory / "checkpoint",
+        identity,
+        job.config.as_flags(),
+        resumed_from,
+    )
+    throughput = run_training(
+        keeper,
+        job.stop,
+        title=name,
+        names=[task.task.name for task in asked],
+        checkpoint_every=job.config.run.checkpoint_every,
+        tensorboard=directory / "tensorboard",
+    )
+    prompts = trainer.selection.prompts
+    export = export_of(job, asked, prompts, exported)
+    job.world.on_main(lambda: export.save(directory / "prompt"))
+    names = [task.task.name for task in asked]
+    info = {
+        "steps": trainer.step,
+        "final_loss": trainer.losses[-1] if trainer.losses else None,
+        "losses": trainer.losses,
+        "best_visit_of_task": dict(zip(names, trainer.selection.best_visit, strict=True)),
+        "stopped_early": [n for n, s in zip(names, trainer.selection.stopped, strict=True) if s],
+        "trainable_parameters": trainer.bank.num_parameters,
+        "encoder_placement": trainer.encoders.placement.kind,
+        "encoder_bytes_per_rank": trainer.encoders.bytes_held(),
+        "throughput": throughput,
+    }
+    dev = getattr(trainer.problem, "metrics", {})
+    return Trained(prompts, info, {asked[i].task.name: scores for i, scores in dev.items()})
+
+
+def build_bank(
+    job: Job,
+    asked: Sequence[AskedTask],
+    config: TrainConfig,
+    placement: EncoderPlacement | None,
+    start: Tensor | None = None,
+) -> PromptBank:
+    """The prompts of tasks at the beginning of their training.
+
+    Args:
+        placement: says which encoders this rank holds; None for all.
+    """
+    words, prompt = job.backbone.embeddings.sample, job.config.prompt
+    return PromptBank(
+        [task.task.name for task in asked],
+        max(task.num_slots for task in asked),
+        job.backbone.hidden_size,
+        kind=prompt.encoder,
+        sharing=prompt.encoder_sharing,
+        seed=config.seed,
+        # Without an encoder the vectors go straight in among word embeddings, so they start at
+        # that scale; an encoder gets the standard normal of the published code.
+        vector_std=float(words.std()) if prompt.encoder == "none" else 1.0,
+        center=words.mean(dim=0) if prompt.prompt_start == "mean_word" else None,
+        start=start,
+        held=None if placement is None else placement.held,
+    ).to(job.world.device)
+
+
+def build_trainer(
+    job: Job,
+    asked: Sequence[AskedTask],
+    config: TrainConfig,
+    start: Tensor | None,
+    problem: Problem,
+) -> Trainer:
+    """A trainer at step 0."""
+    config = with_default_steps(config, len(asked))
+    groups = group_members(len(asked), job.config.prompt.encoder_sharing)
+    placement = EncoderPlacement.build(
+        job.config.parallel.encoder_placement, job.site.mesh, len(groups)
+    )
+    bank = build_bank(job, asked, config, placement, start)
+    size, tokens = records_per_visit(config, len(asked)), tokens_per_visit(config, len(asked))
+    orders = [
+        TaskOrder(task.task.name, task.learn, size, config.seed, tokens_per_visit=tokens)
+        for task in asked
+    ]
+    return Trainer(bank, job.function, orders, problem, config, placement)
+
+
+def export_of(
+    job: Job,
+    asked: Sequence[AskedTask],
+    prompts: Tensor,
+    wordings: Sequence[Wording] | None = None,
+) -> PromptExport:
+    """Prompts with all that is needed to ask them, in other wordings than the tasks' if given."""
+    wordings = wordings or [task.wording for task in asked]
+    return PromptExport(
+        prompts,
+        tuple(
+            ExportedTask(
+                task.task.name, task.task.label, wording, task.max_length, task.task.columns
+            )
+            for task, wording in zip(asked, wordings, strict=True)
+        ),
+        job.backbone.name,
+        job.backbone.fingerprint,
+        job.config.model.weight_bits,
+        job.backbone.tokens.digest,
+    )
+
+
+def start_from_words(words: Sequence[Sequence[int]], job: Job) -> Tensor:
+    """Embeddings of each task's tokens, (R, S, H); rows beyond them are zero."""
+    start = torch.zeros(len(words), max(map(len, words)), job.backbone.hidden_size)
+    for row, tokens in zip(start, words, strict=True):
+        row[: len(tokens)] = job.backbone.embeddings.of(tokens)
+    return start

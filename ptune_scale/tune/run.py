@@ -1,0 +1,63 @@
+"""A run on one's own tasks: all methods, then their results."""
+
+from collections.abc import Sequence
+
+from ptune_scale.parser import called
+from ptune_scale.run.site import Site
+from ptune_scale.task.answers.text import BoundText
+from ptune_scale.tune import report
+from ptune_scale.tune.check import CheckedTasks
+from ptune_scale.tune.job import Job, MethodResult
+from ptune_scale.tune.methods import METHODS
+
+
+def run(checked: CheckedTasks, site: Site) -> None:
+    """Run all methods and write what they came to, on all ranks.
+
+    Raises:
+        UserError: the model, a checkpoint or the layout does not fit, or results cannot be written.
+        Stopped: the job was asked to stop.
+    """
+    job = Job.start(checked.config, checked.tasks, checked.backbone, site)
+    for line in _left_out(job):
+        job.note(line)
+    results = [result for name in checked.methods for result in METHODS[name].run(job)]
+    site.world.on_main(lambda: _report(job, results))
+
+
+def _left_out(job: Job) -> list[str]:
+    lines: list[str] = []
+    for task in job.tasks:
+        lines += task.splits.notes
+        lines += [
+            f"{task.name}: dropped {count} x {why}"
+            for why, count in task.splits.dropped.items()
+            if count
+        ]
+    if not job.function.has_cache and any(t.wording.answer.kind == "text" for t in job.tasks):
+        lines.append(
+            f"layout {job.site.mesh.degrees.name} has no cache of keys and values: texts are "
+            "written by a whole forward pass a token"
+        )
+    for asked in job.asked():
+        if isinstance(asked.bound, BoundText) and (long := asked.bound.count_cut(asked.learn)):
+            lines.append(
+                f"{asked.task.name}: {long} answers to learn from were cut to "
+                f"{asked.bound.answer.max_tokens} tokens"
+            )
+        cut = sum(question.cut > 0 for question in (*asked.learn, *asked.dev, *asked.test))
+        if cut:
+            lines.append(f"{asked.task.name}: {cut} records were cut to {asked.max_length} tokens")
+    return lines
+
+
+def _report(job: Job, results: Sequence[MethodResult]) -> None:
+    summary = report.build_results(job, results)
+    report.write(job, results, summary, job.output)
+    print(f"\n{report.table(job, summary)}\n\n{report.notes(summary)}\n")
+    print(f"results in {job.output}/")
+    if "ptuning" in summary["methods"]:
+        print(
+            f"use it: {called('predict')} --prompt {job.output}/prompt --input NEW.jsonl "
+            "--output ANSWERS.jsonl"
+        )
