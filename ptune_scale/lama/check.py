@@ -1,0 +1,165 @@
+"""Everything that can be found wrong with a request before ranks start or anything is written."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptune_scale.backbone import Backbone
+from ptune_scale.backbone.families import context_length
+from ptune_scale.errors import UserError
+from ptune_scale.flags import names_in
+from ptune_scale.lama.config import FactsConfig, LamaConfig, QuestionConfig
+from ptune_scale.lama.methods import METHODS
+from ptune_scale.lama.reader.embedded import load_embedded
+from ptune_scale.lama.reader.facts import FactSet
+from ptune_scale.lama.reader.files import load_lama
+from ptune_scale.lama.reader.prepare import make_tasks
+from ptune_scale.lama.reader.published import (
+    LPAQA_KINDS,
+    Published,
+    prompts_directory,
+    read_lpaqa,
+)
+from ptune_scale.lama.reference import Reference, reference_counts, reference_pattern
+from ptune_scale.parallel import Degrees
+from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.task.answers.ranked import Ranked
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
+from ptune_scale.task.task import Task
+from ptune_scale.tune.check import check_methods
+
+
+@dataclass(frozen=True)
+class CheckedFacts:
+    """What a run needs: nothing is read or opened twice.
+
+    Attributes:
+        backbone: opened; none of its weights is loaded.
+        tasks: the relations.
+        methods: names, the control in front.
+        published: LPAQA's prompts by kind, where they are asked for.
+        dropped: facts and records that were left out, by reason.
+    """
+
+    config: LamaConfig
+    degrees: Degrees
+    backbone: Backbone
+    tasks: Sequence[Task]
+    methods: Sequence[str]
+    published: Mapping[str, Published]
+    dropped: Counter[str]
+
+
+def check(config: LamaConfig) -> CheckedFacts:
+    """Read the facts, open the model, and see whether they go together.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    methods = check_methods(config.methods, config.ask.method, METHODS)
+    if config.data.objects == "all":
+        _check_phrases(config, methods)
+    pattern_of(config.ask, "masked")
+    facts = read_facts(config.data)
+    published = _published(config, methods, [relation.id for relation in facts.relations])
+    degrees = check_layout(
+        config.model,
+        config.parallel,
+        tunes_backbone=any(METHODS[name].tunes_backbone for name in methods),
+        method=config.ask.method,
+    )
+    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
+    tasks = make_tasks(facts, backbone.tokens, config.data, pattern_of(config.ask, backbone.kind))
+    if config.ask.spelling == "reference":
+        tasks = [_in_reference_layout(task) for task in tasks]
+    for name in methods:
+        _check_fits(name, tasks, backbone, config)
+    dropped = sum((task.splits.dropped for task in tasks), Counter(facts.dropped))
+    return CheckedFacts(config, degrees, backbone, tasks, methods, published, dropped)
+
+
+def read_facts(data: FactsConfig) -> FactSet:
+    """The relations that are asked for.
+
+    Raises:
+        UserError: a file cannot be read, or a relation is not there.
+    """
+    if data.data_dir == "embedded":
+        facts = load_embedded()
+    else:
+        facts = load_lama(Path(data.data_dir), data.on_bad_record)
+    return facts.select(list(names_in(data.relations)))
+
+
+def pattern_of(ask: QuestionConfig, kind: Kind) -> Pattern:
+    """The pattern of ``ptuning``.
+
+    Raises:
+        UserError: it has no slot, or does not ask about the subject.
+    """
+    if ask.spelling == "reference":
+        pattern = reference_pattern(reference_counts(ask.template), kind)
+    else:
+        pattern = Pattern.parse(ask.template)
+    if not pattern.num_slots:
+        raise UserError(f"template {ask.template!r} has no prompt slot [P] to train")
+    if pattern.names != [SUBJECT]:
+        raise UserError(
+            f"template {ask.template!r} asks about {', '.join(pattern.names) or 'nothing'}; write "
+            "[X] for the subject, and no other field"
+        )
+    return pattern
+
+
+def _check_phrases(config: LamaConfig, methods: Sequence[str]) -> None:
+    refused = [name for name in methods if not METHODS[name].takes_phrases]
+    if refused:
+        raise UserError(
+            f"--objects all with --method {', '.join(refused)}: its words are chosen for answers "
+            "of one token; leave one of them out"
+        )
+    if config.ask.spelling == "reference":
+        raise UserError(
+            "--objects all with --spelling reference: the published code trains one position; "
+            "leave one of them out"
+        )
+
+
+def _published(
+    config: LamaConfig, methods: Sequence[str], relations: Sequence[str]
+) -> dict[str, Published]:
+    if "lpaqa" not in methods:
+        return {}
+    directory = prompts_directory(config.data.data_dir, config.discrete.prompts_dir)
+    on_bad_record = config.data.on_bad_record
+    return {kind: read_lpaqa(directory, kind, relations, on_bad_record) for kind in LPAQA_KINDS}
+
+
+def _in_reference_layout(task: Task) -> Task:
+    answer = task.wording.answer
+    assert isinstance(answer, Ranked)
+    return task.worded(task.wording.pattern, Reference(answer.sets, one_token=True))
+
+
+def _check_fits(method: str, tasks: Sequence[Task], backbone: Backbone, config: LamaConfig) -> None:
+    """Make sure that a method's wordings fit the model; all rows are made when they are needed.
+
+    Raises:
+        UserError: a wording does not fit the kind of model, or a long fact its context.
+    """
+    worded = METHODS[method].worded
+    if worded is None:
+        return
+    for task in tasks:
+        asked = AskedTask(
+            task,
+            backbone.tokens,
+            0,
+            wording=worded(task, config, backbone.tokens),
+            context_length=context_length(backbone.config),
+        )
+        facts = (*task.splits.train, *task.splits.dev, *task.splits.test)
+        longest = max(facts, key=lambda record: len(record.fields[SUBJECT]))
+        asked.questions([longest], "evaluate")

@@ -1,0 +1,37 @@
+"""A job of relations: what LAMA's methods need besides what every job has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ptune_scale.lama.config import LamaConfig
+from ptune_scale.lama.reader.published import Published
+from ptune_scale.run.site import Site
+from ptune_scale.tune.job import Job
+
+if TYPE_CHECKING:
+    from ptune_scale.lama.check import CheckedFacts
+
+
+@dataclass
+class LamaJob(Job):
+    """A job whose tasks are relations, each with a manual prompt called "manual".
+
+    Attributes:
+        published: LPAQA's prompts by kind, where they are asked for.
+        dropped: facts and records that were left out, by reason.
+    """
+
+    config: LamaConfig
+    published: Mapping[str, Published] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, checked: CheckedFacts, site: Site) -> LamaJob:
+        """Lay the backbone out on the ranks; see ``Job.start``."""
+        job = cls.start(checked.config, checked.tasks, checked.backbone, site)
+        job.published, job.dropped = checked.published, checked.dropped
+        return job

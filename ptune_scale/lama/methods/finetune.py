@@ -1,0 +1,135 @@
+"""The backbone itself trained: one fine-tuned model per relation.
+
+mp_ft  on the manual prompt, read where ``manual`` reads it ("MP+FT" of Liu et al. 2021, Table 2)
+ft     on the subject alone: nothing but the weights names the relation ("FT")
+
+As in the experiments of the paper (section 4.1) each relation begins with the original weights. The
+copy that trains lies in memory beside the frozen backbone, see ``parallel.tuned`` for its size, and
+goes when its relation is done. What is done is kept in ``checkpoint/`` under the method's
+directory: a run that is stopped goes on with the relation that it was at.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ptune_scale.lama.job import LamaJob
+from ptune_scale.lama.methods.done import DoneRelations
+from ptune_scale.lama.methods.wordings import Worded, on_manual, subject_alone
+from ptune_scale.parallel import TuneSettings, tune
+from ptune_scale.progress import bar
+from ptune_scale.task.answers.answer import Prediction
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.train.finetune import Course, Finetuned, courses, finetune
+from ptune_scale.train.schedule import with_default_steps
+from ptune_scale.train.trainable import FixedPrompts
+from ptune_scale.train.trainer import StepResult
+from ptune_scale.tune.job import MethodResult
+
+Result = Finetuned[list[Prediction]]
+
+
+def run_mp_ft(job: LamaJob) -> list[MethodResult]:
+    """Fine-tune on the manual prompt; see ``_Method.run``."""
+    return _Method(job, "mp_ft", on_manual).run("fine-tuned on the manual prompt")
+
+
+def run_ft(job: LamaJob) -> list[MethodResult]:
+    """Fine-tune on the subject alone; see ``_Method.run``."""
+    return _Method(job, "ft", subject_alone).run("fine-tuned, subject alone")
+
+
+class _Method:
+    def __init__(self, job: LamaJob, name: str, worded: Worded) -> None:
+        self.job = job
+        self.name = name
+        self.asked = job.asked(
+            [worded(task, job.config, job.backbone.tokens) for task in job.tasks]
+        )
+        self.names = [task.name for task in job.tasks]
+        config = replace(job.config.train, lr=job.config.tune.backbone_lr)
+        self.config = with_default_steps(config, len(self.asked))
+        self.courses = courses(self.config, self.names, [task.learn for task in self.asked])
+        tested = [question.rows for task in self.asked for question in task.test]
+        self.identity = job.identity(name, self.asked, tested) | {
+            "max_steps": self.config.max_steps
+        }
+
+    def run(self, description: str) -> list[MethodResult]:
+        """Fine-tune on one relation after another (or go on doing so), and answer the test facts.
+
+        Raises:
+            Stopped: the job was asked to stop; relations that are done are kept.
+            Diverged: the loss is not finite any more.
+            UserError: the layout does not allow it, or the checkpoint is of another run.
+        """
+        done = DoneRelations(self.job, self.name, self.identity)
+        facts, seconds = 0, 0.0
+        planned = sum(course.records for course in self.courses)
+        with bar(self.name, planned, "facts", shown=self.job.is_main) as progress:
+            for task, course in zip(self.asked, self.courses, strict=True):
+                progress.set_postfix(relation=task.task.name)
+                shown = progress.n
+                if task.task.name not in done:
+                    started = time.perf_counter()
+                    result = self._finetune(task, course, progress)
+                    seconds += time.perf_counter() - started
+                    facts += result.records
+                    done.keep(task.task.name, asdict(result))
+                # A relation that stopped early, or was done before, is as good as shown.
+                progress.update(shown + course.records - progress.n)
+        results = [Finetuned(**done[name]) for name in self.names]
+        # Loading the model, development and test facts are in the seconds.
+        throughput = {"records_per_second": facts / seconds, "seconds": seconds} if facts else {}
+        self.job.training[self.name] = {
+            "steps": sum(len(result.losses) for result in results),
+            "records": sum(result.records for result in results),
+            "final_loss_of_relation": self._by_relation([r.losses[-1] for r in results]),
+            "losses_of_relation": self._by_relation([r.losses for r in results]),
+            "best_step_of_relation": self._by_relation([r.best_step for r in results]),
+            "throughput": throughput,
+        }
+        found = [[Prediction(**each) for each in result.tested] for result in results]
+        return [MethodResult(self.name, description, self._by_relation(found))]
+
+    def _by_relation(self, values: Sequence[Any]) -> dict[str, Any]:
+        return dict(zip(self.names, values, strict=True))
+
+    def _finetune(self, task: AskedTask, course: Course, progress: Any) -> Result:
+        job, settings = self.job, self.job.config.tune
+        # Whatever was trained before in this process.
+        job.world.seed_noise(self.config.seed, self.name, course.order.task_id)
+        path = job.config.parallel.deepspeed_config
+        function = tune(
+            job.backbone,
+            job.site.mesh,
+            TuneSettings(
+                weight_decay=settings.backbone_weight_decay,
+                max_grad_norm=self.config.max_grad_norm,
+                dropout=settings.backbone_dropout == "on",
+            ),
+            deepspeed_config=Path(path) if path else None,
+            rows_per_forward=self.config.rows_per_forward or None,
+        )
+
+        def after_step(result: StepResult) -> None:
+            progress.update(result.records)
+            progress.set_postfix(relation=course.order.task_id, loss=f"{result.loss:.2f}")
+            job.stop.check()
+
+        problem = job.problem(self.asked, function)
+        try:
+            return finetune(
+                function,
+                course,
+                problem,
+                FixedPrompts(job.no_prompts),
+                lambda prompts: problem.predict(task.test, prompts),
+                self.config,
+                after_step,
+                task=task.index,
+            )
+        finally:
+            function.close()

@@ -1,0 +1,118 @@
+"""What is asked without training: the manual prompt in its readings, and no model at all."""
+
+from collections import Counter
+
+from ptune_scale.lama.job import LamaJob
+from ptune_scale.lama.methods.wordings import manual
+from ptune_scale.lama.objects import Objects
+from ptune_scale.progress import bar
+from ptune_scale.task.answers.answer import Prediction
+from ptune_scale.task.answers.ranked import Ranked, RankedPanel
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.example import Example
+from ptune_scale.task.task import Task
+from ptune_scale.task.tokenization import Tokenization
+from ptune_scale.tune.job import MethodResult
+
+
+def run_majority(job: LamaJob) -> list[MethodResult]:
+    """Control: rank a relation's objects by how often they occur in training; no model is asked."""
+    predictions = {task.name: _commonest(task, job.backbone.tokens) for task in job.tasks}
+    described = "the relation's commonest training object, whatever the subject"
+    return [MethodResult("majority", described, predictions, control=True)]
+
+
+def _commonest(task: Task, tokens: Tokenization) -> list[Prediction]:
+    answer = task.wording.answer
+    ranked = answer.ranked if isinstance(answer, Objects) else answer
+    assert isinstance(ranked, Ranked)
+    learned = (*task.splits.train, *task.splits.dev)
+    counts = Counter(record.answer or "" for record in learned)
+    single = {o: token for o in counts if (token := tokens.word_token(o)) is not None}
+    order = sorted(single, key=lambda name: (-counts[name], single[name]))
+    rank = {name: place for place, name in enumerate(order, start=1)}
+    best = order[0] if isinstance(answer, Ranked) else max(counts, key=lambda name: counts[name])
+    found = []
+    for record in task.splits.test:
+        ranks = None
+        if tokens.word_token(record.answer or "") is not None:
+            place = rank.get(record.answer or "", tokens.vocab_size + 1)
+            ranks = dict.fromkeys(ranked.sets, place)
+        found.append(Prediction(best, counts[best] / len(learned), ranks=ranks))
+    return found
+
+
+def run_manual(job: LamaJob) -> list[MethodResult]:
+    """Score the manual prompt, a causal one in both readings, and with typed answers as a control.
+
+    "[X] was born in [Y] ." cut at [Y] ends in a space. Without it the model is read after "in";
+    with it, after a token that is only a space, which a byte-pair model hardly ever saw there.
+    The first reading is the one reported as ``manual``; the second, that of the published code,
+    stands beside it as ``manual_trailing_space``. One forward pass gives all of them.
+    """
+    tokens = job.backbone.tokens
+    asked = job.asked([manual(task, job.config, tokens) for task in job.tasks])
+    if job.config.data.objects == "all":
+        described = "manual prompt, read after its last word; phrases end at a punctuation mark"
+        predictions = job.answers(asked, job.no_prompts, "manual")
+        return [MethodResult("manual", described, predictions)]
+    rows = [_row(task, place) for task in asked for place in range(len(task.test))]
+    both = all(len(row.targets) == 2 for row in rows)
+    panel = RankedPanel({task.index: task.bound for task in asked})  # type: ignore[misc]
+    first = panel.candidates.names[0]
+    with bar("manual", len(rows), "facts", shown=job.is_main) as progress:
+        asker = job.problem(asked).asker
+
+        def after_batch(count: int) -> None:
+            progress.update(count)
+            job.stop.check()
+
+        asker.after_batch = after_batch
+        readings = [(0, first), (0, "relation"), (1, first)][: 2 + both]
+        plain, typed, *spaced = panel.ranked(asker, rows, readings)
+    return [
+        MethodResult("manual", "manual prompt, read after its last word", _by_task(asked, plain)),
+        MethodResult(
+            "manual_train_objects",
+            "manual prompt, answers only among the relation's training objects",
+            _by_task(asked, [_typed(each) for each in typed]),
+            control=True,
+        ),
+        *(
+            MethodResult(
+                "manual_trailing_space",
+                "manual prompt, read after a space token behind its last word",
+                _by_task(asked, each),
+                control=True,
+            )
+            for each in spaced
+        ),
+    ]
+
+
+def _row(task: AskedTask, place: int) -> Example:
+    """A test fact's row, with both readings as targets where the tokenizer tells them apart."""
+    question = task.test[place]
+    [row] = question.rows
+    if task.filler.tokens.kind == "masked":
+        return row
+    parts, _ = task.filler.fill(question.record, trailing_space=True)
+    spaced = task.filler.join(parts, row.answers)
+    if spaced.ids[:-1] != row.ids:
+        return row
+    targets = (*row.targets, *spaced.targets)
+    return Example(row.task, spaced.ids, spaced.slots, targets, row.answers * 2)
+
+
+def _typed(found: Prediction) -> Prediction:
+    """A prediction among the relation's training objects, whatever set it is ranked among."""
+    ranks = found.ranks or {}
+    return Prediction(
+        found.answer, found.score, ranks=dict.fromkeys(ranks, ranks.get("relation", 0))
+    )
+
+
+def _by_task(asked: list[AskedTask], found: list[Prediction]) -> dict[str, list[Prediction]]:
+    """Predictions of all test facts, by relation."""
+    rest = iter(found)
+    return {task.task.name: [next(rest) for _ in task.test] for task in asked}

@@ -1,0 +1,67 @@
+"""P-tuning on facts: all relations in one run, wherever the slots stand and prompts begin.
+
+ptuning              slots alone, one pattern for all relations
+ptuning_anchored     slots in front of the manual prompt, whose words stay as anchors
+ptuning_from_manual  slots that begin as the words of the manual prompt, as in OptiPrompt (Zhong et
+                     al. 2021, "Factual Probing Is [MASK]", section 4)
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ptune_scale.lama.job import LamaJob
+from ptune_scale.lama.methods.wordings import Worded, anchored, from_manual, tuned, words_of_manual
+from ptune_scale.lama.objects import Objects
+from ptune_scale.task.task import Wording
+from ptune_scale.tune.job import MethodResult
+from ptune_scale.tune.prompts import start_from_words, train_prompts
+
+
+def run_ptuning(job: LamaJob) -> list[MethodResult]:
+    spelled = "in the reference layout, " if job.config.ask.spelling == "reference" else ""
+    pattern = job.tasks[0].wording.pattern.text
+    return _train(job, "ptuning", tuned, f"tuned prompt {spelled}{pattern}")
+
+
+def run_anchored(job: LamaJob) -> list[MethodResult]:
+    wording = anchored(job.tasks[0], job.config, job.backbone.tokens)
+    slots = wording.pattern.text.split(" ", 1)[0]
+    described = f"tuned {slots} before the manual prompt"
+    return _train(job, "ptuning_anchored", anchored, described)
+
+
+def run_from_manual(job: LamaJob) -> list[MethodResult]:
+    words = [words_of_manual(task, job.backbone.tokens)[1] for task in job.tasks]
+    described = "tuned prompt that began as the manual one"
+    start = start_from_words(words, job)
+    return _train(job, "ptuning_from_manual", from_manual, described, start)
+
+
+def _train(
+    job: LamaJob, name: str, worded: Worded, description: str, start: Tensor | None = None
+) -> list[MethodResult]:
+    """Train (or go on training), export, and score on the test facts."""
+    wordings = [worded(task, job.config, job.backbone.tokens) for task in job.tasks]
+    asked = job.asked(wordings)
+    trained = train_prompts(
+        job,
+        name,
+        asked,
+        # The main method owns the run's directory itself.
+        directory=job.output if name == "ptuning" else job.output / name,
+        start=start,
+        resumed_from=job.resume_from.get(name),
+        exported=_exported(wordings),
+    )
+    job.training[name] = trained.info
+    predictions = job.answers(asked, trained.prompts, f"{name}, test")
+    return [MethodResult(name, description, predictions, dev=trained.dev)]
+
+
+def _exported(wordings: Sequence[Wording]) -> list[Wording]:
+    """How the prompts are asked later: objects of any length are texts."""
+    return [
+        Wording(each.pattern, each.answer.text) if isinstance(each.answer, Objects) else each
+        for each in wordings
+    ]

@@ -1,0 +1,77 @@
+"""How each method words a relation's question."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ptune_scale.lama.config import LamaConfig
+from ptune_scale.lama.objects import Objects
+from ptune_scale.lama.reference import reference_counts
+from ptune_scale.task.fill import words_as_slots
+from ptune_scale.task.pattern import Pattern
+from ptune_scale.task.task import Task, Wording
+from ptune_scale.task.tokenization import Tokenization
+
+Worded = Callable[[Task, LamaConfig, Tokenization], Wording]
+"""The wording of a relation, for a kind of tokens.
+
+Raises:
+    UserError: it does not fit the kind of model.
+"""
+
+# A prompt that was not trained to an end token goes on behind the object.
+_STOPS = ("\n", ".", ",", ";", "(")
+
+
+def tuned(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """The pattern that the flags give, the same for all relations."""
+    return task.wording
+
+
+def manual(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """The relation's hand-written sentence."""
+    wording = task.manual["manual"]
+    if isinstance(wording.answer, Objects):
+        return replace(wording, answer=replace(wording.answer, stop=_STOPS))
+    return wording
+
+
+def on_manual(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """The same, to be fine-tuned on: it is learned where an object ends."""
+    return task.manual["manual"]
+
+
+def subject_alone(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """The subject and the target, nothing else."""
+    return replace(task.manual["manual"], pattern=Pattern.parse("[X] [Y]"))
+
+
+def anchored(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """As many slots as the flags' template has, in front of the manual prompt.
+
+    The paper keeps single words of a template as anchors (section 3.2); here it is all of them.
+    """
+    template = config.ask.template
+    if config.ask.spelling == "reference":
+        count = sum(reference_counts(template))
+    else:
+        count = Pattern.parse(template).num_slots
+    wording = task.manual["manual"]
+    return replace(wording, pattern=Pattern.parse(f"[P]*{count} {wording.pattern.text}"))
+
+
+def from_manual(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """The manual prompt with a slot in the place of each token of its words."""
+    return replace(task.manual["manual"], pattern=words_of_manual(task, tokens)[0])
+
+
+def words_of_manual(task: Task, tokens: Tokenization) -> tuple[Pattern, list[int]]:
+    """The pattern of ``from_manual``, and the token that each slot begins as."""
+    pattern = task.manual["manual"].pattern
+    return words_as_slots(pattern.usable_by(tokens.kind), tokens)
+
+
+def searched(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """The subject, slots for AutoPrompt's words, the target; a masked model gets a full stop."""
+    end = " ." if tokens.kind == "masked" else ""
+    pattern = Pattern.parse(f"[X] [P]*{config.discrete.autoprompt_words} [Y]{end}")
+    return replace(task.manual["manual"], pattern=pattern)

@@ -1,0 +1,77 @@
+"""A run may stop in one layout and go on in another, again and again, to the same result."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from ptune_scale.train import checkpoint
+from ptune_scale.use.export import PromptExport
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 240
+
+
+def start(*flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "launchers" / "lama.py"), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def train_a_while(run: Path, *flags: str) -> None:
+    """Stop a run by SIGTERM soon after it began to train; it has to save what it did."""
+    before, events = _latest(run), set(run.glob("tensorboard/*"))
+    process = start(*flags)
+    deadline = time.monotonic() + 200
+    while set(run.glob("tensorboard/*")) == events:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=100)[0]
+    assert process.returncode != 0
+    assert re.search("lama.py: stopped by SIGTERM; .*--resume_from", output), output[-3000:]
+    assert "lama.py: error" not in output
+    # There are no periodic checkpoints: this one is that of the stop.
+    assert before < _latest(run) < STEPS
+
+
+def _latest(run: Path) -> int:
+    found = checkpoint.checkpoints(run / "checkpoint")
+    return checkpoint.read_meta(found[-1])["step"] if found else 0
+
+
+def test_zero3_then_tensor_then_pipeline_then_one_process(tiny_gpt2, tiny_facts, tmp_path, main):
+    settings = [
+        *("--model", str(tiny_gpt2), "--data_dir", str(tiny_facts), "--dtype", "float32"),
+        *("--max_steps", str(STEPS), "--batch_size", "4", "--lr", "1e-3", "--encoder", "mlp"),
+        *("--dev_facts", "1", "--candidates", "full_vocab", "--checkpoint_every", "0"),
+        *("--method", "ptuning", "--eval_every", "0", "--patience", "0"),
+    ]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert main(*settings, "--output_dir", str(whole)) == 0
+    train_a_while(run, *settings, "--num_gpus", "2", "--output_dir", str(run))
+    again = ["--resume_from", str(run), "--num_gpus", "2"]
+    train_a_while(run, *again, "--zero_stage", "0", "--tensor_parallel", "2")
+    train_a_while(run, *again, "--tensor_parallel", "1", "--pipeline_parallel", "2")
+    assert main("--resume_from", str(run), "--num_gpus", "1", "--pipeline_parallel", "1") == 0
+    one, other = (json.loads((d / "results.json").read_text()) for d in (whole, run))
+    assert other["layout"] == "single" and other["training"]["steps"] == STEPS
+    torch.testing.assert_close(
+        torch.tensor(other["training"]["losses"]),
+        torch.tensor(one["training"]["losses"]),
+        atol=1e-3,
+        rtol=1e-3,
+    )
+    prompts = [PromptExport.load(directory / "prompt").prompts for directory in (whole, run)]
+    torch.testing.assert_close(prompts[1], prompts[0], atol=1e-3, rtol=1e-2)
+    for key in ("micro", "macro", "relations", "by_candidates", "unseen_objects"):
+        assert one["methods"]["ptuning"][key] == other["methods"]["ptuning"][key]
