@@ -1,13 +1,23 @@
-"""SuperGLUE: records, patterns, verbalizers, token layouts and metrics of its eight tasks.
+"""SuperGLUE: seven tasks as data, and the methods of few-shot learning.
 
-Nothing here knows a model or a rank. A file of ``tasks/`` says all about one task; ``records``
-reads a split of it, ``row_encoder`` turns its records into token rows by a ``pattern``, and
-``metrics`` scores predictions. ``few_shot`` has the reference implementation's settings.
+tasks/ task.py              what each task states about itself: one file, one record
+fields.py reading.py        records of the published files
+config.py check.py run.py   what a run can be told, what can be wrong with it, and the run
+job.py results.py report.py one task of a run: trials that are made once, and what they come to
+methods/ classification.py  ways to answer; labels told apart by a head of its own
 """
 
-from ptune_scale.superglue.records import read_split
-from ptune_scale.superglue.row import Row, Rows
-from ptune_scale.superglue.row_encoder import RowEncoder
-from ptune_scale.superglue.tasks import TASKS, find_task
+from typing import TYPE_CHECKING
 
-__all__ = ["TASKS", "Row", "RowEncoder", "Rows", "find_task", "read_split"]
+from ptune_scale.lazy import exports
+
+# ruff: noqa: F401 (the names below are imported for others)
+if TYPE_CHECKING:
+    from ptune_scale.superglue.reading import read_split, records_of
+    from ptune_scale.superglue.tasks import TASKS, find_task
+
+if not TYPE_CHECKING:  # else any name would be taken for one that is there
+    __getattr__ = exports(
+        __name__,
+        {"TASKS": "tasks", "find_task": "tasks", "read_split": "reading", "records_of": "reading"},
+    )

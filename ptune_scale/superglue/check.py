@@ -1,138 +1,181 @@
 """Reads the records of a SuperGLUE run, and finds what is wrong before ranks start."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptune_scale.check_model import check_layout, check_model
-from ptune_scale.command import check_output
+from ptune_scale.backbone import Backbone
+from ptune_scale.backbone.families import context_length
 from ptune_scale.errors import UserError
-from ptune_scale.flag import names_in
+from ptune_scale.flags import names_in
+from ptune_scale.parallel import Degrees
+from ptune_scale.run.check import check_layout, check_model
 from ptune_scale.superglue.config import SuperglueConfig
-from ptune_scale.superglue.methods import METHODS, TUNE_BACKBONE
-from ptune_scale.superglue.records import read_split
-from ptune_scale.superglue.row_encoder import RowEncoder
-from ptune_scale.superglue.task import Record, Task
+from ptune_scale.superglue.methods import METHODS
+from ptune_scale.superglue.reading import read_split
+from ptune_scale.superglue.task import SuperglueTask
 from ptune_scale.superglue.tasks import TASKS, find_task
-from ptune_scale.tokenization import Tokenization
+from ptune_scale.task.answers.words import Words
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.record import Record
+from ptune_scale.task.task import Splits, Task, Wording
+from ptune_scale.tune.check import check_methods
 
 UNLABELED = "unlabeled"
 """The split that ipet labels, where the data has it."""
 
-_TUNE_PROMPTS = frozenset({"ptuning", "ptuning_joint"})
-_READ_MANUAL = frozenset({"manual", "incontext", "pet", "ipet"})
+
+@dataclass(frozen=True)
+class ReadTask:
+    """A task with its records.
+
+    Attributes:
+        task: ready to be asked; its manual wordings are those that the model can use.
+        own: what it states about itself.
+        test_split: the file that the test records were read from.
+    """
+
+    task: Task
+    own: SuperglueTask
+    test_split: str
 
 
 @dataclass(frozen=True)
-class TaskRecords:
-    """The splits of a task."""
+class CheckedSplits:
+    """What a run needs: nothing is read or opened twice.
 
-    task: Task
-    train: list[Record]
-    dev: list[Record]
-    test: list[Record]
-    test_split: str
-    unlabeled: list[Record]
-    unlabeled_split: str
+    Attributes:
+        backbone: opened; none of its weights is loaded.
+        methods: names, controls first.
+    """
+
+    config: SuperglueConfig
+    degrees: Degrees
+    backbone: Backbone
+    tasks: tuple[ReadTask, ...]
+    methods: tuple[str, ...]
 
 
-def check(config: SuperglueConfig) -> list[TaskRecords]:
+def check(config: SuperglueConfig) -> CheckedSplits:
     """Everything that can be found wrong before ranks start or anything is written.
 
     Raises:
         UserError: the first thing that is wrong.
     """
-    unknown = [name for name in config.methods if name not in METHODS]
-    if unknown or not config.methods:
-        raise UserError(f"--method {config.ask.method!r}: choose from {', '.join(METHODS)}")
-    records = [_read(config, task) for task in _tasks(config)]
+    methods = check_methods(config.methods, config.ask.method, METHODS)
+    found = [_read(config, own, methods) for own in _tasks(config)]
     degrees = check_layout(
         config.model,
         config.parallel,
-        tunes_backbone=not TUNE_BACKBONE.isdisjoint(config.methods),
+        tunes_backbone=any(METHODS[name].tunes_backbone for name in methods),
         method=config.ask.method,
     )
-    backbone = check_model(config.model, degrees)
-    # A label's word that the tokenizer does not have is found here.
-    for one in records:
-        _check_patterns(config, one.task, backbone.tokens)
-    resumed = Path(config.run.resume_from).resolve() if config.run.resume_from else None
-    if resumed is not None and Path(config.run.output_dir).resolve() != resumed:
-        raise UserError(
-            f"--output_dir {config.run.output_dir} with --resume_from {config.run.resume_from}: a "
-            "run goes on in its own directory; leave --output_dir out"
-        )
-    check_output(config.run, resumed)
-    return records
+    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
+    tasks = tuple(replace(each, task=_fitted(each.task, backbone, methods)) for each in found)
+    return CheckedSplits(config, degrees, backbone, tasks, methods)
 
 
-def _check_patterns(config: SuperglueConfig, task: Task, tokens: Tokenization) -> None:
-    """Make sure that the methods find patterns that fit the model.
-
-    Raises:
-        UserError: one does not.
-    """
-    length = config.max_length(task.name)
-    if not _TUNE_PROMPTS.isdisjoint(config.methods):
-        ask = config.ask
-        slots = config.num_slots(task.name)
-        RowEncoder(
-            task, task.pattern(ask.pattern, layout=ask.layout, num_slots=slots), tokens, length
-        )
-    if not _READ_MANUAL.isdisjoint(config.methods):
-        reasons = []
-        for name, pattern in task.patterns.items():
-            if name.startswith("manual"):
-                try:
-                    RowEncoder(task, pattern, tokens, length)
-                except UserError as error:
-                    reasons.append(str(error))
-                else:
-                    return
-        raise UserError(
-            f"{task.name}: no manual pattern fits the model; of the first: {reasons[0]}"
-        )
-
-
-def _tasks(config: SuperglueConfig) -> list[Task]:
-    asked = list(names_in(config.data.tasks))
-    if asked == ["all"]:
-        return [task for task in TASKS.values() if task.patterns]
-    tasks = [find_task(name) for name in dict.fromkeys(asked)]
-    if not tasks:
+def _tasks(config: SuperglueConfig) -> list[SuperglueTask]:
+    asked = names_in(config.data.tasks)
+    if asked == ("all",):
+        return list(TASKS.values())
+    if not asked:
         raise UserError(f"--tasks {config.data.tasks!r}: choose from {', '.join(TASKS)}")
-    for task in tasks:
-        task.pattern()  # refuses what is read but not tuned
-    return tasks
+    return list({task.name: task for task in map(find_task, asked)}.values())
 
 
-def _read(config: SuperglueConfig, task: Task) -> TaskRecords:
-    data = config.data
+def _read(config: SuperglueConfig, own: SuperglueTask, methods: Collection[str]) -> ReadTask:
+    data, ask = config.data, config.ask
     if not data.data_dir:
         raise UserError("--data_dir DIR is needed: FewGLUE or SuperGLUE, one directory a task")
-    directory = Path(data.data_dir)
+    directory, dropped = Path(data.data_dir), Counter[str]()
 
-    def split(name: str, most: int) -> list[Record]:
-        records = read_split(directory, task.name, name)
-        return records[:most] if most else records
+    def split(name: str, most: int) -> tuple[Record, ...]:
+        records = read_split(directory, own, name, data.on_bad_record, dropped)
+        return tuple(records[: most or None])
 
     def has(name: str) -> bool:
-        return (directory / task.name / f"{name}.jsonl").is_file()
+        return (directory / own.name / f"{name}.jsonl").is_file()
 
-    test_split = data.test_split
+    train = split(data.train_split, data.train_records)
+    dev = split(data.dev_split, data.eval_records)
+    test_split, notes = data.test_split, []
     if test_split == "auto":
         test_split = "val" if has("val") else data.dev_split
-    unlabeled_split = data.unlabeled_split
-    if unlabeled_split == "auto":
-        unlabeled_split = UNLABELED if has(UNLABELED) else test_split
-    dev = split(data.dev_split, data.eval_records)
     test = dev if test_split == data.dev_split else split(test_split, data.eval_records)
-    wants_unlabeled = "ipet" in config.methods and task.answer == "words"
-    return TaskRecords(
+    for name, records in ((data.dev_split, dev), (test_split, test)):
+        if any(record.answer is None for record in records):
+            raise UserError(
+                f"{directory / own.name}/{name}.jsonl has records without labels, so nothing can "
+                "be scored on it; give another file by --dev_split or --test_split"
+            )
+    if test_split == data.dev_split:
+        missing = f"no {directory / own.name}/val.jsonl: " if data.test_split == "auto" else ""
+        notes.append(
+            f"{missing}what is reported is {test_split}, on which the best step was chosen too"
+        )
+    unlabeled: tuple[Record, ...] = ()
+    if "ipet" in methods and isinstance(own.answer, Words):
+        name = data.unlabeled_split
+        if name == "auto":
+            name = UNLABELED if has(UNLABELED) else test_split
+        # Whatever a file says of them is not known to anybody.
+        unlabeled = tuple(replace(r, answer=None) for r in split(name, data.eval_records))
+        if name != UNLABELED:
+            notes.append(
+                f"ipet: no unlabeled records; the texts of {name} stand in, without their labels, "
+                "so that it has seen what it is scored on"
+            )
+    notes += [f"dropped {count} x {why}" for why, count in dropped.items()]
+    wordings = own.wordings()
+    task = Task(
+        own.name,
+        own.wording(ask.pattern, ask.spelling, ask.num_slots),
+        Splits(train, dev, test, unlabeled, tuple(own.learn(train)), dropped, tuple(notes)),
+        own.metrics,
+        own.select_on,
+        {name: wordings[name] for name in wordings if name.startswith("manual")},
+        data.max_length or own.few_shot.max_length,
+    )
+    return ReadTask(task, own, test_split)
+
+
+def _fitted(task: Task, backbone: Backbone, methods: Collection[str]) -> Task:
+    """The task with those of its manual wordings that the model can use.
+
+    Raises:
+        UserError: methods find no wording that fits the model, or nothing to learn from.
+    """
+    asks = {METHODS[name].asks for name in methods}
+
+    def asked(wording: Wording) -> AskedTask:
+        limit = context_length(backbone.config)
+        return AskedTask(task, backbone.tokens, 0, wording=wording, context_length=limit)
+
+    if "tuned" in asks and not asked(task.wording).num_slots:
+        raise UserError(
+            f"the pattern {task.wording.pattern.text!r} of {task.name} has no prompt slot to train"
+        )
+    if not task.splits.learned and any(METHODS[name].learns for name in methods):
+        raise UserError(
+            f"{task.name}: no training record has an answer to learn; give another file by "
+            "--train_split, or more records by --train_records"
+        )
+    if "manual" not in asks:
+        return task
+    reasons: dict[str, str] = {}
+    for name, wording in task.manual.items():
+        try:
+            asked(wording)
+        except UserError as error:
+            reasons[name] = str(error)
+    first = next(iter(reasons.values()), "")
+    if len(reasons) == len(task.manual):
+        raise UserError(f"{task.name}: no manual pattern fits the model; of the first: {first}")
+    notes = [f"left out: {', '.join(reasons)}; of the first: {first}"] if reasons else []
+    return replace(
         task,
-        split(data.train_split, data.train_records),
-        dev,
-        test,
-        test_split,
-        split(unlabeled_split, data.eval_records) if wants_unlabeled else [],
-        unlabeled_split,
+        manual={name: task.manual[name] for name in task.manual if name not in reasons},
+        splits=replace(task.splits, notes=(*task.splits.notes, *notes)),
     )

@@ -1,124 +1,122 @@
-"""Records for a model with a head of its own: labels told apart, no words read, nothing asked.
+"""Labels told apart by a head of its own: no words are read, nothing is asked.
 
 A masked model is read at its first token, a causal one at its last, which alone has seen all. One
 row of a record has an output for each label; where a record has a row for each choice, each has one
 output. Either way L numbers come of a record, and their softmax is what the model says.
 
-Shapes: N rows, M records, L labels, C outputs of a row, S slots, H embedding size.
+Shapes: N rows, L labels, C outputs of a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ptune_scale.data.batch import Batch
-from ptune_scale.parallel import Objective
-from ptune_scale.parallel.vocabulary import Vocabulary
-from ptune_scale.superglue.parts import PartEncoder
-from ptune_scale.superglue.predict import Predictions, Predictor
-from ptune_scale.superglue.problem import SuperglueProblem
-from ptune_scale.superglue.question import Question, collate_questions
-from ptune_scale.superglue.row import Row, Rows
-from ptune_scale.superglue.row_encoder import Purpose
-from ptune_scale.superglue.task import Record, Task
-from ptune_scale.template import NO_SLOT
-from ptune_scale.tokenization import Tokenization
+from ptune_scale.task.answers.answer import Prediction, Purpose, Question
+from ptune_scale.task.ask import Asker, probabilities_of
+from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Batch, Example
+from ptune_scale.task.fill import Filler
+from ptune_scale.task.pattern import Pattern
+from ptune_scale.task.record import Record
 
 
-class ClassificationEncoder:
-    """Encodes the records of a task by its ``classify`` patterns.
-
-    Args:
-        max_length: the most tokens of a row, special tokens included.
+@dataclass(frozen=True)
+class Classes:
+    """The answer is a label, which an output of the head stands for.
 
     Attributes:
-        group_size: rows of a record.
-        outputs: C, of the head that reads a row.
+        labels: their names, in the order of the outputs.
+        patterns: what is read, without targets: one pattern, or one for each label, whose row has
+            one output.
     """
 
-    def __init__(self, task: Task, tokens: Tokenization, max_length: int) -> None:
+    labels: tuple[str, ...]
+    patterns: tuple[Pattern, ...]
+    kind: ClassVar[str] = "classes"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "em_by_group", "f1a")
+    reported: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    @property
+    def outputs(self) -> int:
+        """C, of the head."""
+        return len(self.labels) if len(self.patterns) == 1 else 1
+
+    def check(self, record: Record) -> None:
+        """Labels were checked where records were read."""
+
+    def expected(self, record: Record) -> str:
+        return record.answer or ""
+
+    def bind(self, filler: Filler, task: int) -> "BoundClasses":
+        return BoundClasses(self, filler, task)
+
+
+class BoundClasses:
+    """See ``Classes``."""
+
+    def __init__(self, answer: Classes, filler: Filler, task: int) -> None:
+        self.answer = answer
         self.task = task
-        self.tokens = tokens
-        self.group_size = len(task.classify)
-        self.outputs = 1 if self.group_size > 1 else len(task.labels)
-        self._parts = [
-            PartEncoder(task, pattern, pattern.pieces, tokens, max_length)
-            for pattern in task.classify
+        self.key = ("classes", answer.outputs, len(answer.patterns))
+        self.group_size = len(answer.patterns)
+        self.fillers = [
+            Filler(pattern, filler.tokens, whose=filler.whose, max_length=filler.max_length)
+            for pattern in answer.patterns
         ]
 
-    def encode(self, records: Sequence[Record], purpose: Purpose) -> Rows:
-        """The rows of all records, in order, the same for either purpose.
+    def question(self, record: Record, purpose: Purpose, chance: Random) -> Question:
+        label = NO_ANSWER
+        if record.answer is not None:
+            label = self.answer.labels.index(record.answer)
+        rows, cuts = [], []
+        for filler in self.fillers:
+            parts, cut = filler.fill(record)
+            cuts.append(cut)
+            ids = filler.join(parts, []).ids
+            place = 0 if filler.tokens.kind == "masked" else len(ids) - 1
+            slots = (NO_SLOT,) * len(ids)
+            rows.append(Example(self.task, ids, slots, (place,), (NO_ANSWER,), label))
+        return Question(record, tuple(rows), max(cuts))
 
-        Raises:
-            UserError: a record does not fit the length even without its shortenable texts.
-        """
-        rows = [
-            self._row(index, record, parts)
-            for index, record in enumerate(records)
-            for parts in self._parts
-        ]
-        return Rows(tuple(rows), self.group_size)
-
-    def _row(self, index: int, record: Record, encoder: PartEncoder) -> Row:
-        parts, cut = encoder.encode(record, index)
-        prefix, suffix = self.tokens.special_ends
-        ids = (*prefix, *(token for part in parts for token in part.ids), *suffix)
-        return Row(
-            record=index,
-            label=record.label,
-            ids=ids,
-            slots=(NO_SLOT,) * len(ids),
-            targets=(0 if self.tokens.kind == "masked" else len(ids) - 1,),
-            answers=(0,),
-            answered=(False,),
-            decode=0,
-            cut=cut,
-        )
+    @classmethod
+    def panel(cls, bound: Mapping[int, "BoundClasses"]) -> "ClassPanel":
+        [one] = bound.values()  # a head belongs to one task
+        return ClassPanel(one)
 
 
-class Classifier(Predictor):
-    """Asks a model with a head of its own; see ``Predictor``."""
+class ClassPanel:
+    """A task whose labels a head tells apart."""
 
-    encoder: ClassificationEncoder
+    def __init__(self, bound: BoundClasses) -> None:
+        self.answer = bound.answer
 
-    def predict(
-        self, records: Sequence[Record], questions: Sequence[Question], prompts: Tensor
-    ) -> Predictions:
-        """Answer questions; see ``Predictor.predict``."""
+    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of the right label; each row of a record has the loss of the record."""
+        scores = _outputs(vocabulary, logits, batch).reshape(-1, len(self.answer.labels))
+        labels = batch.labels.view(-1, batch.group_size)[:, 0]
+        losses = cross_entropy(scores, labels, reduction="none")
+        return losses.repeat_interleave(batch.group_size)
+
+    def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         rows = [row for question in questions for row in question.rows]
+        shape = (self.answer.outputs,)
 
-        def ask(batch: Batch, part: list[Row]) -> Tensor:
-            return self.function.ask(batch, prompts, _outputs, (self.encoder.outputs,))
+        def ask(batch: Batch) -> list[Tensor]:
+            return list(asker.model.ask(batch, asker.prompts, _outputs, shape))
 
-        found = torch.stack(self._in_batches(rows, ask))
-        scores = found.view(len(questions), -1).log_softmax(-1)
-        return Predictions(tuple(scores.argmax(-1).tolist()), scores)
-
-
-class ClassificationProblem(SuperglueProblem):
-    """Cross-entropy of each record's label; see ``SuperglueProblem``."""
-
-    def batch(self, examples: Sequence[Question]) -> tuple[Batch, Objective]:
-        asked = collate_questions(examples, self.encoder.tokens.placeholder)
-        return asked.batch, _RightLabel(asked.labels, len(self.encoder.task.labels))
+        outputs = torch.stack(asker.in_batches(rows, ask))
+        found = []
+        for share in probabilities_of(outputs.view(len(questions), -1)).tolist():
+            scores = dict(zip(self.answer.labels, share, strict=True))
+            best = max(scores, key=scores.__getitem__)
+            found.append(Prediction(best, scores[best], scores))
+        return found
 
 
-class _RightLabel:
-    """Each row of a record has the loss of the record, in nats."""
-
-    def __init__(self, labels: Tensor, num_labels: int) -> None:
-        self.labels = labels
-        self.num_labels = num_labels
-
-    def __call__(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
-        scores = _outputs(vocabulary, logits, batch).reshape(-1, self.num_labels)
-        labels = self.labels.to(logits.device)[batch.index].view(len(scores), -1)
-        losses = cross_entropy(scores, labels[:, 0], reduction="none")
-        return losses.repeat_interleave(labels.shape[1])
-
-
-def _outputs(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+def _outputs(vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
     """What the head says of each row, (N, C) in fp32, from logits (N, 1, C)."""
     return logits[:, 0].float()

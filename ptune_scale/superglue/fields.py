@@ -1,6 +1,6 @@
 """One JSON object of a data file, read with the complaints that its author needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,10 @@ class Fields:
 
     Attributes:
         values: the object.
-        labelled: whether the split must have labels (those for training and scoring must).
         path: how the object is called in messages, such as "passage.", empty at the top.
     """
 
     values: Mapping[str, Any]
-    labelled: bool = True
     path: str = ""
 
     def _get(self, name: str, kind: type, called: str) -> Any:
@@ -46,29 +44,28 @@ class Fields:
 
     def nested(self, name: str) -> "Fields":
         """An object inside this one."""
-        value = self._get(name, dict, "an object")
-        return Fields(value, self.labelled, f"{self.path}{name}.")
+        return Fields(self._get(name, dict, "an object"), f"{self.path}{name}.")
 
     def each(self, name: str) -> Iterator["Fields"]:
         """The objects of a list."""
         for index, value in enumerate(self._get(name, list, "a list")):
             if not isinstance(value, dict):
                 raise BadRecord(f"'{self.path}{name}[{index}]' is not an object")
-            yield Fields(value, self.labelled, f"{self.path}{name}[{index}].")
+            yield Fields(value, f"{self.path}{name}[{index}].")
 
-    def label(self, values: tuple[bool | int | str, ...]) -> int | None:
-        """The place of the label among the values that a data file uses for it.
 
-        Returns:
-            None where the split need not have labels and this record has none.
-        """
-        value = self.values.get("label")
-        if value is None and not self.labelled:
-            return None
-        for index, known in enumerate(values):
-            if type(value) is type(known) and value == known:
-                return index
-        if value is None:
-            raise BadRecord(f"'{self.path}label' is missing")
-        known = ", ".join(map(repr, values))
-        raise BadRecord(f"unknown label {value!r} in '{self.path}label'; known: {known}")
+def flat(
+    *names: str, check: Callable[[Fields], None] = lambda fields: None
+) -> Callable[[Fields], Iterator[tuple[str, dict[str, str], Fields]]]:
+    """Reads an object that is one record, with these texts.
+
+    Args:
+        check: raises ``BadRecord`` where something else is wrong with the object.
+    """
+
+    def read(fields: Fields) -> Iterator[tuple[str, dict[str, str], Fields]]:
+        texts = {name: fields.text(name) for name in names}
+        check(fields)
+        yield str(fields.integer("idx")), texts, fields
+
+    return read

@@ -1,216 +1,188 @@
-"""One task of a run, put together: what all methods share, and what each of them leaves behind."""
+"""One task of a run: what all methods share, and the trials that each of them leaves behind.
 
+A trial is what one way of asking, or one training, came to: ``dev`` and ``test`` metrics, test
+``predictions``, and whatever its method adds. It is ready for JSON and kept in a file of its own,
+under a key that is computed from what it depends on.
+"""
+
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ptune_scale.backbone import Backbone
-from ptune_scale.backbone.families import can_pack, context_length
-from ptune_scale.data.facts import digest
-from ptune_scale.errors import UserError
-from ptune_scale.parallel import PromptFunction, StopSignal
-from ptune_scale.progress import bar
+from ptune_scale.files import write_json
 from ptune_scale.superglue.config import SuperglueConfig
-from ptune_scale.superglue.pattern import Pattern
-from ptune_scale.superglue.predict import Predictions, Predictor
-from ptune_scale.superglue.problem import SuperglueProblem
-from ptune_scale.superglue.row_encoder import RowEncoder
-from ptune_scale.superglue.task import Record, Task
-from ptune_scale.superglue.trials import Trial, read_trial, write_trial
+from ptune_scale.superglue.task import SuperglueTask
+from ptune_scale.task.answers.answer import Prediction, Question
+from ptune_scale.task.asking import AskedTask, outcomes_of
+from ptune_scale.task.metrics import find_metric
+from ptune_scale.task.record import Record
+from ptune_scale.task.task import Task, Wording
+from ptune_scale.tune.job import Job, digest
+
+Trial = dict[str, Any]
+
+_NAMES = {"macro_f1": "f1_macro", "em_by_group": "em"}
+"""Metrics that SuperGLUE calls otherwise."""
 
 
-@dataclass
-class TaskJob:
-    """Everything a method needs for one task; built by ``superglue.assemble``.
+@dataclass(kw_only=True)
+class TaskJob(Job):
+    """Everything that a method needs for one task.
 
     Attributes:
-        train, dev, test: labelled records.
-        test_split: the file that ``test`` was read from.
-        unlabeled: records whose labels nobody looks at.
-        function: the frozen backbone, in the layout that was chosen.
-        output_dir: the task's own directory.
-        identity: what results that are there already must agree on.
-        notes: what a reader of the results has to know, in the order in which it was found.
+        own: what the task states about itself.
+        test_split: the file that the test records were read from.
+        together: the tasks whose prompts are trained in one job, this one among them.
+        earlier: the task's directory in the run that is gone on with, if that is another one.
     """
 
     config: SuperglueConfig
-    task: Task
-    train: list[Record]
-    dev: list[Record]
-    test: list[Record]
+    own: SuperglueTask
     test_split: str
-    unlabeled: list[Record]
-    backbone: Backbone
-    function: PromptFunction
-    stop: StopSignal
-    output_dir: Path
-    identity: dict[str, Any]
-    flags: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
+    together: Sequence[Task]
+    earlier: Path | None = None
 
     @property
-    def is_main(self) -> bool:
-        """Whether this process writes files and talks to the user."""
-        return self.function.world.is_main
+    def task(self) -> Task:
+        return self.tasks[0]
 
     @property
-    def no_prompts(self) -> Tensor:
-        """A prompt matrix without slots, (1, 0, H)."""
-        return torch.zeros(1, 0, self.backbone.hidden_size)
+    def select_on(self) -> list[str]:
+        """The metrics that decide, the main one first, by SuperGLUE's names."""
+        return [_NAMES.get(name, name) for name in self.task.select_on]
 
-    @property
-    def max_length(self) -> int:
-        """Most tokens of a row: as the configuration says, but no more than the model takes."""
-        asked = self.config.max_length(self.task.name)
-        return min(asked, context_length(self.backbone.config) or asked)
-
-    def pattern(self) -> Pattern:
-        """The pattern of tuned prompts."""
-        name = self.task.name
-        ask = self.config.ask
-        return self.task.pattern(
-            ask.pattern, layout=ask.layout, num_slots=self.config.num_slots(name)
-        )
-
-    def manual_patterns(self) -> dict[str, Pattern]:
-        """The hand-written patterns that the model can use, by name; others are noted.
-
-        Raises:
-            UserError: it can use none.
-        """
-        usable: dict[str, Pattern] = {}
-        left_out: dict[str, str] = {}
-        for name, pattern in self.task.patterns.items():
-            if not name.startswith("manual"):
-                continue
-            try:
-                self.encoder(pattern)
-            except UserError as error:
-                left_out[name] = str(error)
-            else:
-                usable[name] = pattern
-        if left_out:
-            reason = next(iter(left_out.values()))
-            self.note(f"left out: {', '.join(left_out)}; of the first: {reason}")
-        if not usable:
-            raise UserError(f"{self.task.name}: no manual pattern fits {self.backbone.name}")
-        return usable
-
-    def encoder(self, pattern: Pattern, beginning: Sequence[int] = ()) -> RowEncoder:
-        """Encodes records by a pattern for this model.
+    def asked_by(self, wording: Wording, learn: Sequence[Record] | None = None) -> AskedTask:
+        """The task asked by a wording.
 
         Args:
-            beginning: token ids that stand in front of every record.
-
-        Raises:
-            UserError: the pattern does not fit the model.
+            learn: records to train on, if others than the task's.
         """
-        return RowEncoder(
-            self.task,
-            pattern,
-            self.backbone.tokens,
-            self.max_length,
-            seed=self.config.train.seed,
-            beginning=beginning,
-        )
+        task = self.task
+        if learn is not None:
+            task = replace(task, splits=replace(task.splits, learn=tuple(learn)))
+        [asked] = replace(self, tasks=[task]).asked([wording])
+        return asked
 
-    def problem(
-        self, encoder: RowEncoder, function: PromptFunction | None = None
-    ) -> SuperglueProblem:
-        """What is trained for.
-
-        Args:
-            function: asked instead of the frozen backbone.
-        """
-        train = self.config.train
-        predictor = Predictor(
-            function or self.function,
-            encoder,
-            batch_size=train.eval_batch_size,
-            batch_tokens=train.eval_batch_tokens,
-            shared_tokens=self._packed_beginning(encoder) if function is None else 0,
-            after_batch=lambda rows: self.stop.check(),
-        )
-        return SuperglueProblem(predictor, self.dev)
-
-    def _packed_beginning(self, encoder: RowEncoder) -> int:
-        """Tokens that rows begin with and that packing lets them share."""
-        backbone, beginning = self.backbone, len(encoder.beginning)
-        longest = beginning + self.max_length
-        packs = (
-            backbone.shortcuts.packing == "on"
-            and not backbone.dropout
-            and self.function.mesh.degrees.pipeline == 1
-            and can_pack(backbone.config, longest)
-        )
-        return beginning if packs else 0
-
-    def scored(self, problem: SuperglueProblem, prompts: Tensor, title: str) -> Trial:
-        """Metrics on dev and test, and the test predictions, with a progress bar."""
-        predictor, rows = problem.predictor, problem.encoder.group_size
-        twice = self.test is not self.dev
-        total = rows * (len(self.dev) + twice * len(self.test))
-        with bar(f"{self.task.name}, {title}", total, "rows", shown=self.is_main) as progress:
-
-            def after_batch(count: int) -> None:
-                progress.update(min(count, total - progress.n))
-                self.stop.check()
-
-            before, predictor.after_batch = predictor.after_batch, after_batch
-            problem.score([0], prompts)
-            found = problem.predict(self.test, prompts) if twice else problem.last_found
-            predictor.after_batch = before
-        return {"dev": problem.last_scores, **self._as_trial(found)}
-
-    def tested(self, problem: SuperglueProblem, prompts: Tensor) -> Trial:
-        """Metrics on test, and the predictions."""
-        return self._as_trial(problem.predict(self.test, prompts))
-
-    def _as_trial(self, found: Predictions) -> Trial:
-        trial: Trial = {
-            "test": self.task.score(self.test, found.labels),
-            "predictions": list(found.labels),
-        }
-        if found.scores is not None:
-            trial["scores"] = found.scores.tolist()
-        if found.texts:
-            trial["texts"] = list(found.texts)
-        return trial
-
-    def note(self, text: str) -> None:
-        """Tell the reader of the results, once."""
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def note_cut(self, encoder: RowEncoder, what: str) -> None:
+    def note_cut(self, asked: AskedTask, what: str) -> None:
         """Tell how many records are too long, of those that are scored or trained on."""
-        for name, records in (("train", self.train), ("dev", self.dev), ("test", self.test)):
-            rows = encoder.encode(records, "evaluate")
-            if rows.cut_records:
+        for name, part in (("train", asked.learn), ("dev", asked.dev), ("test", asked.test)):
+            cut = [question.cut for question in part if question.cut]
+            if cut:
                 self.note(
-                    f"{what}: {rows.cut_records} of {len(records)} {name} records were cut to "
-                    f"{self.max_length} tokens ({rows.cut_tokens} tokens)"
+                    f"{what}: {len(cut)} of {len(part)} {name} records were cut to "
+                    f"{asked.max_length} tokens ({sum(cut)} tokens)"
                 )
 
-    def kept(self, name: str, settings: Any, run: Callable[[], Trial]) -> Trial:
+    def scored(
+        self, asked: AskedTask, prompts: Tensor, title: str, *, shared_tokens: int = 0
+    ) -> Trial:
+        """Metrics on dev and test, and the test predictions, with a progress bar.
+
+        Args:
+            prompts: (R, S, H).
+            shared_tokens: see ``Asker``.
+        """
+
+        def answers(name: str, part: Callable[[AskedTask], list[Question]]) -> list[Prediction]:
+            title_of_part = f"{self.task.name}, {title}, {name}"
+            found = self.answers(
+                [asked], prompts, title_of_part, part=part, shared_tokens=shared_tokens
+            )
+            return found[self.task.name]
+
+        dev = answers("dev", lambda each: each.dev)
+        same = self.task.splits.test is self.task.splits.dev
+        return self.trial_of(dev, dev if same else answers("test", lambda each: each.test))
+
+    def trial_of(self, dev: Sequence[Prediction], test: Sequence[Prediction]) -> Trial:
+        """Metrics of predictions, and those of the test records as plain data."""
+        labels = list(self.own.labels)
+        trial: Trial = {
+            "dev": self.measured(self.task.splits.dev, dev),
+            "test": self.measured(self.task.splits.test, test),
+            "predictions": [labels.index(found.answer) for found in test],
+        }
+        if all(found.scores is not None for found in test):
+            trial["scores"] = shares(test)
+        if all(found.text is not None for found in test):
+            trial["texts"] = [found.text for found in test]
+        return trial
+
+    def measured(
+        self, records: Sequence[Record], predictions: Sequence[Prediction]
+    ) -> dict[str, float]:
+        """The task's metrics, by SuperGLUE's names."""
+        outcomes = outcomes_of(self.task.wording.answer, records, predictions)
+        return {
+            _NAMES.get(name, name): find_metric(name).compute(outcomes)
+            for name in self.task.metrics
+        }
+
+    def predictions_of(self, trial: Trial) -> list[Prediction]:
+        """The test predictions of a trial."""
+        labels, count = list(self.own.labels), len(trial["predictions"])
+        scores, texts = trial.get("scores", [None] * count), trial.get("texts", [None] * count)
+        return [
+            Prediction(
+                labels[place],
+                1.0 if share is None else share[place],
+                None if share is None else dict(zip(labels, share, strict=True)),
+                text=text,
+            )
+            for place, share, text in zip(trial["predictions"], scores, texts, strict=True)
+        ]
+
+    def kept(
+        self,
+        name: str,
+        asked: Sequence[AskedTask],
+        run: Callable[[], Trial],
+        *more: Any,
+        trains: bool = True,
+    ) -> Trial:
         """A trial that is made once: what an interrupted run has finished is read again.
 
         Args:
             name: of its file.
-            settings: what it depends on besides the job's identity.
+            asked: what it is trained for and scored on.
+            more: what else it depends on.
+            trains: it depends on the settings of training.
         """
-        path = self.output_dir / "trials" / f"{name}.json"
-        key = digest([self.identity, repr(settings)])
+        own = [each for each in asked if each.task.name == self.task.name]
+        tests = [[(q.rows, q.record.answer) for q in each.test] for each in own]
+        identity = self.identity(name, asked, tests, *more)
+        if not trains:
+            config = self.config
+            settings = asdict(config.train) | asdict(config.prompt) | asdict(config.tune)
+            identity = {key: value for key, value in identity.items() if key not in settings}
+        key = digest(identity)
         # What one rank reads decides for all: another node may not see the file yet.
-        world = self.function.world
-        trial = world.together(lambda: read_trial(path, key) if self.is_main else None)[0]
-        if trial is None:
-            # Whatever was done before in this process.
-            world.seed_noise(self.config.train.seed, self.task.name, name)
-            trial = run()
-            world.on_main(lambda: write_trial(path, key, trial))
+        found = self.world.together(lambda: self._read(name, key) if self.is_main else None)[0]
+        if found is not None:
+            return found
+        trial = run()
+        path = self.output / "trials" / f"{name}.json"
+        self.world.on_main(lambda: write_json(path, {"key": key, **trial}))
         return trial
+
+    def _read(self, name: str, key: str) -> Trial | None:
+        """A trial that was kept under the key; None if there is none, or it is damaged."""
+        if name in self.resume_from:  # its checkpoint was named, to go on from there
+            return None
+        for directory in filter(None, (self.output, self.earlier)):
+            try:
+                saved = json.loads((directory / "trials" / f"{name}.json").read_bytes())
+            except (OSError, ValueError):
+                continue
+            if isinstance(saved, dict) and saved.pop("key", None) == key:
+                return saved
+        return None
+
+
+def shares(predictions: Sequence[Prediction]) -> list[list[float]]:
+    """Probability of each label, of each prediction."""
+    return [list((found.scores or {}).values()) for found in predictions]

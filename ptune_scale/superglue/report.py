@@ -1,64 +1,74 @@
-"""Results of a SuperGLUE run as JSON, as tables and as a plot."""
+"""Results of a SuperGLUE run as JSON, as tables and as a plot, and the predictions behind them."""
 
 import json
-import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptune_scale.parallel import Mesh
-from ptune_scale.report import versions
-from ptune_scale.superglue.config import SuperglueConfig
+from ptune_scale.files import write_json, write_text
 from ptune_scale.superglue.job import TaskJob
-from ptune_scale.superglue.methods import TaskResult
-
-_CONTROLS = ("majority",)
-
-
-def build_task(job: TaskJob, results: list[TaskResult]) -> dict[str, Any]:
-    """What was measured on a task, ready for JSON; metrics are between 0 and 1."""
-    return {
-        "task": job.task.name,
-        "deciding": list(job.task.deciding),
-        "records": {"train": len(job.train), "dev": len(job.dev), "test": len(job.test)},
-        "test_split": job.test_split,
-        "methods": {
-            result.name: {
-                "description": result.description,
-                "dev": result.dev,
-                "test": result.test,
-                "deviation": result.deviation,
-                "trials": dict(result.trials),
-            }
-            for result in results
-        },
-        "notes": job.notes,
-    }
+from ptune_scale.superglue.results import TaskResult
+from ptune_scale.tune.job import MethodResult
+from ptune_scale.tune.report import Results, heading, plot, prediction_lines, versions
 
 
-def build_results(
-    config: SuperglueConfig, mesh: Mesh, tasks: list[dict[str, Any]]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Done:
+    """A task, and what its methods came to."""
+
+    job: TaskJob
+    results: Sequence[TaskResult]
+
+    def summary(self) -> Results:
+        """What was measured, ready for JSON; metrics are between 0 and 1."""
+        task, splits = self.job.task, self.job.task.splits
+        counts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
+        return {
+            "task": task.name,
+            "deciding": self.job.select_on,
+            "records": {name: len(part) for name, part in counts.items()},
+            "test_split": self.job.test_split,
+            "methods": {
+                result.name: {
+                    "description": result.description,
+                    "dev": result.dev,
+                    "test": result.test,
+                    "deviation": result.deviation,
+                    "trials": dict(result.trials),
+                }
+                for result in self.results
+            },
+            "notes": self.job.notes,
+        }
+
+    def prediction_lines(self) -> list[Results]:
+        """A line for each test record and method."""
+        name = self.job.task.name
+        answered = [
+            MethodResult(result.name, result.description, {name: list(result.predictions)})
+            for result in self.results
+            if result.predictions
+        ]
+        return prediction_lines(self.job, answered)
+
+
+def build_results(done: Sequence[Done]) -> Results:
     """All tasks so far."""
+    job = done[0].job
     return {
-        "model": config.model.model,
-        "world_size": mesh.world.size,
-        "layout": mesh.degrees.name,
-        "seed": config.train.seed,
-        "tasks": {task["task"]: task for task in tasks},
-        "config": config.as_dict(),
+        **heading(job),
+        "tasks": {each.job.task.name: each.summary() for each in done},
+        "config": job.config.as_dict(),
         "versions": versions(),
     }
 
 
-def task_table(task: dict[str, Any]) -> str:
+def task_table(task: Results) -> str:
     """Metrics of a task in percent, a line for each method, as Markdown."""
     metrics = list(next(iter(task["methods"].values()))["test"])
-    head = [
-        "method",
-        *(f"{task['test_split']} {m}" for m in metrics),
-        *(f"dev {m}" for m in metrics),
-    ]
-    lines = [f"**{task['task']}**", "", *_head(head)]
+    shown = [f"{part} {metric}" for part in (task["test_split"], "dev") for metric in metrics]
+    lines = [f"**{task['task']}**", "", *_head(["method", *shown])]
     for name, scores in task["methods"].items():
         test = [_cell(scores["test"][m], scores["deviation"][m]) for m in metrics]
         dev = [_cell(scores["dev"][m]) if m in scores["dev"] else "" for m in metrics]
@@ -69,7 +79,7 @@ def task_table(task: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: Results) -> str:
     """All tasks side by side: the deciding metrics in percent, and their average, as Markdown.
 
     As in the paper's tables, a task with two metrics shows both and counts with their mean.
@@ -79,22 +89,19 @@ def table(results: dict[str, Any]) -> str:
     for name in dict.fromkeys(m for task in tasks.values() for m in task["methods"]):
         cells, values = [name], []
         for task in tasks.values():
-            scores = task["methods"].get(name)
-            if scores is None:
-                cells.append("")
-                continue
-            shown = _shown(task, scores["test"])
-            cells.append("/".join(f"{100 * value:.1f}" for value in shown))
-            values.append(sum(shown) / len(shown))
+            shown = _shown(task, name)
+            cells.append("/".join(_cell(value) for value in shown))
+            values += [sum(shown) / len(shown)] if shown else []
         whole = len(values) == len(tasks)
-        cells.append(f"{100 * sum(values) / len(values):.1f}" if whole else "")
+        cells.append(_cell(sum(values) / len(values)) if whole else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _shown(task: dict[str, Any], scores: dict[str, float]) -> list[float]:
+def _shown(task: Results, method: str) -> list[float]:
     """The metrics that the paper reports: EM and F1a for MultiRC, accuracy and F1 for CB."""
-    names = ["em", "f1a"] if "em" in scores else task["deciding"]
+    scores = task["methods"].get(method, {}).get("test", {})
+    names = ["em", "f1a"] if "em" in scores else task["deciding"] if scores else []
     return [scores[name] for name in names]
 
 
@@ -106,42 +113,22 @@ def _cell(value: float, deviation: float = 0.0) -> str:
     return f"{100 * value:.1f}" + (f" ± {100 * deviation:.1f}" if deviation else "")
 
 
-def write(results: dict[str, Any], directory: Path) -> None:
-    """Write results.json, results.md and tasks.png.
+def write(done: Sequence[Done], directory: Path) -> None:
+    """Write results.json, results.md, predictions.jsonl and tasks.png.
 
     Raises:
-        OSError: they cannot be written.
+        UserError: they cannot be written.
     """
+    results = build_results(done)
+    write_json(directory / "results.json", results)
     pages = [table(results), *(task_table(task) for task in results["tasks"].values())]
-    for name, text in (
-        ("results.json", json.dumps(results, indent=1)),
-        ("results.md", "\n\n".join(pages) + "\n"),
-    ):
-        scratch = directory / f".{name}.partial"
-        scratch.write_text(text)
-        os.replace(scratch, directory / name)
-    _plot(results, directory / "tasks.png")
-
-
-def _plot(results: dict[str, Any], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    tasks = results["tasks"]
-    methods = list(dict.fromkeys(m for task in tasks.values() for m in task["methods"]))
-    width = 0.8 / len(methods)
-    size = (max(5, (0.4 + 0.15 * len(methods)) * len(tasks) + 2), 4)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
-    for place, method in enumerate(methods):
-        left = (place - (len(methods) - 1) / 2) * width
-        shown = [(i, task) for i, task in enumerate(tasks.values()) if method in task["methods"]]
-        scores = [(task, task["methods"][method]) for _, task in shown]
-        first = [task["deciding"][0] for task, _ in scores]
-        heights = [100 * s["test"][m] for (_, s), m in zip(scores, first, strict=True)]
-        spreads = [100 * s["deviation"][m] for (_, s), m in zip(scores, first, strict=True)]
-        axes.bar([i + left for i, _ in shown], heights, width, yerr=spreads, label=method)
-    axes.set_xticks(range(len(tasks)), list(tasks))
-    axes.set_ylabel("accuracy (%)")
-    axes.set_title(results["model"])
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    write_text(directory / "results.md", "\n\n".join(pages) + "\n")
+    lines = [json.dumps(line) for each in done for line in each.prediction_lines()]
+    write_text(directory / "predictions.jsonl", "".join(f"{line}\n" for line in lines))
+    bars: dict[str, dict[str, Any]] = {}
+    for each in done:
+        first = each.job.select_on[0]
+        for result in each.results:
+            score = (result.test[first], result.deviation[first])
+            bars.setdefault(result.name, {})[each.job.task.name] = score
+    plot(bars, results["model"], directory / "tasks.png")

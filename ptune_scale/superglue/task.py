@@ -1,101 +1,119 @@
-"""What every SuperGLUE task states about itself."""
+"""What a SuperGLUE task states about itself: data, and a reader of its files."""
 
-import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ptune_scale.errors import UserError
 from ptune_scale.superglue.fields import Fields
-from ptune_scale.superglue.pattern import Layout, Pattern
+from ptune_scale.task.answers.answer import Answer
+from ptune_scale.task.pattern import Pattern, SpellingName
+from ptune_scale.task.record import Record
+from ptune_scale.task.task import Wording
 
-Answer = Literal["words", "choices", "span"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One question to the model.
-
-    Attributes:
-        idx: the numbers that the data file identifies it by (passage, question, answer ...).
-        label: index of the right label in the task's ``labels``, or None where it is not known.
-    """
-
-    idx: tuple[int, ...]
-    label: int | None
+Reader = Callable[[Fields], Iterable[tuple[str, dict[str, str], Fields]]]
+"""Of a JSON object, each record's id, its texts, and the object that has its label."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One task: how to read, ask and score it.
+class FewShot:
+    """Settings of the published scripts for 32 examples (github.com/THUDM/P-tuning, PT-Fewshot).
+
+    The paper names 3,500 steps for all tasks; the scripts take 250 for three of them.
+
+    Attributes:
+        max_length: most tokens of a row.
+        max_steps: most optimizer steps; early stopping usually ends the run before.
+        encoder_lr: peak learning rate of the prompt encoder.
+        num_slots: prompt slots, which is also the number of the published pattern.
+        warmup_steps: steps of linear warm-up, before linear decay to zero at ``max_steps``.
+    """
+
+    max_length: int
+    max_steps: int
+    encoder_lr: float
+    num_slots: int = 1
+    warmup_steps: int = 0
+
+
+@dataclass(frozen=True)
+class SuperglueTask:
+    """One task: how to read it, ask it, train for it and score it.
 
     Attributes:
         name: its directory in SuperGLUE and FewGLUE.
-        labels: names of the labels; predictions are indices into them.
-        answer: what stands at the target: the one-token "words" of the labels, one of the
-            record's "choices", or a "span" of its text.
-        record: the class of its records; patterns name its attributes.
+        labels: by name, what stands for the label in the files.
+        answer: of the patterns that are given without another one.
+        ptuning, no_anchors: patterns with prompt slots; the second has slots in the place of words.
+        manual: hand-written patterns, without slots.
+        reference: the published code's patterns, by their number of prompt slots.
+        classify: what a classifier reads: one pattern where it tells the labels apart, else one for
+            each choice, which it scores.
+        few_shot: settings of the published scripts.
         read: the records of one JSON object.
-        score: metrics of predictions (label indices; texts in ReCoRD), each between 0 and 1.
-        deciding: the metrics that choose the best step; all of them must not fall.
-        patterns: by name: "ptuning", "no_anchors" and hand-written ones, "manual_0" and so on.
-        reference_patterns: the reference implementation's, by its pattern id, which is also the
-            number of prompt slots in them.
-        classify: what a classifier reads, without a target: one pattern where it tells the labels
-            apart, else one for each choice, which it scores.
-        options: the texts that the target may be, for "choices" and "span".
-        training_records: what the protocol makes of the records to train on.
+        metrics: those that are reported.
+        select_on: those that choose the best step; all of them must not fall.
+        learn: what the protocol makes of the records to train on.
     """
 
     name: str
-    labels: tuple[str, ...]
+    labels: Mapping[str, bool | int | str]
     answer: Answer
-    record: type[Record]
-    read: Callable[[Fields], Iterator[Record]]
-    score: Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
-    deciding: tuple[str, ...] = ("accuracy",)
-    patterns: Mapping[str, Pattern] = field(default_factory=dict)
-    reference_patterns: Mapping[int, Pattern] = field(default_factory=dict)
-    classify: tuple[Pattern, ...] = ()
-    options: Callable[[Any], tuple[str, ...]] = lambda record: ()
-    training_records: Callable[[Sequence[Any]], list[Any]] = list
+    ptuning: str
+    no_anchors: str
+    manual: tuple[str | tuple[str, Answer], ...]
+    reference: Mapping[int, str]
+    classify: tuple[str, ...]
+    few_shot: FewShot
+    read: Reader
+    metrics: tuple[str, ...] = ("accuracy",)
+    select_on: tuple[str, ...] = ("accuracy",)
+    learn: Callable[[Sequence[Record]], Iterable[Record]] = tuple
 
-    def pattern(
-        self, name: str = "ptuning", *, layout: Layout = "correct", num_slots: int | None = None
-    ) -> Pattern:
-        """One of the task's patterns.
+    def wordings(self) -> dict[str, Wording]:
+        """All wordings by name: "ptuning", "no_anchors", "manual_0" and so on."""
+        named = {f"manual_{number}": each for number, each in enumerate(self.manual)}
+        return {
+            name: Wording(
+                Pattern.parse(each if isinstance(each, str) else each[0]),
+                self.answer if isinstance(each, str) else each[1],
+            )
+            for name, each in {
+                "ptuning": self.ptuning,
+                "no_anchors": self.no_anchors,
+                **named,
+            }.items()
+        }
+
+    def wording(
+        self, name: str = "ptuning", spelling: SpellingName = "correct", num_slots: int = 0
+    ) -> Wording:
+        """One of the task's wordings.
 
         Args:
-            layout: "reference" takes the reference implementation's pattern, of which there is
-                one for each number of slots, and its own tokenization.
-            num_slots: slots in each run of them in the correct layout, in all in the reference's.
+            spelling: "reference" takes the published code's pattern, of which there is one for each
+                number of slots, and its way of spelling.
+            num_slots: slots in each run of them, in all with the reference spelling; 0 for what the
+                pattern has, or the published scripts take.
 
         Raises:
-            UserError: the task is not tuned, or has no such pattern.
+            UserError: there is no such pattern.
         """
-        if not self.patterns:
-            raise UserError(f"{self.name} is read but not tuned, as in the paper")
-        if name not in self.patterns:
-            raise UserError(
-                f"{self.name} has no pattern {name!r}; it has {', '.join(self.patterns)}"
+        known = self.wordings()
+        if name not in known:
+            raise UserError(f"{self.name} has no pattern {name!r}; it has {', '.join(known)}")
+        if spelling == "correct":
+            found = known[name]
+            return (
+                Wording(found.pattern.with_slots(num_slots), found.answer) if num_slots else found
             )
-        if layout == "correct":
-            pattern = self.patterns[name]
-            return pattern if num_slots is None else pattern.with_slots(num_slots)
         if name != "ptuning":
             raise UserError(
-                f"the reference layout is defined for the pattern 'ptuning' only, not {name!r}"
+                f"the reference spelling is defined for the pattern 'ptuning' only, not {name!r}"
             )
-        number = min(self.reference_patterns) if num_slots is None else num_slots
-        if number not in self.reference_patterns:
-            known = ", ".join(map(str, self.reference_patterns))
+        number = num_slots or self.few_shot.num_slots
+        if number not in self.reference:
             raise UserError(
-                f"the reference layout of {self.name} has no pattern with {number} prompt slots; "
-                f"it has {known}"
+                f"the published code has no pattern of {self.name} with {number} prompt slots; "
+                f"it has {', '.join(map(str, self.reference))}"
             )
-        return self.reference_patterns[number]
-
-
-def without_final_punctuation(text: str) -> str:
-    """The text without the punctuation marks that it ends with, as PET prepares a clause."""
-    return text.rstrip(string.punctuation)
+        return Wording(Pattern.reference(self.reference[number]), self.answer)

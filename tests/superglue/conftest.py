@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import Tensor
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -20,12 +19,13 @@ from transformers import (
 )
 
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
-from ptune_scale.superglue.assemble import build_jobs
+from ptune_scale.run.site import Site
 from ptune_scale.superglue.check import check
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.job import TaskJob
-from ptune_scale.superglue.row import Row
-from ptune_scale.tokenization import Tokenization
+from ptune_scale.superglue.run import task_jobs
+from ptune_scale.task.example import NO_SLOT, Example
+from ptune_scale.task.tokenization import Tokenization
 
 _TEXT = (
     "Question question Answer answer Yes No Maybe true false True False neither Is it is or so "
@@ -213,7 +213,10 @@ _MAKE = {"BoolQ": _boolq, "CB": _cb, "COPA": _copa, "WSC": _wsc}
 
 @pytest.fixture
 def job_of(tiny_tasks: Path, tmp_path: Path) -> Callable[..., TaskJob]:
-    """Build the job of a task for a model directory, with flags, in this process."""
+    """Build the job of a task, the first if there are several, in this process.
+
+    It is given a model directory, names of tasks, and flags.
+    """
 
     def build(model: Path, task: str, **more: Any) -> TaskJob:
         flags = {
@@ -226,30 +229,21 @@ def job_of(tiny_tasks: Path, tmp_path: Path) -> Callable[..., TaskJob]:
             "batch_size": 4,
             **more,
         }
-        config = SuperglueConfig.from_flags(flags)
-        records = check(config)
         world = World()
-        mesh = Mesh.build(world, Degrees())
         output = Path(flags.get("output_dir", tmp_path / "out"))
-        return next(build_jobs(config, records, flags, mesh, StopSignal(world), output))
+        site = Site(Mesh.build(world, Degrees()), StopSignal(world), output)
+        return next(task_jobs(check(SuperglueConfig.from_flags(flags)), site))
 
     return build
 
 
 @pytest.fixture
-def plain_logits() -> Callable[[PreTrainedModel, Row, Tensor], Tensor]:
-    """What a model computes of a row that stands alone.
+def written() -> Callable[[Example, Tokenization], str]:
+    """A row as its tokens are called; "P0" is prompt slot 0."""
 
-    It is given a model as transformers loads it, a row, and prompts (1, S, H) for its slots, and
-    returns all logits, (T, V).
-    """
+    def write(row: Example, tokens: Tokenization) -> str:
+        names = tokens.tokenizer.convert_ids_to_tokens(list(row.ids))
+        pairs = zip(names, row.slots, strict=True)
+        return " ".join(name if slot == NO_SLOT else f"P{slot}" for name, slot in pairs)
 
-    def compute(model: PreTrainedModel, row: Row, prompts: Tensor) -> Tensor:
-        embedded = model.get_input_embeddings()(torch.tensor([row.ids]))
-        slots = torch.tensor([row.slots])
-        if prompts.shape[1]:
-            there = (slots >= 0).unsqueeze(-1)
-            embedded = torch.where(there, prompts[0][slots.clamp(min=0)], embedded)
-        return model(inputs_embeds=embedded).logits[0]
-
-    return compute
+    return write

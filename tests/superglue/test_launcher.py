@@ -6,13 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ptune_scale.superglue import report
+from ptune_scale.errors import UserError
+from ptune_scale.superglue import find_task
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.launcher import main
 from ptune_scale.superglue.methods import METHODS
+from ptune_scale.superglue.report import Done
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = str(ROOT / "launchers" / "superglue.py")
@@ -29,7 +32,7 @@ def refused(
         given = ["--data_dir", str(data_dir)] if data_dir else []
         status = main([*given, "--model", str(model), "--output_dir", str(out), *flags])
         (line,) = capsys.readouterr().err.splitlines()
-        assert status == 2 and line.startswith("superglue.py: error: ")
+        assert status == 2 and line.startswith("ptune superglue: error: ")
         assert not out.exists()
         return line
 
@@ -70,13 +73,23 @@ def test_a_missing_split_is_named_with_those_that_are_there(refused, own_tasks) 
     assert "dev32.jsonl does not exist" in line and "train, val" in line
 
 
-def test_record_is_refused(refused) -> None:
-    assert "ReCoRD is read but not tuned" in refused("--tasks", "ReCoRD")
+def test_a_task_that_is_not_tuned_is_refused(refused) -> None:
+    assert "ReCoRD is not tuned, as in the paper" in refused("--tasks", "ReCoRD")
 
 
-def test_a_word_that_is_not_one_token_is_refused(refused, tiny_gpt2) -> None:
-    line = refused("--tasks", "CB", model=tiny_gpt2)
-    assert "of CB: the word 'Yes' is not one token" in line
+def test_a_model_that_fits_no_wording_is_refused(refused, tiny_causal) -> None:
+    line = refused("--tasks", "CB", "--spelling", "reference")
+    assert "the reference spelling is for masked models only" in line
+
+
+def test_records_of_which_none_can_be_learned_are_refused(refused, own_tasks, tiny_tasks) -> None:
+    (own_tasks / "WSC").mkdir()
+    for split in ("train", "dev32", "val"):
+        lines = (tiny_tasks / "WSC" / f"{split}.jsonl").read_text().splitlines()
+        kept = [line for line in lines if split != "train" or '"label": false' in line]
+        (own_tasks / "WSC" / f"{split}.jsonl").write_text("\n".join(kept))
+    line = refused("--tasks", "WSC", "--method", "ptuning", data_dir=own_tasks)
+    assert "WSC: no training record has an answer to learn" in line
 
 
 def test_data_must_be_named(refused) -> None:
@@ -86,7 +99,7 @@ def test_data_must_be_named(refused) -> None:
 def test_a_directory_without_a_run_cannot_be_resumed(tmp_path, capsys) -> None:
     assert main(["--resume_from", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no run there to go on with" in line
+    assert f"--resume_from {tmp_path}: no checkpoint there" in line
 
 
 def test_where_there_is_no_val_the_dev_split_is_reported_and_said_so(
@@ -94,19 +107,21 @@ def test_where_there_is_no_val_the_dev_split_is_reported_and_said_so(
 ) -> None:
     (own_tasks / "CB" / "val.jsonl").unlink()
     job = job_of(tiny_causal, "CB", data_dir=str(own_tasks))
-    (result, _) = METHODS["manual"](job)
+    (result, _) = METHODS["manual"].run(job)
     assert job.test_split == "dev32" and result.dev == result.test
     assert any("what is reported is dev32" in note for note in job.notes)
 
 
 def test_two_replicas_give_what_one_process_does(job_of, tiny_masked, tiny_tasks, tmp_path) -> None:
     # COPA: its rows are pairs that stay together, and their numbers of masks differ.
-    flags = {"method": "manual,ptuning", "dtype": "float32", "zero_stage": 0, "lr": 0.01}
+    methods = ("majority", "manual", "ptuning", "ptuning_joint")
+    flags = {"method": ",".join(methods), "dtype": "float32", "zero_stage": 0, "lr": 0.01}
     flags |= {"max_steps": 3, "eval_every": 1, "batch_size": 3}
     out = tmp_path / "two"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += [LAUNCHER, "--model", str(tiny_masked), "--data_dir", str(tiny_tasks)]
-    command += ["--tasks", "COPA", "--output_dir", str(out)]
+    # Each encoder on one of the ranks: what is learned is the same.
+    command += ["--tasks", "COPA", "--output_dir", str(out), "--encoder_placement", "owned"]
     command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -115,34 +130,67 @@ def test_two_replicas_give_what_one_process_does(job_of, tiny_masked, tiny_tasks
     assert summary["world_size"] == 2
     two = summary["tasks"]["COPA"]["methods"]
     assert (out / "results.md").is_file() and (out / "tasks.png").is_file()
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert [line["method"] for line in lines[::8]] == list(methods)
+    assert set(lines[0]) == {"task", "id", "method", "answer", "expected", "correct", "score"}
 
     job = job_of(tiny_masked, "COPA", **flags)
-    results = [r for name in ("majority", "manual", "ptuning") for r in METHODS[name](job)]
-    one = report.build_task(job, results)["methods"]
+    results = [result for name in methods for result in METHODS[name].run(job)]
+    one = Done(job, results).summary()["methods"]
     assert one.keys() == two.keys()
-    trial, other = (each["ptuning"]["trials"]["ptuning-seed42"] for each in (one, two))
-    assert other["losses"] == pytest.approx(trial["losses"], rel=1e-4)
-    assert sum(other["scores"], []) == pytest.approx(sum(trial["scores"], []), rel=1e-3)
+    for name in ("ptuning", "ptuning_joint"):
+        trial, other = (each[name]["trials"][f"{name}-seed42"] for each in (one, two))
+        assert other["losses"] == pytest.approx(trial["losses"], rel=1e-4)
+        assert sum(other["scores"], []) == pytest.approx(sum(trial["scores"], []), rel=1e-3)
     for name, method in one.items():
         assert two[name]["test"] == pytest.approx(method["test"])
         assert two[name]["dev"] == pytest.approx(method["dev"])
 
 
-def test_a_run_goes_on_in_its_own_directory(
-    refused, tiny_causal, tiny_tasks, tmp_path, capsys
+def test_a_run_goes_on_in_its_own_directory_or_elsewhere(
+    tiny_causal, tiny_tasks, tmp_path, capsys
 ) -> None:
-    run = tmp_path / "run"
-    flags = ["--data_dir", str(tiny_tasks), "--model", str(tiny_causal), "--tasks", "CB"]
-    assert main([*flags, "--method", "manual", "--output_dir", str(run)]) == 0
-    capsys.readouterr()
-    assert "goes on in its own directory" in refused("--resume_from", str(run))
+    run, other = tmp_path / "run", tmp_path / "other"
+    flags = ["--data_dir", str(tiny_tasks), "--model", str(tiny_causal), "--tasks", "CB,COPA"]
+    flags += ["--max_steps", "2", "--dtype", "float32"]
+    assert main([*flags, "--output_dir", str(run)]) == 0
+
+    def found(directory: Path) -> dict[str, Any]:
+        return json.loads((directory / "results.json").read_text())["tasks"]
+
+    first = found(run)
+    assert main(["--resume_from", str(run)]) == 0
+    assert found(run) == first  # times among them: all was read again
+    assert main(["--resume_from", str(run), "--output_dir", str(other)]) == 0
+    assert found(other) == first
 
 
 def test_the_grid_of_the_backbone_is_not_that_of_prompts() -> None:
     config = SuperglueConfig.from_flags({"preset": "full"})
-    assert [c.lr for c in config.grid("RTE", tunes_backbone=False)] == [1e-3, 1e-3]
-    rates = {c.lr for c in config.grid("RTE", tunes_backbone=True)}
+    own = find_task("RTE").few_shot
+    assert [c.lr for c in config.grid(own, tunes_backbone=False)] == [1e-3, 1e-3]
+    rates = {c.lr for c in config.grid(own, tunes_backbone=True)}
     assert rates == {1e-5, 2e-5, 3e-5}
+
+
+def test_a_preset_takes_the_settings_of_the_task() -> None:
+    config = SuperglueConfig.from_flags({"preset": "reference"})
+    [settings] = config.grid(find_task("RTE").few_shot, tunes_backbone=False)
+    assert (settings.max_steps, settings.lr) == (3500, 1e-4)
+    assert settings.warmup == pytest.approx(150 / 3500)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"lr": 0.0}, "--joint on with --lr 0"),
+        ({"preset": "reference"}, "--joint on with --max_steps -1"),
+        ({"method": "manual"}, "--joint on is for ptuning, which --method manual leaves out"),
+    ],
+)
+def test_a_joint_job_has_settings_for_all_tasks(flags, message) -> None:
+    with pytest.raises(UserError, match=message):
+        SuperglueConfig.from_flags({"joint": "on", **flags})
 
 
 def test_what_does_not_fit_a_layout_is_refused_before_anything_is_written(refused) -> None:

@@ -1,45 +1,41 @@
-"""Ways to answer SuperGLUE questions; each is one file with one function ``run(job)``.
+"""Ways to answer SuperGLUE questions; each is one record of a registry.
 
-majority.py      control: the commonest training label
-manual.py        hand-written prompts, nothing trained
-incontext.py     training records in front of the question, nothing trained
-ptuning.py       tuned prompts, frozen backbone
-ptuning_joint.py tuned prompts and a backbone that trains with them
-pet.py           the backbone trained on manual prompts
-ipet.py          the same, by models that label records for each other
-ft.py            the backbone trained under a new head, without a prompt
-finetune.py      what those that train the backbone share
-repeat.py        repetitions and grids of whatever trains
+untrained.py  a control, and hand-written prompts
+incontext.py  training records in front of the question
+ptuning.py    tuned prompts, beside a frozen backbone or with one that trains with them
+pet.py        the backbone trained on manual prompts
+ipet.py       the same, by models that label records for each other
+ft.py         the backbone trained under a new head, without a prompt
 """
 
-from collections.abc import Callable
+from ptune_scale.superglue.methods import ft, incontext, ipet, pet, ptuning, untrained
+from ptune_scale.superglue.results import TaskMethod
 
-from ptune_scale.superglue.job import TaskJob
-from ptune_scale.superglue.methods import (
-    ft,
-    incontext,
-    ipet,
-    majority,
-    manual,
-    pet,
-    ptuning,
-    ptuning_joint,
-)
-from ptune_scale.superglue.methods.result import TaskResult
-
-METHODS: dict[str, Callable[[TaskJob], list[TaskResult]]] = {
-    "majority": majority.run,
-    "manual": manual.run,
-    "incontext": incontext.run,
-    "ptuning": ptuning.run,
-    "ptuning_joint": ptuning_joint.run,
-    "pet": pet.run,
-    "ipet": ipet.run,
-    "ft": ft.run,
+METHODS: dict[str, TaskMethod] = {
+    method.name: method
+    for method in (
+        TaskMethod("majority", untrained.run_majority, "control: the commonest training label"),
+        TaskMethod("manual", untrained.run_manual, "hand-written prompts", asks="manual"),
+        TaskMethod("incontext", incontext.run, "training records in front", asks="manual"),
+        TaskMethod("ptuning", ptuning.run, "tuned prompts, frozen backbone", asks="tuned"),
+        TaskMethod(
+            "ptuning_joint",
+            ptuning.run_jointly,
+            "tuned prompts and a backbone that trains with them",
+            tunes_backbone=True,
+            asks="tuned",
+        ),
+        TaskMethod(
+            "pet", pet.run, "backbone trained on manual prompts", tunes_backbone=True, asks="manual"
+        ),
+        TaskMethod(
+            "ipet",
+            ipet.run,
+            "the same, by models that label for each other",
+            tunes_backbone=True,
+            asks="manual",
+        ),
+        TaskMethod("ft", ft.run, "backbone trained under a new head", tunes_backbone=True),
+    )
 }
 """Every method by the name that ``--method`` takes."""
-
-TUNE_BACKBONE: frozenset[str] = frozenset({"ptuning_joint", "pet", "ipet", "ft"})
-"""Those that train a copy of the backbone, which not every layout allows."""
-
-__all__ = ["METHODS", "TUNE_BACKBONE", "TaskResult"]

@@ -4,14 +4,16 @@ Nothing is trained. The pattern is the manual one that does best on dev without 
 choosing among all of them with demonstrations would cost as many passes over much longer rows.
 """
 
-from ptune_scale.backbone.families import context_length
+from functools import partial
+
+from ptune_scale.backbone.families import can_pack, context_length
 from ptune_scale.superglue.demonstrations import Demonstrations, demonstrate, take_turns
-from ptune_scale.superglue.job import TaskJob
-from ptune_scale.superglue.methods import manual
-from ptune_scale.superglue.methods.result import TaskResult
-from ptune_scale.superglue.pattern import Pattern
-from ptune_scale.superglue.row import Row
-from ptune_scale.superglue.trials import Trial
+from ptune_scale.superglue.job import TaskJob, Trial
+from ptune_scale.superglue.methods.untrained import best, zero_shot
+from ptune_scale.superglue.results import TaskResult
+from ptune_scale.task.answers.answer import Question
+from ptune_scale.task.answers.span import Span
+from ptune_scale.task.asking import AskedTask
 
 
 def run(job: TaskJob) -> list[TaskResult]:
@@ -19,48 +21,70 @@ def run(job: TaskJob) -> list[TaskResult]:
     if job.backbone.kind == "masked":
         job.note("incontext: a masked model goes on from no text, so it was left out")
         return []
-    pattern = job.task.patterns[manual.best(job, manual.zero_shot(job))]
+    wording = job.task.manual[best(job, zero_shot(job))]
+    alone = job.asked_by(wording)
     trials: dict[str, Trial] = {}
     for repetition in range(job.config.train.repetitions):
         seed = job.config.train.seed + repetition
-        shown = _demonstrations(job, pattern, seed)
+        shown = _demonstrations(job, alone, seed)
         _note(job, shown, seed)
         if not shown.records:
             return []
-        trials[f"incontext-seed{seed}"] = job.kept(
-            f"incontext-seed{seed}",
-            (pattern, shown.ids),
-            lambda shown=shown, seed=seed: _ask(job, pattern, shown, seed),
-        )
+        name = f"incontext-seed{seed}"
+        [behind] = job.asked([wording], beginnings=[shown.ids])
+        trials[name] = job.kept(name, [behind], partial(_ask, job, behind, shown), trains=False)
     counts = sorted({len(trial["demonstrations"]) for trial in trials.values()})
     description = (
         f"{' or '.join(map(str, counts))} training records in front, "
-        f"the pattern that is best on dev without any: {pattern.text}"
+        f"the pattern that is best on dev without any: {wording.pattern.text}"
     )
-    return [TaskResult.of("incontext", description, list(trials.values()), trials)]
+    made = list(trials.values())
+    return [TaskResult.of("incontext", description, made, trials, job.predictions_of(made[0]))]
 
 
-def _demonstrations(job: TaskJob, pattern: Pattern, seed: int) -> Demonstrations:
+def _demonstrations(job: TaskJob, asked: AskedTask, seed: int) -> Demonstrations:
     """As many records as were asked for, or as fit into the context with the longest question."""
-    is_span = job.task.answer == "span"
-    records = job.task.training_records(job.train) if is_span else job.train
-    encoder = job.encoder(pattern)
-    rows = encoder.encode([*job.dev, *job.test], "evaluate").rows
+    splits = job.task.splits
+    records = splits.learned if isinstance(asked.wording.answer, Span) else splits.train
     context = context_length(job.backbone.config)
+    longest = max(_length(asked, question) for question in (*asked.dev, *asked.test))
     return demonstrate(
-        encoder,
-        pattern,
-        take_turns(records, seed),
+        asked,
+        take_turns(records, list(job.own.labels), seed),
         at_most=job.config.ask.demonstrations,
-        room=None if context is None else context - max(map(_length, rows)),
+        room=None if context is None else context - longest,
     )
 
 
-def _ask(job: TaskJob, pattern: Pattern, shown: Demonstrations, seed: int) -> Trial:
-    problem = job.problem(job.encoder(pattern, shown.ids))
-    title = f"{len(shown.records)} demonstrations, seed {seed}"
-    trial = job.scored(problem, job.no_prompts, title)
-    return trial | {"demonstrations": [list(record.idx) for record in shown.records]}
+def _length(asked: AskedTask, question: Question) -> int:
+    """Tokens of its longest row with those that the model writes and sees again."""
+    answer = asked.wording.answer
+    if not isinstance(answer, Span):
+        return question.num_tokens
+    return question.num_tokens + len(asked.filler.spell(question.record.fields[answer.field])) - 1
+
+
+def _ask(job: TaskJob, asked: AskedTask, shown: Demonstrations) -> Trial:
+    trial = job.scored(
+        asked,
+        job.no_prompts,
+        f"{len(shown.records)} demonstrations",
+        shared_tokens=packed_beginning(job, asked),
+    )
+    return trial | {"demonstrations": [record.id for record in shown.records]}
+
+
+def packed_beginning(job: TaskJob, asked: AskedTask) -> int:
+    """Tokens that rows begin with and that packing lets them share."""
+    backbone, beginning = job.backbone, len(asked.filler.beginning)
+    longest = beginning + (asked.max_length or 0)
+    packs = (
+        backbone.shortcuts.packing
+        and not backbone.dropout
+        and job.site.mesh.degrees.pipeline == 1
+        and can_pack(backbone.config, longest)
+    )
+    return beginning if packs else 0
 
 
 def _note(job: TaskJob, shown: Demonstrations, seed: int) -> None:
@@ -72,8 +96,3 @@ def _note(job: TaskJob, shown: Demonstrations, seed: int) -> None:
         job.note(f"{what}, {len(shown.ids)} tokens: no other record fits, or there is none")
     else:
         job.note(f"{what}, {len(shown.ids)} tokens")
-
-
-def _length(row: Row) -> int:
-    """Tokens of a row with those that the model writes and sees again."""
-    return len(row.ids) + max(0, row.decode - 1)

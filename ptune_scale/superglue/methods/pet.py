@@ -4,10 +4,12 @@ One model for each pattern, as Schick and Schütze 2021 train them; the ensemble
 these models, and the model that they distil of it, are left out, as in the paper's comparison.
 """
 
+from dataclasses import replace
+from functools import partial
+
+from ptune_scale.superglue.finetune import finetuned
 from ptune_scale.superglue.job import TaskJob
-from ptune_scale.superglue.methods.finetune import on_pattern
-from ptune_scale.superglue.methods.repeat import on_metrics, repeated
-from ptune_scale.superglue.methods.result import TaskResult
+from ptune_scale.superglue.results import TaskResult, decisive, repeated
 
 
 def run(job: TaskJob) -> list[TaskResult]:
@@ -16,32 +18,22 @@ def run(job: TaskJob) -> list[TaskResult]:
     ``pet`` is the mean and the deviation over patterns. ``pet_best`` is the pattern that does best
     on the split that is reported, as the paper has it: an optimistic number.
     """
-    records = job.task.training_records(job.train)
-    grid = job.config.grid(job.task.name, tunes_backbone=True)
     of_pattern = {}
-    for name, pattern in job.manual_patterns().items():
-        job.note_cut(job.encoder(pattern), name)
-        of_pattern[name] = repeated(
-            job,
-            f"pet-{name}",
-            pattern.text,
-            grid,
-            lambda trial, config, pattern=pattern: on_pattern(job, trial, config, pattern, records),
-            depends_on=pattern.text,
-        )
-    best = max(of_pattern, key=lambda name: on_metrics(job, of_pattern[name].test))
+    for name, wording in job.task.manual.items():
+        asked = job.asked_by(wording)
+        job.note_cut(asked, name)
+        train = partial(finetuned, asked)
+        of_pattern[name] = repeated(job, f"pet-{name}", wording.pattern.text, [asked], train)
+    best = max(of_pattern.values(), key=lambda each: decisive(job, each.test))
     trials = {name: trial for each in of_pattern.values() for name, trial in each.trials.items()}
-    patterns = [{"dev": each.dev, "test": each.test} for each in of_pattern.values()]
+    means = [{"dev": each.dev, "test": each.test} for each in of_pattern.values()]
+    described = (
+        f"fine-tuned, the pattern that is best on {job.test_split} itself, which it is scored "
+        f"on: {best.description}"
+    )
     return [
         TaskResult.of(
-            "pet", f"fine-tuned, mean over patterns: {', '.join(of_pattern)}", patterns, trials
+            "pet", f"fine-tuned, mean over patterns: {', '.join(of_pattern)}", means, trials
         ),
-        TaskResult(
-            "pet_best",
-            f"fine-tuned, the pattern that is best on {job.test_split} itself, which it is scored "
-            f"on: {of_pattern[best].description}",
-            of_pattern[best].dev,
-            of_pattern[best].test,
-            of_pattern[best].deviation,
-        ),
+        replace(best, name="pet_best", description=described, trials={}),
     ]

@@ -1,110 +1,54 @@
 """COPA: which of two events is the cause, or the effect, of another?"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from ptune_scale.superglue import metrics
-from ptune_scale.superglue.fields import BadRecord, Fields
-from ptune_scale.superglue.pattern import Pattern
-from ptune_scale.superglue.task import Record, Task, without_final_punctuation
+from ptune_scale.superglue.fields import BadRecord, Fields, flat
+from ptune_scale.superglue.task import FewShot, SuperglueTask
+from ptune_scale.task.answers.choices import Choices
+from ptune_scale.task.filters import field_text
+from ptune_scale.task.record import Record
 
-LABELS = ("0", "1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice(Record):
-    """A premise and two events, one of which is what ``question`` asks for."""
-
-    premise: str
-    choice1: str
-    choice2: str
-    question: Literal["cause", "effect"]
-
-    @property
-    def clause(self) -> str:
-        """The premise as a clause that goes on."""
-        return without_final_punctuation(self.premise)
-
-    @property
-    def option1(self) -> str:
-        """The first event as a clause."""
-        return _clause(self.choice1)
-
-    @property
-    def option2(self) -> str:
-        """The second event as a clause."""
-        return _clause(self.choice2)
-
-    @property
-    def joiner(self) -> str:
-        """The word between the premise and the event."""
-        return "because" if self.question == "cause" else "so"
+_OPTIONS = ("choice1|clause", "choice2|clause")
+_OR = "{choice1|clause} or {choice2|clause}?"
+_QUOTED = '"{choice1|clause}" or "{choice2|clause}"?'
+_SO_FAR = "{premise|bare...} {question|cause=because|effect=so}"
 
 
-def _clause(sentence: str) -> str:
-    return without_final_punctuation(sentence[0].lower() + sentence[1:])
-
-
-def read(fields: Fields) -> Iterator[Choice]:
-    """The choice of one JSON object."""
+def _check(fields: Fields) -> None:
     question = fields.text("question")
     if question not in ("cause", "effect"):
         raise BadRecord(f"'question' is {question!r}; it must be 'cause' or 'effect'")
-    choice = Choice(
-        idx=(fields.integer("idx"),),
-        label=fields.label((0, 1)),
-        premise=fields.text("premise"),
-        choice1=fields.text("choice1"),
-        choice2=fields.text("choice2"),
-        question=question,
-    )
-    if not all(options(choice)):
+    if not all(field_text(option, fields.values).strip() for option in _OPTIONS):
         raise BadRecord("a choice has nothing but punctuation")
-    yield choice
 
 
-def options(record: Choice) -> tuple[str, str]:
-    """The two clauses that may stand at the target."""
-    return record.option1, record.option2
-
-
-def with_mirrored(records: Sequence[Choice]) -> list[Choice]:
+def with_mirrored(records: Sequence[Record]) -> Iterator[Record]:
     """The records, and behind them each with its choices exchanged: 64 out of FewGLUE's 32."""
-    return [*records, *map(_mirrored, records)]
+    yield from records
+    for record in records:
+        one, other = record.fields["choice1"], record.fields["choice2"]
+        fields = {**record.fields, "choice1": other, "choice2": one}
+        yield replace(record, fields=fields, answer={"0": "1", "1": "0"}.get(record.answer or ""))
 
 
-def _mirrored(record: Choice) -> Choice:
-    label = None if record.label is None else 1 - record.label
-    return replace(record, choice1=record.choice2, choice2=record.choice1, label=label)
-
-
-def score(records: Sequence[Choice], predictions: Sequence[int]) -> dict[str, float]:
-    """Accuracy."""
-    return metrics.accuracy(predictions, [record.label for record in records])
-
-
-TASK = Task(
+TASK = SuperglueTask(
     name="COPA",
-    labels=LABELS,
-    answer="choices",
-    record=Choice,
-    read=read,
-    score=score,
-    options=options,
-    training_records=with_mirrored,
-    patterns={
-        "ptuning": Pattern.parse("{option1} or {option2}? {clause...} {joiner} [P] [Y]."),
-        "no_anchors": Pattern.parse("{option1} [P] {option2}? [P] {clause...} {joiner} [Y]."),
-        # PET's two.
-        "manual_0": Pattern.parse('"{option1}" or "{option2}"? {clause...} {joiner} [Y].'),
-        "manual_1": Pattern.parse("{option1} or {option2}? {clause...} {joiner} [Y]."),
+    labels={"0": 0, "1": 1},
+    answer=Choices(_OPTIONS, names=("0", "1")),
+    ptuning=f"{_OR} {_SO_FAR} [P] [Y].",
+    no_anchors="{choice1|clause} [P] {choice2|clause}? [P] " + f"{_SO_FAR} [Y].",
+    # PET's two.
+    manual=(f"{_QUOTED} {_SO_FAR} [Y].", f"{_OR} {_SO_FAR} [Y]."),
+    reference={
+        1: "{choice1|clause}|or|{choice2|clause}|?|{premise|bare...}|"
+        "{question|cause=because|effect=so}|[P]|[Y]|."
     },
     classify=(
-        Pattern.untargeted("{premise...} [SEP] {question} [SEP] {choice1}"),
-        Pattern.untargeted("{premise...} [SEP] {question} [SEP] {choice2}"),
+        "{premise...} [SEP] {question} [SEP] {choice1}",
+        "{premise...} [SEP] {question} [SEP] {choice2}",
     ),
-    reference_patterns={
-        1: Pattern.reference("{option1}|or|{option2}|?|{clause...}|{joiner}|[P]|[Y]|."),
-    },
+    few_shot=FewShot(max_length=96, max_steps=3500, encoder_lr=1e-5),
+    read=flat("premise", "choice1", "choice2", "question", check=_check),
+    learn=with_mirrored,
 )

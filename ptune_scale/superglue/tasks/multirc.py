@@ -1,79 +1,48 @@
 """MultiRC: is this a right answer to a question about a passage? Several may be."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from ptune_scale.superglue import metrics
 from ptune_scale.superglue.fields import Fields
-from ptune_scale.superglue.pattern import Pattern
-from ptune_scale.superglue.task import Record, Task
+from ptune_scale.superglue.task import FewShot, SuperglueTask
+from ptune_scale.task.answers.words import Words
 
-LABELS = ("0", "1")
-YES_NO = {"0": "No", "1": "Yes"}
-TRUE_FALSE = {"0": "False", "1": "True"}
+_TRUTHS = Words({"0": ("False",), "1": ("True",)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate(Record):
-    """One proposed answer; ``idx`` is its passage's, its question's and its own number."""
-
-    passage: str
-    question: str
-    answer: str
-
-
-def read(fields: Fields) -> Iterator[Candidate]:
-    """The answers of all questions of one passage."""
+def _read(fields: Fields) -> Iterator[tuple[str, dict[str, str], Fields]]:
+    """The answers to all questions of one passage; those to a question are a group."""
     passage = fields.nested("passage")
     text = passage.text("text")
     for question in passage.each("questions"):
+        group = f"{fields.integer('idx')}.{question.integer('idx')}"
         for answer in question.each("answers"):
-            yield Candidate(
-                idx=(fields.integer("idx"), question.integer("idx"), answer.integer("idx")),
-                label=answer.label((0, 1)),
-                passage=text,
-                question=question.text("question"),
-                answer=answer.text("text", may_be_empty=True),
-            )
+            texts = {
+                "passage": text,
+                "question": question.text("question"),
+                "answer": answer.text("text", may_be_empty=True),
+                "group": group,
+            }
+            yield f"{group}.{answer.integer('idx')}", texts, answer
 
 
-def score(records: Sequence[Candidate], predictions: Sequence[int]) -> dict[str, float]:
-    """Exact match by question, F1 over answers, and accuracy."""
-    labels = [record.label for record in records]
-    return metrics.multirc(predictions, labels, [record.idx[:2] for record in records])
-
-
-TASK = Task(
+TASK = SuperglueTask(
     name="MultiRC",
-    labels=LABELS,
-    answer="words",
-    record=Candidate,
-    read=read,
-    score=score,
-    deciding=("accuracy", "f1a"),
-    patterns={
-        "ptuning": Pattern.parse(
-            "{passage...}. Question: {question}? Is it {answer}? [P] [Y].", YES_NO
-        ),
-        "no_anchors": Pattern.parse("{passage...}. [P] {question}? [P] {answer}? [P] [Y].", YES_NO),
-        # PET's four.
-        "manual_0": Pattern.parse(
-            "{passage...}. Question: {question}? Is it {answer}? [Y].", YES_NO
-        ),
-        "manual_1": Pattern.parse(
-            '{passage...}. Question: {question}? Is the correct answer "{answer}"? [Y].', YES_NO
-        ),
-        "manual_2": Pattern.parse(
-            "{passage...}. Based on the previous passage, {question}? "
-            'Is "{answer}" a correct answer? [Y].',
-            YES_NO,
-        ),
-        "manual_3": Pattern.parse("{passage...} {question} - [ [Y] ] {answer}", TRUE_FALSE),
-    },
-    classify=(Pattern.untargeted("{passage...} [SEP] {question} [SEP] {answer}"),),
-    reference_patterns={
-        1: Pattern.reference(
-            "{passage...}|. Question: |{question}|? Is it |{answer}|?|[P]|[Y]|.", YES_NO
-        ),
-    },
+    labels={"0": 0, "1": 1},
+    answer=Words({"0": ("No",), "1": ("Yes",)}),
+    ptuning="{passage...}. Question: {question}? Is it {answer}? [P] [Y].",
+    no_anchors="{passage...}. [P] {question}? [P] {answer}? [P] [Y].",
+    # PET's four.
+    manual=(
+        "{passage...}. Question: {question}? Is it {answer}? [Y].",
+        '{passage...}. Question: {question}? Is the correct answer "{answer}"? [Y].',
+        "{passage...}. Based on the previous passage, {question}? "
+        'Is "{answer}" a correct answer? [Y].',
+        ("{passage...} {question} - [ [Y] ] {answer}", _TRUTHS),
+    ),
+    reference={1: "{passage...}|. Question: |{question}|? Is it |{answer}|?|[P]|[Y]|."},
+    classify=("{passage...} [SEP] {question} [SEP] {answer}",),
+    few_shot=FewShot(max_length=512, max_steps=250, encoder_lr=1e-4),
+    read=_read,
+    metrics=("em_by_group", "f1a", "accuracy"),
+    select_on=("accuracy", "f1a"),
 )

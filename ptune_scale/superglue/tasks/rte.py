@@ -1,52 +1,32 @@
 """RTE: does a text imply a hypothesis?"""
 
-from collections.abc import Sequence
+from ptune_scale.superglue.fields import flat
+from ptune_scale.superglue.task import FewShot, SuperglueTask
+from ptune_scale.task.answers.words import Words
 
-from ptune_scale.superglue import metrics
-from ptune_scale.superglue.entailment import Pair, pair_reader
-from ptune_scale.superglue.pattern import Pattern
-from ptune_scale.superglue.task import Task
+_TRUTHS = Words({"entailment": ("true",), "not_entailment": ("false",)})
 
-LABELS = ("entailment", "not_entailment")
-YES_NO = {"entailment": "Yes", "not_entailment": "No"}
-TRUE_FALSE = {"entailment": "true", "not_entailment": "false"}
-
-
-def score(records: Sequence[Pair], predictions: Sequence[int]) -> dict[str, float]:
-    """Accuracy."""
-    return metrics.accuracy(predictions, [record.label for record in records])
-
-
-TASK = Task(
+TASK = SuperglueTask(
     name="RTE",
-    labels=LABELS,
-    answer="words",
-    record=Pair,
-    read=pair_reader(LABELS),
-    score=score,
-    patterns={
-        "ptuning": Pattern.parse("{premise...} Question: {claim}? [P] Answer: [Y].", YES_NO),
-        "no_anchors": Pattern.parse("{premise...} [P] {claim}? [P] [Y].", YES_NO),
+    labels={name: name for name in ("entailment", "not_entailment")},
+    answer=Words({"entailment": ("Yes",), "not_entailment": ("No",)}),
+    ptuning="{premise...} Question: {hypothesis|bare}? [P] Answer: [Y].",
+    no_anchors="{premise...} [P] {hypothesis|bare}? [P] [Y].",
+    manual=(
         # PET's five.
-        "manual_0": Pattern.parse('"{claim}"? [SEP] [Y], "{premise...}"', YES_NO),
-        "manual_1": Pattern.parse("{claim}? [SEP] [Y], {premise...}", YES_NO),
-        "manual_2": Pattern.parse('"{claim}"? [SEP] [Y]. "{premise...}"', YES_NO),
-        "manual_3": Pattern.parse("{claim}? [SEP] [Y]. {premise...}", YES_NO),
-        "manual_4": Pattern.parse(
-            "{premise...} question: {hypothesis} True or False? answer: [Y]", TRUE_FALSE
-        ),
+        '"{hypothesis|bare}"? [SEP] [Y], "{premise...}"',
+        "{hypothesis|bare}? [SEP] [Y], {premise...}",
+        '"{hypothesis|bare}"? [SEP] [Y]. "{premise...}"',
+        "{hypothesis|bare}? [SEP] [Y]. {premise...}",
+        ("{premise...} question: {hypothesis} True or False? answer: [Y]", _TRUTHS),
         # Those of Liu et al. 2021, table 6.
-        "manual_5": Pattern.parse("Does {premise...} agree with {claim}? [Y].", YES_NO),
-        "manual_6": Pattern.parse("Does {claim} agree with {premise...}? [Y].", YES_NO),
-        "manual_7": Pattern.parse(
-            "Premise: {premise...} Hypothesis: {hypothesis} Answer: [Y].", YES_NO
-        ),
-        "manual_8": Pattern.parse(
-            "{premise...} question: {claim}. true or false? answer: [Y].", TRUE_FALSE
-        ),
-    },
-    classify=(Pattern.untargeted("{premise...} [SEP] {hypothesis}"),),
-    reference_patterns={
-        1: Pattern.reference("{premise...}|Question:|{claim...}|?|[P]|Answer:|[Y]|.", YES_NO),
-    },
+        "Does {premise...} agree with {hypothesis|bare}? [Y].",
+        "Does {hypothesis|bare} agree with {premise...}? [Y].",
+        "Premise: {premise...} Hypothesis: {hypothesis} Answer: [Y].",
+        ("{premise...} question: {hypothesis|bare}. true or false? answer: [Y].", _TRUTHS),
+    ),
+    reference={1: "{premise...}|Question:|{hypothesis|bare...}|?|[P]|Answer:|[Y]|."},
+    classify=("{premise...} [SEP] {hypothesis}",),
+    few_shot=FewShot(max_length=256, max_steps=3500, encoder_lr=1e-4, warmup_steps=150),
+    read=flat("premise", "hypothesis"),
 )

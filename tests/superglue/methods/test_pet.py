@@ -10,7 +10,7 @@ from ptune_scale.parallel import Stopped, StopSignal, World
 from ptune_scale.superglue.check import check
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.job import TaskJob
-from ptune_scale.superglue.methods import METHODS, TUNE_BACKBONE
+from ptune_scale.superglue.methods import METHODS
 
 
 class StopsAfter(StopSignal):
@@ -28,8 +28,8 @@ class StopsAfter(StopSignal):
 
 def _with_patterns(job: TaskJob, *names: str) -> TaskJob:
     """The job with some of its task's patterns, to be quicker."""
-    patterns = {name: job.task.patterns[name] for name in names}
-    return replace(job, task=replace(job.task, patterns=patterns))
+    manual = {name: job.task.manual[name] for name in names}
+    return replace(job, tasks=[replace(job.task, manual=manual)])
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_loss_falls_and_the_frozen_weights_stay(model, task, pattern, job_of
     job = job_of(directory, task, max_steps=20, backbone_lr=1e-2, eval_every=0)
     frozen = job.function.engine.lm
     before = [parameter.detach().clone() for parameter in frozen.parameters()]
-    mean, _ = METHODS["pet"](_with_patterns(job, pattern))
+    mean, _ = METHODS["pet"].run(_with_patterns(job, pattern))
     [trial] = mean.trials.values()
     assert sum(trial["losses"][-3:]) < 0.5 * sum(trial["losses"][:3])
     assert len(trial["losses"]) == trial["steps"] >= trial["best_step"] > 0
@@ -60,7 +60,7 @@ def test_one_result_is_the_mean_over_prompts_the_other_the_best_of_them(
     job_of, tiny_masked
 ) -> None:
     job = job_of(tiny_masked, "CB", repetitions=2, max_steps=1)
-    mean, best = METHODS["pet"](_with_patterns(job, "ptuning", "manual_0", "manual_2"))
+    mean, best = METHODS["pet"].run(_with_patterns(job, "manual_0", "manual_2"))
     assert len(mean.trials) == 4
     assert len({tuple(trial["losses"]) for trial in mean.trials.values()}) == 4
 
@@ -82,12 +82,12 @@ def test_a_stopped_run_goes_on_with_the_next_prompt(job_of, tiny_causal) -> None
     flags = {"max_steps": 2, "eval_every": 0}
     job = job_of(tiny_causal, "COPA", **flags)
     # Each training looks once a step, and once at each batch of dev and test.
-    job.stop = StopsAfter(2 + 2 + 1)
+    stopped = replace(job, site=replace(job.site, stop=StopsAfter(2 + 2 + 1)))
     with pytest.raises(Stopped):
-        METHODS["pet"](job)
-    [kept] = (job.output_dir / "trials").iterdir()
+        METHODS["pet"].run(stopped)
+    [kept] = (job.output / "trials").iterdir()
     first = kept.read_bytes()
-    mean, _ = METHODS["pet"](job_of(tiny_causal, "COPA", **flags))
+    mean, _ = METHODS["pet"].run(job_of(tiny_causal, "COPA", **flags))
     # What is measured in seconds would differ if it were trained again.
     assert kept.name == "pet-manual_0-seed42.json"
     assert kept.read_bytes() == first
@@ -99,7 +99,7 @@ def test_other_settings_are_trained_anew_but_other_methods_change_nothing(
 ) -> None:
     def seconds(**flags: object) -> float:
         job = _with_patterns(job_of(tiny_causal, "BoolQ", max_steps=1, **flags), "manual_0")
-        mean, _ = METHODS["pet"](job)
+        mean, _ = METHODS["pet"].run(job)
         return mean.trials["pet-manual_0-seed42"]["throughput"]["seconds"]
 
     first = seconds()
@@ -107,7 +107,7 @@ def test_other_settings_are_trained_anew_but_other_methods_change_nothing(
     assert seconds(backbone_lr=1e-3) != first
 
 
-@pytest.mark.parametrize("method", sorted(TUNE_BACKBONE))
+@pytest.mark.parametrize("method", [m.name for m in METHODS.values() if m.tunes_backbone])
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

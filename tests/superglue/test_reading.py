@@ -4,15 +4,20 @@ import copy
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ptune_scale.errors import UserError
-from ptune_scale.superglue import TASKS, RowEncoder, read_split
-from ptune_scale.superglue.few_shot import FEW_SHOT
-from ptune_scale.tokenization import Tokenization
+from ptune_scale.superglue import TASKS, find_task, read_split, records_of
+from ptune_scale.superglue.fields import BadRecord
+from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.pattern import Pattern
+from ptune_scale.task.record import Record
+from ptune_scale.task.task import Splits, Task, Wording
+from ptune_scale.task.tokenization import Tokenization
 
 GOOD: dict[str, dict[str, Any]] = {
     "BoolQ": {"idx": 1, "passage": "The cat sat.", "question": "is it tired", "label": True},
@@ -52,11 +57,6 @@ GOOD: dict[str, dict[str, Any]] = {
             ],
         },
     },
-    "ReCoRD": {
-        "idx": 1,
-        "passage": {"text": "Tom ran\n@highlight\nTom sat", "entities": [{"start": 0, "end": 2}]},
-        "qas": [{"idx": 2, "query": "@placeholder slept", "answers": [{"text": "Tom"}]}],
-    },
 }
 
 
@@ -65,6 +65,10 @@ def _write(directory: Path, task: str, *records: Any, split: str = "train") -> P
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
+
+
+def _read(directory: Path, task: str, split: str = "train", **more: Any) -> list[Record]:
+    return read_split(directory, TASKS[task], split, **more)
 
 
 def _changed(task: str, path: str, value: Any) -> dict[str, Any]:
@@ -83,10 +87,13 @@ def _changed(task: str, path: str, value: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("task", GOOD)
 def test_a_good_record_is_read(task: str, tmp_path: Path) -> None:
-    _write(tmp_path, task, GOOD[task])
-    (record,) = read_split(tmp_path, task.lower(), "train")
-    assert record.idx[0] == 1
-    assert (record.label is None) == (task == "ReCoRD")
+    file = _write(tmp_path, task, GOOD[task])
+    (record,) = _read(tmp_path, task)
+    assert record.id.split(".")[0] == "1" and record.source == f"{file}:1"
+    assert record.answer in TASKS[task].labels
+    for wording in TASKS[task].wordings().values():
+        wording.pattern.check_fields(record.fields, task)
+        wording.answer.check(record)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +123,6 @@ def test_a_good_record_is_read(task: str, tmp_path: Path) -> None:
         ),
         ("MultiRC", "passage.questions", [3], r"'passage.questions\[0\]' is not an object"),
         ("MultiRC", "passage.questions", {}, "'passage.questions' is missing or not a list"),
-        ("ReCoRD", "passage.entities.0.end", 99, r"'passage.entities\[0\]' ends at 99"),
-        ("ReCoRD", "qas.0.query", "who slept", "has no @placeholder"),
-        ("ReCoRD", "qas.0.answers", [], r"'qas\[0\].answers' is empty"),
     ],
 )
 def test_a_bad_record_is_refused_with_file_line_and_reason(
@@ -126,37 +130,27 @@ def test_a_bad_record_is_refused_with_file_line_and_reason(
 ) -> None:
     file = _write(tmp_path, task, GOOD[task], _changed(task, path, value))
     with pytest.raises(UserError, match=f"{file}:2: bad record: .*{reason}"):
-        read_split(tmp_path, task, "train")
-
-
-@pytest.mark.parametrize(
-    ("raw", "reason"),
-    [(b"{", "not JSON"), (b"\xff\xfe", "not UTF-8"), (b"[1]", "not a JSON object")],
-)
-def test_a_line_that_is_no_record_is_refused(raw: bytes, reason: str, tmp_path: Path) -> None:
-    file = _write(tmp_path, "CB", GOOD["CB"])
-    file.write_bytes(file.read_bytes() + b"\n" + raw)
-    with pytest.raises(UserError, match=f"{file}:3: bad record: {reason}"):
-        read_split(tmp_path, "CB", "train")
+        _read(tmp_path, task)
+    dropped: Counter[str] = Counter()
+    records = _read(tmp_path, task, on_bad_record="skip", dropped=dropped)
+    assert (len(records), dropped) == (1, {"bad record": 1})
 
 
 def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no split of it is there"):
-        read_split(tmp_path, "CB", "val")
+        _read(tmp_path, "CB", "val")
     _write(tmp_path, "CB", GOOD["CB"])
     _write(tmp_path, "CB", split="dev32")
     with pytest.raises(UserError, match=r"CB/val.jsonl does not exist; .*CB has dev32, train"):
-        read_split(tmp_path, "CB", "val")
+        _read(tmp_path, "CB", "val")
     with pytest.raises(UserError, match="dev32.jsonl holds no records"):
-        read_split(tmp_path, "CB", "dev32")
+        _read(tmp_path, "CB", "dev32")
 
 
 @pytest.mark.parametrize("split", ["test", "unlabeled"])
 def test_labels_may_be_absent_where_nothing_is_scored(split: str, tmp_path: Path) -> None:
     _write(tmp_path, "RTE", _changed("RTE", "label", None), split=split)
-    _write(tmp_path, "ReCoRD", _changed("ReCoRD", "qas.0.answers", None), split=split)
-    assert read_split(tmp_path, "RTE", split)[0].label is None
-    assert read_split(tmp_path, "ReCoRD", split)[0].answers == ()
+    assert _read(tmp_path, "RTE", split)[0].answer is None
 
 
 @pytest.mark.parametrize(("text", "position"), [("Ann and he sat", 1), ("Tom. he, sat", 1)])
@@ -165,20 +159,45 @@ def test_a_pronoun_one_off_or_with_punctuation_is_found(
 ) -> None:
     target = {"span1_text": text[:3], "span1_index": 0, "span2_text": "he", "span2_index": position}
     _write(tmp_path, "WSC", {"idx": 1, "text": text, "target": target, "label": True})
-    (record,) = read_split(tmp_path, "WSC", "train")
-    assert "*he*" in record.marked_text.split()
+    (record,) = _read(tmp_path, "WSC")
+    assert "*he*" in record.fields["marked_text"].split()
 
 
 def test_copa_is_mirrored_and_wsc_keeps_what_is_true_to_train(tmp_path: Path) -> None:
     _write(tmp_path, "COPA", GOOD["COPA"])
-    original, mirrored = TASKS["COPA"].training_records(read_split(tmp_path, "COPA", "train"))
-    assert (mirrored.choice1, mirrored.choice2) == (original.choice2, original.choice1)
-    assert (original.label, mirrored.label) == (0, 1)
+    original, mirrored = (r for r in TASKS["COPA"].learn(_read(tmp_path, "COPA")))
+    assert mirrored.fields["choice1"] == original.fields["choice2"]
+    assert mirrored.fields["choice2"] == original.fields["choice1"]
+    assert (original.answer, mirrored.answer) == ("0", "1")
     _write(tmp_path, "WSC", GOOD["WSC"], _changed("WSC", "label", False))
-    assert len(TASKS["WSC"].training_records(read_split(tmp_path, "WSC", "train"))) == 1
+    assert len(tuple(TASKS["WSC"].learn(_read(tmp_path, "WSC")))) == 1
 
 
-# Records and label counts of FewGLUE_32dev (github.com/THUDM/P-tuning).
+def test_answers_to_questions_of_two_passages_are_two_groups() -> None:
+    other = {**GOOD["MultiRC"], "idx": 2}
+    groups = [r.fields["group"] for v in (GOOD["MultiRC"], other) for r in _of("MultiRC", v)]
+    assert groups == ["1.2", "2.2"]
+
+
+def _of(task: str, values: dict[str, Any]) -> list[Record]:
+    return records_of(find_task(task.lower()), values)
+
+
+def test_an_object_from_anywhere_becomes_records_without_a_file() -> None:
+    (record,) = _of("WSC", _changed("WSC", "label", None))
+    assert record.answer is None and record.fields["marked_text"] == "Tom ran and *he* sat."
+    with pytest.raises(BadRecord, match="'target' is missing"):
+        _of("WSC", _changed("WSC", "target", None))
+
+
+def test_a_task_that_is_not_tuned_or_not_known_is_refused() -> None:
+    with pytest.raises(UserError, match="ReCoRD is not tuned, as in the paper"):
+        find_task("record")
+    with pytest.raises(UserError, match="unknown task 'SST-2'; known: BoolQ"):
+        find_task("SST-2")
+
+
+# Records by place of their label in FewGLUE_32dev (github.com/THUDM/P-tuning).
 FEWGLUE = {
     ("BoolQ", "train"): {0: 14, 1: 18},
     ("BoolQ", "dev32"): {0: 13, 1: 19},
@@ -216,13 +235,12 @@ def fewglue() -> Path:
 def test_fewglue_is_read_whole_and_fits(
     task: str, split: str, fewglue: Path, word_piece: Tokenization
 ) -> None:
-    records = read_split(fewglue, task, split)
-    assert dict(Counter(record.label for record in records)) == FEWGLUE[task, split]
-    known, settings = TASKS[task], FEW_SHOT[task]
-    for layout in ("correct", "reference"):
-        pattern = known.pattern(layout=layout)
-        rows = RowEncoder(known, pattern, word_piece, settings.max_length).encode(
-            records, "evaluate"
-        )
-        assert len(rows.rows) == len(records) * rows.group_size
-        assert max(len(row.ids) for row in rows.rows) <= settings.max_length
+    records, own = _read(fewglue, task, split), TASKS[task]
+    counts = Counter(list(own.labels).index(record.answer) for record in records)
+    assert dict(counts) == FEWGLUE[task, split]
+    reference = Wording(Pattern.reference(own.reference[own.few_shot.num_slots]), own.answer)
+    for wording in (own.wording(), reference):
+        made = Task(task, wording, Splits((), (), tuple(records)), own.metrics, own.select_on)
+        asked = AskedTask(replace(made, max_length=own.few_shot.max_length), word_piece, 0)
+        assert len(asked.test) == len(records)
+        assert max(question.num_tokens for question in asked.test) <= own.few_shot.max_length
