@@ -6,19 +6,18 @@ communication.py  what is sent beside: weights under ZeRO-3, hidden states, P an
 ranks.py          one rank of a layout: what it holds, needs and sends
 layouts.py        all ranks of a layout; the layouts worth considering and which of them to take
 report.py         tables and JSON
-cli.py            the command line of launchers/plan.py
 """
 
-from ptune_scale.plan.layouts import LayoutPlan, Planner, considered, recommended
-from ptune_scale.plan.ranks import RankPlan
-from ptune_scale.plan.request import Request, find_config
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "LayoutPlan",
-    "Planner",
-    "RankPlan",
-    "Request",
-    "considered",
-    "find_config",
-    "recommended",
-]
+from ptune_scale.lazy import exports
+
+if TYPE_CHECKING:
+    from ptune_scale.plan.layouts import LayoutPlan, Planner, considered, recommended
+    from ptune_scale.plan.request import Request, find_config
+
+__all__ = ["LayoutPlan", "Planner", "Request", "considered", "find_config", "recommended"]
+
+if not TYPE_CHECKING:  # else any name would be taken for one that is there
+    _LAYOUTS = dict.fromkeys(("LayoutPlan", "Planner", "considered", "recommended"), "layouts")
+    __getattr__ = exports(__name__, {**_LAYOUTS, "Request": "request", "find_config": "request"})

@@ -21,12 +21,12 @@ layers; ZeRO-3 changes nothing.
 Shapes: N rows, T tokens.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from ptune_scale.backbone.anatomy import anatomy_of
+from ptune_scale.backbone.families import anatomy_of
 from ptune_scale.parallel import dry_run
 from ptune_scale.parallel.footprint import Footprint
 from ptune_scale.parallel.mesh import Mesh
@@ -49,16 +49,21 @@ class Activations:
 
     def at(self, rows: int, layers: int) -> Footprint:
         """What one pass of so many rows takes in a stage of so many layers."""
-        counted = {place: _flat(footprint) for place, footprint in self.samples.items()}
-        depths = sorted({place[1] for place in counted})
-        found = {}
-        for key in {key for values in counted.values() for key in values}:
+        depths = sorted({place[1] for place in self.samples})
+
+        def of(value: Callable[[Footprint], int]) -> int:
             per_depth = [
-                _line(rows, [(n, counted[n, depth].get(key, 0)) for n in _ROWS]) for depth in depths
+                _line(rows, [(n, value(self.samples[n, depth])) for n in _ROWS]) for depth in depths
             ]
-            found[key] = round(_line(layers, list(zip(depths, per_depth, strict=True))))
-        kept, peak = found.pop("kept"), found.pop("peak")
-        return Footprint(kept, peak, found)
+            return round(_line(layers, list(zip(depths, per_depth, strict=True))))
+
+        kinds = {kind for footprint in self.samples.values() for kind in footprint.traffic}
+
+        def sent(kind: tuple[str, str]) -> int:
+            return of(lambda each: each.traffic.get(kind, 0))
+
+        traffic = {kind: sent(kind) for kind in kinds}
+        return Footprint(of(lambda each: each.kept), of(lambda each: each.peak), traffic)
 
 
 def count(model: PreTrainedModel, mesh: Mesh, vocabulary: Vocabulary, length: int) -> Activations:
@@ -70,10 +75,10 @@ def count(model: PreTrainedModel, mesh: Mesh, vocabulary: Vocabulary, length: in
     Raises:
         UserError: the model cannot be run without its weights.
     """
-    samples = {}
+    samples, anatomy = {}, anatomy_of(model.config)
     for layers in sampled_layers(model)[::-1]:
-        if layers < num_layers(model):
-            keep_layers(model, anatomy_of(model.config), range(layers))
+        if anatomy is not None and layers < num_layers(model):
+            keep_layers(model, anatomy, range(layers))
         for rows in _ROWS:
             samples[rows, layers] = dry_run.run(model, mesh, vocabulary, rows, length)
     return Activations(samples)
@@ -98,11 +103,7 @@ def sampled_layers(model: PreTrainedModel) -> tuple[int, ...]:
     return _LAYERS if len(kinds) == 1 and len(types) <= 1 else (total,)
 
 
-def _flat(footprint: Footprint) -> dict[Hashable, int]:
-    return {"kept": footprint.kept, "peak": footprint.peak, **footprint.traffic}
-
-
-def _line(x: float, points: list[tuple[int, float]]) -> float:
+def _line(x: float, points: Sequence[tuple[int, float]]) -> float:
     """The value at x of the line through one or two points."""
     (x0, y0), (x1, y1) = points[0], points[-1]
     return y0 if x1 == x0 else y0 + (x - x0) * (y1 - y0) / (x1 - x0)

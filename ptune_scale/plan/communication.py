@@ -77,7 +77,7 @@ def per_step(
     gathering: Gathering,
     element_bytes: int,
     prompt_bytes: int,
-    relations: int,
+    tasks: int,
     everyone_encodes: bool,
 ) -> Communication:
     """What a rank sends in a step.
@@ -111,5 +111,5 @@ def per_step(
     size = mesh.world.size
     if not everyone_encodes:
         add(ALL_REDUCE, FORWARD, sent(ALL_REDUCE, prompt_bytes, size))
-    add(ALL_REDUCE, BACKWARD, sent(ALL_REDUCE, prompt_bytes + 4 * relations, size))
+    add(ALL_REDUCE, BACKWARD, sent(ALL_REDUCE, prompt_bytes + 4 * tasks, size))
     return total

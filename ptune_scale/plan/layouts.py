@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from ptune_scale.backbone.anatomy import anatomy_of
+from ptune_scale.backbone.families import anatomy_of
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import dry_run, pipeline
 from ptune_scale.parallel.degrees import Degrees
-from ptune_scale.parallel.parallelize import check, shape
+from ptune_scale.parallel.layout import check, shape
 from ptune_scale.plan import activations
 from ptune_scale.plan.activations import Activations
 from ptune_scale.plan.ranks import RESERVE, RankPlan, padded_length, plan_rank
@@ -36,7 +36,7 @@ class LayoutPlan:
 
     @property
     def largest_batch(self) -> int:
-        """Most facts per step in one pass for which all ranks have the memory."""
+        """Most rows per step in one pass for which all ranks have the memory."""
         return min(rank.largest_batch for rank in self.ranks)
 
     @property
@@ -107,7 +107,9 @@ class Planner:
 
     @cached_property
     def _layer_costs(self) -> tuple[list[float], float]:
-        return pipeline.layer_costs(self.request.empty_model(), anatomy_of(self.request.config))
+        anatomy = anatomy_of(self.request.config)
+        assert anatomy is not None  # else ``check`` has refused stages
+        return pipeline.layer_costs(self.request.empty_model(), anatomy)
 
     @cached_property
     def _is_tied(self) -> bool:

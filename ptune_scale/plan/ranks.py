@@ -6,8 +6,7 @@ activations and, under ZeRO-3, weights gathered from other ranks.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
@@ -38,7 +37,7 @@ class RankPlan:
         memory: bytes while a step runs: "backbone", "gathered" (by ZeRO-3), "prompt_encoders",
             "activations" and their "total".
         communication: bytes that it sends in a step.
-        largest_batch: most facts per step, over all ranks, for which this rank has the memory.
+        largest_batch: most rows per step, over all ranks, for which this rank has the memory.
     """
 
     stage: int
@@ -54,9 +53,6 @@ class RankPlan:
     def sent(self) -> int:
         """Bytes that this rank sends in a step."""
         return sum(sum(both.values()) for both in self.communication.values())
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def plan_rank(
@@ -104,7 +100,7 @@ def plan_rank(
         gathering=gathering,
         element_bytes=width,
         prompt_bytes=request.prompt_bytes,
-        relations=request.relations,
+        tasks=request.tasks,
         everyone_encodes=all(len(ranks) == mesh.world.size for ranks in placement.holders),
     )
     return RankPlan(

@@ -1,9 +1,10 @@
 """What a plan says: tables to read, JSON to compute with."""
 
+from dataclasses import asdict
 from typing import Any
 
 from ptune_scale.plan.layouts import LayoutPlan
-from ptune_scale.plan.ranks import RESERVE, RankPlan
+from ptune_scale.plan.ranks import RESERVE
 
 _MEMORY = {
     "backbone": "backbone",
@@ -21,7 +22,7 @@ def heading(plan: LayoutPlan) -> str:
     return (
         f"{request.name}: {request.parameters:,} parameters in {dtype}; prompt encoders "
         f"({request.encoder}): {request.num_groups} of {request.group_parameters:,} parameters\n"
-        f"a step: {request.batch_size} facts of {request.sequence_length} tokens; "
+        f"a step: {request.batch_size} rows of {request.sequence_length} tokens; "
         f"{request.num_gpus} GPUs of {_size(request.gpu_memory)}, of which {RESERVE:.0%} are left "
         "to CUDA, NCCL and fragmentation"
     )
@@ -48,26 +49,23 @@ def overview(plans: list[LayoutPlan], best: LayoutPlan) -> str:
 
 def details(plan: LayoutPlan) -> str:
     """A column for each kind of rank."""
-    lines = [[f"per rank of {plan.degrees.name}", *map(_role, plan.ranks)]]
-
-    def add(what: str, values: list[str]) -> None:
-        lines.append([what, *values])
-
-    add("ranks like this", [str(rank.count) for rank in plan.ranks])
-    add("layers", [str(rank.layers) for rank in plan.ranks])
-    add("backbone parameters", [f"{rank.parameters:,}" for rank in plan.ranks])
-    trained = [f"{rank.prompt_encoder_parameters:,}" for rank in plan.ranks]
-    add("prompt encoder parameters", trained)
-    for name, what in _MEMORY.items():
-        add(what, [_size(rank.memory[name]) for rank in plan.ranks])
-    add("largest batch", [f"{rank.largest_batch:,}" for rank in plan.ranks])
-    kinds = dict.fromkeys(kind for rank in plan.ranks for kind in rank.communication)
-    for kind in kinds:
-        for direction in ("forward", "backward"):
-            sent = [rank.communication.get(kind, {}).get(direction, 0) for rank in plan.ranks]
-            add(
-                f"sent by {kind.replace('_', '-')}, {direction}", [_size(number) for number in sent]
-            )
+    ranks = plan.ranks
+    lines = [
+        [f"per rank of {plan.degrees.name}", *(f"stage {rank.stage}" for rank in ranks)],
+        ["ranks like this", *(str(rank.count) for rank in ranks)],
+        ["layers", *(str(rank.layers) for rank in ranks)],
+        ["backbone parameters", *(f"{rank.parameters:,}" for rank in ranks)],
+        [
+            "prompt encoder parameters",
+            *(f"{rank.prompt_encoder_parameters:,}" for rank in ranks),
+        ],
+        *([what, *(_size(r.memory[name]) for r in ranks)] for name, what in _MEMORY.items()),
+        ["largest batch", *(f"{rank.largest_batch:,}" for rank in ranks)],
+    ]
+    for kind in dict.fromkeys(kind for rank in ranks for kind in rank.communication):
+        for way in ("forward", "backward"):
+            sent = [_size(rank.communication.get(kind, {}).get(way, 0)) for rank in ranks]
+            lines.append([f"sent by {kind.replace('_', '-')}, {way}", *sent])
     return _aligned(lines, left=1)
 
 
@@ -88,7 +86,7 @@ def as_dict(plan: LayoutPlan, plans: list[LayoutPlan], reason: str) -> dict[str,
         "prompt_encoder_parameters": request.num_groups * request.group_parameters,
         "bytes_per_rank": rank.memory,
         "communication_per_step": rank.communication,
-        "ranks": [each.as_dict() for each in plan.ranks],
+        "ranks": [asdict(each) for each in plan.ranks],
         "layouts_considered": [
             {
                 **_layout(each),
@@ -112,10 +110,6 @@ def _layout(plan: LayoutPlan) -> dict[str, Any]:
         "fits": plan.fits,
         "largest_batch": plan.largest_batch,
     }
-
-
-def _role(rank: RankPlan) -> str:
-    return f"stage {rank.stage}"
 
 
 def _size(count: int) -> str:

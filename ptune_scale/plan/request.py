@@ -13,10 +13,9 @@ from ptune_scale.backbone import find_model, gguf
 from ptune_scale.backbone.loading import empty_model
 from ptune_scale.backbone.megatron import NAMED_CONFIGS, MegatronShardSource
 from ptune_scale.backbone.source import PACKAGED_MODEL, holds_shards
-from ptune_scale.encoder import EncoderKind, count_parameters
 from ptune_scale.errors import UserError
-from ptune_scale.parallel.placement import PlacementKind
-from ptune_scale.prompt import EncoderSharing
+from ptune_scale.prompt.encoder import count_parameters
+from ptune_scale.prompt.kinds import EncoderKind, EncoderPlacementKind, EncoderSharing
 
 _UNITS = {"": 1, "MB": 10**6, "GB": 10**9, "MIB": 2**20, "GIB": 2**30}
 
@@ -30,8 +29,8 @@ class Request:
         config: the model.
         num_gpus: ranks.
         gpu_memory: bytes of each.
-        relations, slots: sizes R and S of the prompt matrix.
-        batch_size: facts per step, over all ranks.
+        tasks, slots: sizes R and S of the prompt matrix.
+        batch_size: rows per step, over all ranks.
         sequence_length: tokens of each, T.
     """
 
@@ -41,11 +40,11 @@ class Request:
     attention: str = "eager"
     num_gpus: int = 8
     gpu_memory: int = 80 * 10**9
-    relations: int = 41
+    tasks: int = 41
     slots: int = 6
     encoder: EncoderKind = "lstm"
     encoder_sharing: EncoderSharing = "all"
-    encoder_placement: PlacementKind = "replicated"
+    encoder_placement: EncoderPlacementKind = "replicated"
     batch_size: int = 32
     sequence_length: int = 16
 
@@ -55,7 +54,7 @@ class Request:
         Raises:
             UserError: names every value that cannot be, or the prompt encoder refuses the model.
         """
-        counts = ("num_gpus", "relations", "slots", "batch_size", "sequence_length")
+        counts = ("num_gpus", "tasks", "slots", "batch_size", "sequence_length")
         wrong = [f"--{n} must be 1 or more, got {v}" for n in counts if (v := getattr(self, n)) < 1]
         longest = getattr(self.config, "max_position_embeddings", None) or self.sequence_length
         if self.sequence_length > longest:
@@ -84,18 +83,18 @@ class Request:
     @property
     def num_groups(self) -> int:
         """Number of prompt encoders."""
-        return 1 if self.encoder_sharing == "all" else self.relations
+        return 1 if self.encoder_sharing == "all" else self.tasks
 
     @property
     def group_parameters(self) -> int:
-        """Trainable parameters of one encoder with the vectors of the relations that share it."""
-        slots = self.slots * self.relations // self.num_groups
+        """Trainable parameters of one encoder with the vectors of the tasks that share it."""
+        slots = self.slots * self.tasks // self.num_groups
         return count_parameters(self.encoder, self.hidden_size, slots)
 
     @property
     def prompt_bytes(self) -> int:
         """Bytes of the prompt matrix P in fp32."""
-        return 4 * self.relations * self.slots * self.hidden_size
+        return 4 * self.tasks * self.slots * self.hidden_size
 
 
 def find_config(name: str, dtype: torch.dtype) -> PretrainedConfig:
@@ -121,7 +120,7 @@ def find_config(name: str, dtype: torch.dtype) -> PretrainedConfig:
     if name == PACKAGED_MODEL or not (bare or (path / "config.json").is_file()):
         source = find_model(name)
         where = source.path or name
-        if source.is_gguf:
+        if source.path is not None and source.is_gguf:
             where = gguf.converted_directory(source.path, dtype)
     try:
         config = AutoConfig.from_pretrained(where)

@@ -11,10 +11,10 @@ from ptune_scale.backbone import FrozenLM
 from ptune_scale.backbone.loading import empty_model
 from ptune_scale.backbone.megatron import MegatronConfig
 from ptune_scale.backbone.shortcuts import PLAIN
-from ptune_scale.data.batch import Example, collate
 from ptune_scale.parallel import Degrees, dry_run
-from ptune_scale.parallel.parallelize import shape, single
+from ptune_scale.parallel.layout import shape, single
 from ptune_scale.plan import activations
+from ptune_scale.task.example import Example, collate
 
 SIZES = {"hidden_size": 96, "num_hidden_layers": 4, "vocab_size": 101}
 CONFIGS = {
@@ -49,7 +49,7 @@ def per_token_and_layer(family: str, width: int, length: int) -> int:
 def batch_of(rows: int, length: int) -> Any:
     words = list(range(5, 5 + length - 2))
     slots = (0, *[-1] * (length - 2), 1)
-    return collate([Example(0, (0, *words, 0), slots, (length - 1,), 7)] * rows, pad=0)
+    return collate([Example(0, (0, *words, 0), slots, (length - 1,), (7,))] * rows)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -49,14 +49,17 @@ def test_without_a_layout_all_are_compared(tmp_path, capsys, tiny_gpt2):
         (["--zero_stage", "3", "--pipeline_parallel", "2"], ["--zero_stage 3 with --pipeline"]),
         (["--model", "nowhere/config.json"], ["nowhere/config.json", "no such file"]),
         (["--sequence_length", "4000"], ["--sequence_length 4000", "1024"]),
-        (["--json", "/no/such/place/plan.json", "--pipeline_parallel", "8"], ["/no/such/place"]),
+        (
+            ["--json", f"{__file__}/plan.json", "--pipeline_parallel", "8"],
+            [f"{__file__}/plan.json"],
+        ),
         (["--batch", "many"], ["--batch"]),
     ],
 )
 def test_a_bad_request_is_one_clear_line(flags, words, capsys):
     assert main(["--model", "megatron-11b", *flags]) == 2
     printed = capsys.readouterr()
-    [line] = [text for text in printed.err.splitlines() if "plan.py: error:" in text]
+    [line] = [text for text in printed.err.splitlines() if "plan: error:" in text]
     assert all(word in line for word in words)
     assert not printed.out and "Traceback" not in printed.err
 

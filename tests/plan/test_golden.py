@@ -56,7 +56,7 @@ GPT2_LAYER = (192 + 24) + (64 + 8) + (256 + 32) + (256 + 8) + 2 * 16
 
 
 def test_megatron_11b_on_eight_tensor_parallel_ranks():
-    found = plan(MEGATRON_11B, Degrees(tensor=8), relations=1)
+    found = plan(MEGATRON_11B, Degrees(tensor=8), tasks=1)
     assert found.request.parameters == 11_032_246_272
     assert found.fullest.parameters == 1_380_197_376
     assert found.fullest.prompt_encoder_parameters == 132_194_304
@@ -115,7 +115,7 @@ def test_a_llama_of_70_billion_parameters_on_sixteen_gpus(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LLAMA_70B))
     config = find_config(str(path), torch.bfloat16)
-    request = Request(name="70b", config=config, num_gpus=16, relations=1)
+    request = Request(name="70b", config=config, num_gpus=16, tasks=1)
     assert request.parameters == 70_553_706_496
     layouts = considered(request)
     names = {degrees.name for degrees in layouts}
@@ -132,7 +132,7 @@ def test_a_llama_of_70_billion_parameters_on_sixteen_gpus(tmp_path):
 
 
 def test_owned_encoders_are_spread_over_ranks():
-    values = {"relations": 41, "encoder_sharing": "none"}
+    values = {"tasks": 41, "encoder_sharing": "none"}
     everywhere = plan(tiny_llama(), Degrees(data=8), **values).fullest
     owned = plan(tiny_llama(), Degrees(data=8), **values, encoder_placement="owned").fullest
     assert owned.prompt_encoder_parameters * 41 == everywhere.prompt_encoder_parameters * 6

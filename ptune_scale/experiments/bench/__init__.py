@@ -1,0 +1,11 @@
+"""How fast P-tuning is, beside other ways of doing the same: one process, sides in turn.
+
+config.py   what can be asked for
+case.py     what all sides train on; a trainer of ours for it
+feed.py     the records that ours takes next, for the other sides
+sides.py    the ways that are compared; peft_way.py, reference_way.py
+rounds.py   rounds of all sides in turn, timed, and what they say about each side
+memory.py   peak memory of one side, in a process of its own
+sections.py what is varied: nothing (main), parts (ablations), length, ranks (ranks.py), cuda
+report.py   bench.json, bench.md and bench.png
+"""

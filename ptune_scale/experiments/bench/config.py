@@ -1,0 +1,78 @@
+"""What a benchmark can be told."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ptune_scale.flags import Sections, flag, names_in
+from ptune_scale.run.config import (
+    ModelConfig,
+    ParallelConfig,
+    PromptConfig,
+    RunConfig,
+    TrainConfig,
+    TuneConfig,
+)
+
+SECTIONS = ("main", "ablations", "batch", "length", "ranks", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """the measurement"""
+
+    sections: str = flag("main", f"comma-separated: {', '.join(SECTIONS)}", common=True)
+    rounds: int = flag(5, "rounds of the main section", common=True, at_least=1)
+    section_rounds: int = flag(3, "rounds of each point of the other sections", at_least=1)
+    facts_per_round: int = flag(
+        128, "facts of each side in a round, filled up to whole steps", common=True, at_least=1
+    )
+    warmup_steps: int = flag(2, "steps of each side before anything is timed", at_least=1)
+    threads: int = flag(1, "CPU threads of every side", common=True, at_least=1)
+    clock: Literal["cpu", "wall"] = flag(
+        "cpu",
+        "what ratios and rates are computed from; both are recorded. CPU time is that of all "
+        "threads and hardly depends on what else runs on the machine",
+    )
+    memory_steps: int = flag(
+        3, "steps in which each side's peak memory is measured, 0: not at all", at_least=0
+    )
+    ablations: str = flag("all", "comma-separated lines of the section ablations, or 'all'")
+    ranks: str = flag("1,2", "numbers of ranks for the section ranks")
+    output_dir: str = flag("", "where results go; by default runs/bench-DATE-TIME", common=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchDataConfig:
+    """the facts, and how ours takes them"""
+
+    data_dir: str = flag("embedded", "LAMA facts, or 'embedded' for built-in ones", common=True)
+    relations: str = flag("all", "comma-separated relation ids, or 'all'", common=True)
+    template: str = flag("(3, sub, 3, obj)", "pattern, as '(3, sub, 3, obj)'")
+    batch_size: int = flag(32, "facts per step", at_least=1)
+    tasks_per_batch: int = flag(8, "relations that share a step of ours", at_least=1)
+    seed: int = flag(34, "seed of initial prompts and data order")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSections(Sections):
+    """All that a benchmark can be told; ours has what costs a wait or memory, too."""
+
+    bench: BenchConfig = BenchConfig()
+    model: ModelConfig = ModelConfig(compiled_layers="on", packed_weights="on")
+    data: BenchDataConfig = BenchDataConfig()
+    prompt: PromptConfig = PromptConfig()
+    # No flags: what a job of ours has besides.
+    train: ClassVar[TrainConfig] = TrainConfig()
+    tune: ClassVar[TuneConfig] = TuneConfig()
+    parallel: ClassVar[ParallelConfig] = ParallelConfig()
+    run: ClassVar[RunConfig] = RunConfig()
+
+    def contradictions(self) -> Iterator[str]:
+        ranks, names = names_in(self.bench.ranks), names_in(self.bench.sections)
+        if not ranks or not all(part.isdecimal() and int(part) for part in ranks):
+            yield f"--ranks {self.bench.ranks!r}: write numbers of ranks, as in 1,2"
+        if not names or not set(names) <= set(SECTIONS):
+            yield f"--sections {self.bench.sections!r}: choose from {', '.join(SECTIONS)}"
+        if self.model.weight_bits != "full":
+            yield "--weight_bits: the other sides have full weights, so ours has them too"

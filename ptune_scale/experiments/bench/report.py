@@ -1,0 +1,129 @@
+"""Results as JSON, as tables and as a plot."""
+
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptune_scale.experiments.bench.rounds import OURS, PEFT_SAME
+from ptune_scale.files import write_file, write_json, write_text
+from ptune_scale.tune.report import versions
+
+Result = Mapping[str, Any]
+
+
+def write(sections: dict[str, dict[str, Any]], threads: int, directory: Path) -> str:
+    """Write bench.json, bench.md and, where the main section ran, bench.png.
+
+    Args:
+        sections: name -> what it has filled in.
+
+    Returns:
+        the tables.
+
+    Raises:
+        UserError: the directory cannot be written to.
+    """
+    main = sections.get("main", {})
+    sides = main.get("sides", {})
+    results = {
+        "ratios": main.get("ratios", {}),
+        "facts_per_second": sides[OURS]["facts_per_second"]["median"] if sides else None,
+        "peak_memory_mb": {n: s["memory_mb"] for n, s in sides.items() if "memory_mb" in s},
+        "sections": sections,
+        "versions": versions(),
+        "machine": _machine(threads),
+    }
+    text = "\n".join(_page(sections, results["machine"])) + "\n"
+    write_json(directory / "bench.json", results)
+    write_text(directory / "bench.md", text)
+    if sides:
+        write_file(directory / "bench.png", lambda path: _plot(sides, path))
+    return text
+
+
+def _page(sections: Mapping[str, Result], where: Result) -> Iterator[str]:
+    yield f"# Facts per second of P-tuning\n\n{where['processor']}, "
+    yield f"{where['threads']} of {where['cores']} cores; medians [least, most] over rounds"
+    for name, result in sections.items():
+        yield f"\n## {name}\n"
+        if "skipped" in result:
+            yield f"Skipped: {result['skipped']}."
+        if "sides" in result:
+            yield _table(_sides(result))
+        if points := result.get("points"):
+            yield "\n" + _table(_ranks(points) if name == "ranks" else _points(points))
+
+
+def _sides(result: Result) -> Iterator[list[str]]:
+    unit = "CPU second" if result["clock"] == "cpu" else "second"
+    ratios = {
+        "ours is times as fast": "ours_is_times_as_fast",
+        "by wall time": "ours_is_times_as_fast_by_wall_time",
+    }
+    yield ["side", f"facts per {unit}", *ratios, "warm-up s", "peak memory, MB"]
+    for name, side in result["sides"].items():
+        shown = [_shown(side[ratio], 2) if name != OURS else "" for ratio in ratios.values()]
+        memory = f"{side['memory_mb']:.0f}" if "memory_mb" in side else ""
+        warmup = f"{side['warmup_seconds']:.1f}"
+        yield [name, _shown(side["facts_per_second"]), *shown, warmup, memory]
+
+
+def _points(points: Sequence[Result]) -> Iterator[list[str]]:
+    labels = points[0]["label"]
+    yield [*labels, "ours, facts/s", "PEFT, facts/s", "ours is times as fast", "PEFT's attention"]
+    for point in points:
+        fastest = point["peft_same_settings_is"]
+        rates = [_shown(point["sides"][name]["facts_per_second"]) for name in (OURS, fastest)]
+        about = [f"{v:.1f}" if isinstance(v, float) else str(v) for v in point["label"].values()]
+        ratio = _shown(point["ratios"][PEFT_SAME], 2)
+        yield [*about, *rates, ratio, fastest.removeprefix(f"{PEFT_SAME}_")]
+
+
+def _ranks(points: Sequence[Result]) -> Iterator[list[str]]:
+    yield ["ranks", "ZeRO stage", "facts per second", "times one rank"]
+    for point in points:
+        rate = point["facts_per_second"]
+        times = rate / points[0]["facts_per_second"]
+        yield [str(point["ranks"]), str(point["zero_stage"]), f"{rate:.1f}", f"{times:.2f}"]
+
+
+def _table(lines: Iterator[list[str]]) -> str:
+    head, *rest = (f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join([head, "|" + "---|" * (head.count(" | ") + 1), *rest])
+
+
+def _shown(spread: Mapping[str, float], digits: int = 1) -> str:
+    low, high = spread["min"], spread["max"]
+    return f"{spread['median']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _plot(sides: Mapping[str, Result], path: Path) -> None:
+    """Facts per second of each side as bars, with their spread."""
+    from matplotlib.figure import Figure
+
+    rates = [side["facts_per_second"] for side in sides.values()]
+    below = [rate["median"] - rate["min"] for rate in rates]
+    above = [rate["max"] - rate["median"] for rate in rates]
+    figure = Figure(figsize=(1.4 * len(rates) + 2, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.bar(range(len(rates)), [r["median"] for r in rates], yerr=[below, above], capsize=4)
+    axes.set_xticks(range(len(rates)), list(sides), rotation=20, ha="right")
+    axes.set_ylabel("facts per second")
+    axes.set_title("P-tuning: median, least and most over rounds")
+    figure.savefig(path, dpi=120)
+
+
+def _machine(threads: int) -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": threads,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
