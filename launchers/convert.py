@@ -2,7 +2,7 @@
 
 import sys
 
-from ptune_scale.backbone.megatron.cli import main
+from ptune_scale.run.convert import main
 
 if __name__ == "__main__":
     sys.exit(main())

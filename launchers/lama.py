@@ -2,7 +2,7 @@
 
 import sys
 
-from ptune_scale.lama import main
+from ptune_scale.lama.launcher import main
 
 if __name__ == "__main__":
     sys.exit(main())

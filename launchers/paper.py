@@ -2,7 +2,7 @@
 
 import sys
 
-from ptune_scale.paper.cli import main
+from ptune_scale.experiments.paper.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

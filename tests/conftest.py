@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from transformers import (
     BertForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -27,6 +30,12 @@ CAPITALS = {"Norway": "Oslo", "Sweden": "Stockholm", "France": "Paris", "Germany
 CONTINENTS = {"Norway": "Europe", "Sweden": "Europe", "France": "Europe", "Italy": "Europe"}
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def pytest_configure() -> None:
+    """One thread: tiny models gain nothing by more, and test processes get in each other's way."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def pytest_collection_finish() -> None:
@@ -45,19 +54,7 @@ def gpt2_that_knows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
     """Make a causal model of random weights that knows the words of a text: H=32, two layers."""
 
     def make(text: str, *, vocab_size: int = 600, positions: int = 64) -> Path:
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=["<|endoftext|>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator([f"x {text} ."] * 8, trainer)
-        fast = PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
-        )
+        fast = _byte_pairs(text, vocab_size)
         config = GPT2Config(
             vocab_size=len(fast),
             n_positions=positions,
@@ -76,6 +73,23 @@ def gpt2_that_knows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 def tiny_gpt2(gpt2_that_knows: Callable[..., Path]) -> Path:
     """Directory of a causal model: H=32, two layers, byte-level BPE."""
     return gpt2_that_knows(" ".join(WORDS))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of another causal model, with the tokenizer of ``tiny_gpt2``."""
+    fast = _byte_pairs(" ".join(WORDS))
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=fast.bos_token_id,
+        eos_token_id=fast.eos_token_id,
+    )
+    return _save(LlamaForCausalLM, config, fast, tmp_path_factory.mktemp("tiny_llama"))
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +144,23 @@ def tiny_facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 )
             )
     return directory
+
+
+def _byte_pairs(text: str, vocab_size: int = 600) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer for which each word of a text is one token, if there is room."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([f"x {text} ."] * 8, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    )
 
 
 def _save(model_class, config, tokenizer, directory: Path) -> Path:  # noqa: ANN001
