@@ -40,7 +40,7 @@ class Objects:
     ranked: Ranked
     max_tokens: int
     stop: tuple[str, ...] = ()
-    first_weight: float = 1.0
+    first_weight: float = 4.0
     kind: ClassVar[str] = "text"
     reported: ClassVar[tuple[str, ...]] = ("exact_match",)
     metrics: ClassVar[tuple[str, ...]] = ("exact_match", "token_f1", "accuracy")

@@ -282,6 +282,7 @@ class Job:
             **asdict(config.prompt),
             **asdict(config.tune),
             "tasks": [task.task.name for task in asked],
+            "patterns": list(dict.fromkeys(task.wording.pattern.text for task in asked)),
             "content": digest(content),
             "more": digest([repr(each) for each in more]),
         }
