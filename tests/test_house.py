@@ -1,6 +1,7 @@
 """The layout of folders: imports run down one list only."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,24 @@ def test_imports_run_down_the_list_only(path: Path) -> None:
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     below = {name for name in _imports(path) if _FLOOR[name] > _FLOOR[own]}
     assert not below, f"{own} is above {', '.join(below)}"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    names = {
+        path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in _modules()
+    }
+    known = {name: path for path, name in names.items()}
+    graph = {}
+    for path, name in names.items():
+        if path.name == "__init__.py":
+            continue  # a package's names are imported when they are asked for
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        graph[name] = {other for other in found & known.keys() if other != name}
+    TopologicalSorter(graph).prepare()
 
 
 def test_every_folder_says_what_lives_there() -> None:

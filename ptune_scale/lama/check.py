@@ -1,8 +1,7 @@
 """Everything that can be found wrong with a request before ranks start or anything is written."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from ptune_scale.backbone import Backbone
@@ -10,6 +9,7 @@ from ptune_scale.backbone.families import context_length
 from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.lama.config import FactsConfig, LamaConfig, QuestionConfig
+from ptune_scale.lama.job import CheckedFacts
 from ptune_scale.lama.methods import METHODS
 from ptune_scale.lama.reader.embedded import load_embedded
 from ptune_scale.lama.reader.facts import FactSet
@@ -22,34 +22,12 @@ from ptune_scale.lama.reader.published import (
     read_lpaqa,
 )
 from ptune_scale.lama.reference import Reference, reference_counts, reference_pattern
-from ptune_scale.parallel import Degrees
 from ptune_scale.run.check import check_layout, check_model
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
 from ptune_scale.task.task import Task
 from ptune_scale.tune.check import check_methods
-
-
-@dataclass(frozen=True)
-class CheckedFacts:
-    """What a run needs: nothing is read or opened twice.
-
-    Attributes:
-        backbone: opened; none of its weights is loaded.
-        tasks: the relations.
-        methods: names, the control in front.
-        published: LPAQA's prompts by kind, where they are asked for.
-        dropped: facts and records that were left out, by reason.
-    """
-
-    config: LamaConfig
-    degrees: Degrees
-    backbone: Backbone
-    tasks: Sequence[Task]
-    methods: Sequence[str]
-    published: Mapping[str, Published]
-    dropped: Counter[str]
 
 
 def check(config: LamaConfig) -> CheckedFacts:

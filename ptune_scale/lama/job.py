@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from ptune_scale.backbone import Backbone
 from ptune_scale.lama.config import LamaConfig
 from ptune_scale.lama.reader.published import Published
+from ptune_scale.parallel import Degrees
 from ptune_scale.run.site import Site
+from ptune_scale.task.task import Task
 from ptune_scale.tune.job import Job
 
-if TYPE_CHECKING:
-    from ptune_scale.lama.check import CheckedFacts
+
+@dataclass(frozen=True)
+class CheckedFacts:
+    """What a run needs: nothing is read or opened twice.
+
+    Attributes:
+        backbone: opened; none of its weights is loaded.
+        tasks: the relations.
+        methods: names, the control in front.
+        published: LPAQA's prompts by kind, where they are asked for.
+        dropped: facts and records that were left out, by reason.
+    """
+
+    config: LamaConfig
+    degrees: Degrees
+    backbone: Backbone
+    tasks: Sequence[Task]
+    methods: Sequence[str]
+    published: Mapping[str, Published]
+    dropped: Counter[str]
 
 
 @dataclass

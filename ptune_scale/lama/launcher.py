@@ -11,7 +11,7 @@ from ptune_scale.lama.config import LamaConfig
 from ptune_scale.run.command import Program, run_command
 
 if TYPE_CHECKING:
-    from ptune_scale.lama.check import CheckedFacts
+    from ptune_scale.lama.job import CheckedFacts
     from ptune_scale.run.site import Site
 
 

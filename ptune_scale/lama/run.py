@@ -4,8 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ptune_scale.lama import report
-from ptune_scale.lama.check import CheckedFacts
-from ptune_scale.lama.job import LamaJob
+from ptune_scale.lama.job import CheckedFacts, LamaJob
 from ptune_scale.lama.methods import METHODS
 from ptune_scale.parser import called
 from ptune_scale.run.site import Site

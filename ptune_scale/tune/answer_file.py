@@ -25,7 +25,7 @@ from ptune_scale.run.config import ModelConfig
 from ptune_scale.run.site import Site
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.files import RawRow, bad_record, count_rows, digest_file, read_rows
-from ptune_scale.tune.predict import PredictConfig
+from ptune_scale.tune.config import PredictConfig
 from ptune_scale.use.export import PromptExport
 from ptune_scale.use.prompt import TunedPrompt
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ptune_scale.parallel import Mesh, StopSignal, World
 from ptune_scale.run.site import Site
 from ptune_scale.tune import answer_file
-from ptune_scale.tune.predict import PredictConfig
+from ptune_scale.tune.config import PredictConfig
 
 LAYOUTS = {
     "zero3": {"zero_stage": 3},

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
-from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.answers.text import BoundText, Text, TextPanel
 from ptune_scale.task.ask import Asker, continued
 from ptune_scale.task.example import Batch, Example
@@ -33,26 +32,41 @@ Ids = tuple[int, ...]
 
 
 class BoundPhrases:
-    """Candidates of which some take several tokens; see ``Ranked``."""
+    """Candidates of which some take several tokens.
+
+    Args:
+        name: of the set of candidates.
+        candidates: None where there is no list of them, which is refused.
+
+    Raises:
+        UserError: the model is a masked one, or two candidates are the same tokens.
+    """
 
     group_size = 1
 
-    def __init__(self, answer: Ranked, filler: Filler, task: int) -> None:
+    def __init__(
+        self, name: str, candidates: Sequence[str] | None, filler: Filler, task: int
+    ) -> None:
         if filler.tokens.kind == "masked":
             raise UserError(
                 f"{filler.whose}: candidates of several tokens need a causal model; a masked one "
                 "has to know their number before. Leave them out, or choose another model"
             )
-        candidates = answer.sets[answer.first]
         if candidates is None:
             raise UserError(f"{filler.whose}: phrases are ranked among candidates; give a list")
-        self.answer = answer
+        self.name = name
         self.filler = filler
         self.task = task
-        self.key = ("phrases", answer.first)
+        self.key = ("phrases", name)
         self._text = BoundText(Text(max_tokens=2**20), filler, task)
         end = filler.tokens.end_token
         self.phrases = {(*self._text.spelled(words), end): words for words in candidates}
+        if len(self.phrases) < len(set(candidates)):
+            twice = sorted(set(candidates) - set(self.phrases.values()))
+            raise UserError(
+                f"{filler.whose}: candidate {twice[0]!r} is the same tokens as another; leave one "
+                "of them out"
+            )
         self.children: dict[Ids, set[int]] = {}
         for ids in self.phrases:
             for place in range(len(ids)):
@@ -135,5 +149,5 @@ class PhrasePanel:
         if expected is not None:
             # One that is not among the best counts as the last.
             rank = names.index(expected) + 1 if expected in names else len(bound.phrases) + 1
-            ranks = {bound.answer.first: rank}
+            ranks = {bound.name: rank}
         return Prediction(names[0], math.exp(-search.found[0][0]), ranks=ranks)

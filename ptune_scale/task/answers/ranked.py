@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import BoundAnswer, Prediction, Purpose, Question
+from ptune_scale.task.answers.phrases import BoundPhrases
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch, Example
@@ -76,9 +77,7 @@ class Ranked:
             one_token(word, filler, filler.begins_word) is not None for word in words
         ):
             return BoundRanked(self, filler, task)
-        from ptune_scale.task.answers.phrases import BoundPhrases
-
-        return BoundPhrases(self, filler, task)
+        return BoundPhrases(self.first, self.sets[self.first], filler, task)
 
 
 class BoundRanked:
