@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ptune_scale.errors import UserError
 
 _WHAT_TO_DO = {
@@ -100,6 +102,25 @@ def _place_beside(path: Path) -> Iterator[Path]:
     finally:
         if private is not None:
             shutil.rmtree(private, ignore_errors=True)
+
+
+def hold(lock: FileLock, what: str) -> None:
+    """Take a lock, so that two runs do not write to the same place; makes its directory.
+
+    Args:
+        what: is written to, as the user named it.
+
+    Raises:
+        UserError: another run holds it, or it cannot be made.
+    """
+    path = Path(lock.lock_file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:  # an OSError too
+        raise UserError(f"{what} is in use by another run") from None
+    except OSError as error:
+        raise UserError(f"{what}: {error.strerror}; choose another place") from error
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

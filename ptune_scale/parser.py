@@ -1,6 +1,7 @@
 """Command lines made from dataclasses of flags: short and full help, errors in one line."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,20 @@ def called(name: str) -> str:
     """
     launcher = f"{name}.py"
     return launcher if Path(sys.argv[0]).name == launcher else f"ptune {name}"
+
+
+def runnable(name: str) -> str:
+    """What to type for the command of this name, where the user is: for hints to be copied.
+
+    Example:
+        >>> sys.argv[0] = "launchers/tune.py"
+        >>> runnable("predict")
+        'python launchers/predict.py'
+    """
+    program = Path(sys.argv[0])
+    if program.suffix != ".py" or program.name == "__main__.py":
+        return f"ptune {name}"
+    return shlex.join(["python", str(program.with_name(f"{name}.py"))])
 
 
 def run_alone(name: str, action: Callable[[], int]) -> int:

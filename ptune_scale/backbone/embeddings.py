@@ -38,8 +38,3 @@ class WordEmbeddings:
     def sample(self) -> Tensor:
         """The first rows, at most 16,384: enough to know where words lie."""
         return self.rows(0, min(self.size, _SAMPLE))
-
-    @property
-    def matrix(self) -> Tensor:
-        """All of them, (V, H); read anew each time."""
-        return self.rows(0, self.size)

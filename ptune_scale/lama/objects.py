@@ -6,18 +6,18 @@ Shapes: N rows, K tokens of an object, its end token among them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from ptune_scale.errors import UserError
-from ptune_scale.parallel.objective import log_probabilities
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
 from ptune_scale.task.answers.ranked import BoundRanked, Ranked, RankedPanel
 from ptune_scale.task.answers.text import BoundText, Text, TextPanel
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.example import NO_ANSWER, Batch
 from ptune_scale.task.fill import Filler
+from ptune_scale.task.objective import Vocabulary, log_probabilities
 from ptune_scale.task.record import Record
 
 
@@ -98,7 +98,7 @@ class ObjectsPanel:
         self.texts = TextPanel({task: each.text for task, each in bound.items()})
         self.first_weight = next(iter(bound.values())).answer.first_weight
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Weighted mean of the cross-entropy of an object's tokens, its end token among them."""
         shares = token_shares(batch.answered, self.first_weight)
         return -(log_probabilities(vocabulary, logits, batch) * shares).sum(-1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ptune_scale.lama import report
 from ptune_scale.lama.job import CheckedFacts, LamaJob
 from ptune_scale.lama.methods import METHODS
-from ptune_scale.parser import called
+from ptune_scale.parser import called, runnable
 from ptune_scale.run.site import Site
 from ptune_scale.tune.job import MethodResult
 
@@ -39,6 +39,6 @@ def _report(job: LamaJob, results: Sequence[MethodResult]) -> None:
     print(f"\n{report.table(summary)}\n\n{report.notes(summary)}\n\nresults in {job.output}/")
     if "ptuning" in job.config.methods:
         print(
-            f"ask it: {called('lama')} --prompt {job.output}/prompt "
+            f"ask it: {runnable('lama')} --prompt {job.output}/prompt "
             f"--relation {job.tasks[0].name} --subject NAME"
         )

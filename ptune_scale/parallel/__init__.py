@@ -10,7 +10,6 @@ world.py            the ranks of a job and the few collectives in use
 prompt_function.py  the waist: (batch, P) -> (losses, dP), rows spread over ranks
 engine.py           what runs rows through this rank's part of the backbone
 rows.py             which rows each replica computes, and in which parts
-objective.py        losses of rows, from logits at their targets
 generation.py       what a causal model goes on with behind rows
 vocabulary.py       losses, ranks and the likeliest tokens, from all logits or a rank's shard
 chunked_cross_entropy.py  cross-entropy some columns at a time
@@ -42,13 +41,11 @@ if TYPE_CHECKING:
     from ptune_scale.parallel.launch.stop import Stopped, StopSignal
     from ptune_scale.parallel.layout import parallelize, single
     from ptune_scale.parallel.mesh import Mesh
-    from ptune_scale.parallel.objective import Objective, cross_entropy, span
     from ptune_scale.parallel.placement import EncoderPlacement
     from ptune_scale.parallel.prompt_function import PromptFunction, Question
     from ptune_scale.parallel.slices import count_local_elements
     from ptune_scale.parallel.tuned import TunedFunction, tune
     from ptune_scale.parallel.tuned_settings import TuneSettings, check_tuned
-    from ptune_scale.parallel.vocabulary import Vocabulary
     from ptune_scale.parallel.world import World
 
 if not TYPE_CHECKING:  # else any name would be taken for one that is there
@@ -60,21 +57,17 @@ if not TYPE_CHECKING:  # else any name would be taken for one that is there
             "Generated": "generation",
             "LostContact": "launch.contact",
             "Mesh": "mesh",
-            "Objective": "objective",
             "PromptFunction": "prompt_function",
             "Question": "prompt_function",
             "StopSignal": "launch.stop",
             "Stopped": "launch.stop",
             "TuneSettings": "tuned_settings",
             "TunedFunction": "tuned",
-            "Vocabulary": "vocabulary",
             "World": "world",
             "check_tuned": "tuned_settings",
             "count_local_elements": "slices",
-            "cross_entropy": "objective",
             "parallelize": "layout",
             "single": "layout",
-            "span": "objective",
             "tune": "tuned",
         },
     )

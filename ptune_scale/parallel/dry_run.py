@@ -22,9 +22,9 @@ from ptune_scale.errors import UserError
 from ptune_scale.parallel.degrees import Degrees
 from ptune_scale.parallel.footprint import BACKWARD, Footprint, Watch
 from ptune_scale.parallel.mesh import Mesh
-from ptune_scale.parallel.vocabulary import Vocabulary
 from ptune_scale.parallel.world import World
 from ptune_scale.task.example import NO_SLOT, Example, collate
+from ptune_scale.task.objective import Vocabulary
 
 
 @contextmanager

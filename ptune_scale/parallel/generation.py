@@ -15,9 +15,9 @@ from transformers import PretrainedConfig
 from ptune_scale.backbone.families import can_pack, context_length
 from ptune_scale.backbone.past import Past
 from ptune_scale.parallel.engine import WholeEngine
-from ptune_scale.parallel.vocabulary import Vocabulary
 from ptune_scale.task.ask import continued
 from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Batch, Example
+from ptune_scale.task.objective import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

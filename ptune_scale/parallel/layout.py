@@ -16,8 +16,9 @@ from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.pipeline import PipelineEngine
 from ptune_scale.parallel.prompt_function import PromptFunction
 from ptune_scale.parallel.slices import Names, Slices, fill, pending, pending_buffers
-from ptune_scale.parallel.vocabulary import Vocabulary, WholeVocabulary
+from ptune_scale.parallel.vocabulary import WholeVocabulary
 from ptune_scale.parallel.world import World
+from ptune_scale.task.objective import Vocabulary
 
 _log = logging.getLogger(__name__)
 

@@ -19,11 +19,10 @@ from ptune_scale.parallel import generation
 from ptune_scale.parallel.engine import Engine, WholeEngine
 from ptune_scale.parallel.generation import Generated
 from ptune_scale.parallel.mesh import Mesh
-from ptune_scale.parallel.objective import Objective, cross_entropy, log_probabilities
 from ptune_scale.parallel.rows import count_parts, cut, deal
-from ptune_scale.parallel.vocabulary import Vocabulary
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch
+from ptune_scale.task.objective import Objective, Vocabulary, cross_entropy, log_probabilities
 
 Question = Callable[[Vocabulary, Tensor, Batch], Tensor]
 """Values of each row, (N, ...), from logits (N, K, W) that a vocabulary knows how to read."""

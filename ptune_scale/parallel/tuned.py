@@ -28,8 +28,9 @@ from ptune_scale.parallel.tuned_settings import (
     check_tuned,
     engine_config,
 )
-from ptune_scale.parallel.vocabulary import Vocabulary, WholeVocabulary
+from ptune_scale.parallel.vocabulary import WholeVocabulary
 from ptune_scale.task.example import Batch
+from ptune_scale.task.objective import Vocabulary
 
 
 def tune(

@@ -6,49 +6,12 @@ are never gathered: losses, ranks of answers and the likeliest tokens come from 
 Shapes: N rows, K targets in a row, V vocabulary, W its part on this rank, C sets of candidates.
 """
 
-from typing import Protocol
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ptune_scale.parallel.chunked_cross_entropy import cross_entropy
 from ptune_scale.task.candidates import Candidates
-
-
-class Vocabulary(Protocol):
-    """Questions about logits (..., W) of which this rank holds tokens ``start`` and up."""
-
-    start: int
-
-    def cross_entropy(self, logits: Tensor, answers: Tensor) -> Tensor:
-        """Loss of each row, (N,) in fp32, from logits (N, W) and answers (N,); differentiable."""
-        ...
-
-    def ranks(
-        self, logits: Tensor, answers: Tensor, tasks: Tensor, candidates: Candidates
-    ) -> Tensor:
-        """Rank of each target's answer in each set, (N, K, C) int64, from logits (N, K, W).
-
-        Args:
-            answers: (N, K) int64, NO_ANSWER where none is expected; the rank is V + 1 there.
-        """
-        ...
-
-    def top(self, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Probabilities and ids of the k likeliest tokens, (..., k) each, from logits (..., W)."""
-        ...
-
-    def pick(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of some tokens (..., C), in fp32, from logits (..., W); differentiable."""
-        ...
-
-    def normalizer(self, logits: Tensor) -> Tensor:
-        """Log of the sum of exponentials, (..., 1) in fp32, from logits (..., W); differentiable.
-
-        ``pick`` less this is a log-probability over the whole vocabulary, in nats.
-        """
-        ...
 
 
 class WholeVocabulary:

@@ -31,7 +31,7 @@ from ptune_scale.parallel import dry_run
 from ptune_scale.parallel.footprint import Footprint
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.pipeline import keep_layers
-from ptune_scale.parallel.vocabulary import Vocabulary
+from ptune_scale.task.objective import Vocabulary
 
 _ROWS = (8, 16)
 _LAYERS = (2, 3)

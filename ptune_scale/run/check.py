@@ -1,7 +1,5 @@
 """What can be found wrong with a model in a layout before ranks start, whatever is to be done."""
 
-from pathlib import Path
-
 import torch
 
 from ptune_scale.backbone import Backbone, load_backbone
@@ -33,8 +31,8 @@ def check_layout(
         pipeline=parallel.pipeline_parallel,
         zero_stage=parallel.zero_stage,
     )
-    if parallel.deepspeed_config:
-        zero3.read_config(Path(parallel.deepspeed_config), getattr(torch, model.dtype))
+    if parallel.deepspeed_json:
+        zero3.read_config(parallel.deepspeed_json, getattr(torch, model.dtype))
     # One process has nothing to shard: a run of several can go on in it with the same flags.
     if parallel.deepspeed_config and degrees.zero_stage != 3 and degrees.world_size > 1:
         raise UserError(

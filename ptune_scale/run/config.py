@@ -5,6 +5,7 @@ a ``--config`` file, then what was typed; see ``ptune_scale.run.parse``. Imports
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ptune_scale.backbone.options import Attention, Dtype, WeightBits
 from ptune_scale.flags import OnOff, Sections, flag
@@ -90,6 +91,11 @@ class ParallelConfig:
     deepspeed_config: str = flag(
         "", "another DeepSpeed JSON than ds_configs/zero3.json, for layouts with ZeRO-3"
     )
+
+    @property
+    def deepspeed_json(self) -> Path | None:
+        """The file that is to be read in place of the project's own, if any."""
+        return Path(self.deepspeed_config) if self.deepspeed_config else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import hold
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.run.config import RunConfig
@@ -61,21 +62,11 @@ def claimed(world: World, degrees: Degrees, output: Path | None) -> Iterator[Sit
     if output is None:
         yield Site(mesh, stop, Path())
     else:
-        place, lock = output, FileLock(output / ".lock")
-        world.on_main(lambda: _claim(place, lock))
+        lock = FileLock(output / ".lock")
+        world.on_main(lambda: hold(lock, f"--output_dir {output}"))
         yield Site(mesh, stop, output)
         lock.release()
     world.finish()
-
-
-def _claim(output: Path, lock: FileLock) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:  # an OSError too
-        raise UserError(f"--output_dir {output} is in use by another run") from None
-    except OSError as error:
-        raise UserError(f"--output_dir {output}: {error.strerror}") from error
 
 
 def check_output(run: RunConfig) -> None:

@@ -10,7 +10,7 @@ Shapes: N rows, L labels, C outputs of a row.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from ptune_scale.task.answers.answer import Prediction, Purpose, Question
 from ptune_scale.task.ask import Asker, probabilities_of
 from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Batch, Example
 from ptune_scale.task.fill import Filler
+from ptune_scale.task.objective import Vocabulary
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.record import Record
 
@@ -94,7 +95,7 @@ class ClassPanel:
     def __init__(self, bound: BoundClasses) -> None:
         self.answer = bound.answer
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of the right label; each row of a record has the loss of the record."""
         scores = _outputs(vocabulary, logits, batch).reshape(-1, len(self.answer.labels))
         labels = batch.labels.view(-1, batch.group_size)[:, 0]
@@ -117,6 +118,6 @@ class ClassPanel:
         return found
 
 
-def _outputs(vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+def _outputs(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
     """What the head says of each row, (N, C) in fp32, from logits (N, 1, C)."""
     return logits[:, 0].float()

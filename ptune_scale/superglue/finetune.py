@@ -1,18 +1,15 @@
 """What the methods that train the backbone share: one training of a copy, scored at its best.
 
-The copy begins with the original weights, lies in memory beside the frozen backbone (see
-``parallel.tuned`` for its size), and goes when its trial is done.
+The copy begins with the original weights and goes when its trial is done.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from torch import Tensor
 
 from ptune_scale.backbone.tuned import NewHead
-from ptune_scale.parallel import TuneSettings, tune
 from ptune_scale.progress import bar
 from ptune_scale.superglue.job import TaskJob, Trial
 from ptune_scale.task.answers.answer import Prediction, Question
@@ -50,19 +47,7 @@ def finetuned(
         UserError: the layout does not allow it.
     """
     started = time.perf_counter()
-    config, path = job.config, job.config.parallel.deepspeed_config
-    function = tune(
-        job.backbone,
-        job.site.mesh,
-        TuneSettings(
-            weight_decay=config.tune.backbone_weight_decay,
-            max_grad_norm=config.train.max_grad_norm,
-            dropout=config.tune.backbone_dropout == "on",
-        ),
-        deepspeed_config=Path(path) if path else None,
-        rows_per_forward=config.train.rows_per_forward or None,
-        head=head,
-    )
+    config, function = job.config, job.tunable_copy(head)
     try:
         problem = job.problem([asked], function)
         [course] = courses(config.train, [job.task.name], [asked.learn])

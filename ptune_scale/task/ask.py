@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_SLOT, Batch, Example, collate
+from ptune_scale.task.objective import Vocabulary
 
 Found = TypeVar("Found")
 
@@ -121,7 +122,7 @@ class Asker:
     def next_tokens(self, rows: Sequence[Example], tokens: Tensor) -> list[Tensor]:
         """Log-probabilities of some tokens, (C,) int64, at each row's first target, in nats."""
 
-        def question(vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+        def question(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
             first = logits[:, :1]
             asked = tokens.to(logits.device).expand(len(batch), 1, -1)
             return (vocabulary.pick(first, asked) - vocabulary.normalizer(first))[:, 0]

@@ -8,7 +8,6 @@ from typing import TypeVar
 from ptune_scale.task.answers.answer import (
     Answer,
     BoundAnswer,
-    Objective,
     Prediction,
     Purpose,
     Question,
@@ -17,6 +16,7 @@ from ptune_scale.task.ask import Asker
 from ptune_scale.task.example import Batch, collate
 from ptune_scale.task.fill import Filler
 from ptune_scale.task.metrics import Outcome
+from ptune_scale.task.objective import Objective
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Task, Wording
 from ptune_scale.task.tokenization import Tokenization

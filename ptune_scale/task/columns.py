@@ -57,19 +57,12 @@ class Columns:
         special = {name: fields.pop(name, "") for name in ("id", "answer", "task")}
         return cls(fields, **special)
 
-    def record(
-        self,
-        row: RawRow,
-        number: int,
-        needed: Iterable[str] = (),
-        answer_field: str | None = None,
-    ) -> Record:
-        """The record of a row.
+    def record(self, row: RawRow, number: int, needed: Iterable[str] = ()) -> Record:
+        """The record of a row. A blank answer is none.
 
         Args:
             number: of the row, from 0.
-            needed: fields that it must have; ``answer_field`` too, where it must have an answer.
-            answer_field: in the place of ``answer``. A blank one is no answer.
+            needed: fields that it must have.
 
         Raises:
             UserError: "file:line: no field ...; it has ...", or why the row is no record.
@@ -85,7 +78,7 @@ class Columns:
                     f"{row.source}: no field {self.fields.get(name, name)!r}; "
                     f"it has {', '.join(listed) or 'none'}"
                 )
-        answers = [answer_field or self.answer] if answer_field or self.answer else USUAL_ANSWERS
+        answers = [self.answer] if self.answer else USUAL_ANSWERS
         ids = [self.id] if self.id else _IDS
         return Record(
             _first(fields, ids) or str(number),

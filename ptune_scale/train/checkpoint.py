@@ -14,7 +14,6 @@ neither. With several nodes checkpoints must lie on a file system that they shar
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -25,9 +24,11 @@ from urllib.parse import quote
 import torch
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import sync
 from ptune_scale.parallel import World
 
 _FORMAT = 2
+_KEPT = 2
 _ALONE = World()
 _NAME = re.compile(r"step-(\d+)(\.old)?")
 # Never read: unfinished writes and unfinished removals of a process that was killed.
@@ -42,9 +43,8 @@ def save(
     flags: dict[str, Any],
     *,
     world: World = _ALONE,
-    keep: int = 2,
 ) -> Path:
-    """Write a checkpoint and remove all but the newest ``keep``; all ranks call it together.
+    """Write a checkpoint and remove all but the newest two; all ranks call it together.
 
     What killed processes left behind is removed too: nobody else may be writing to ``directory``.
 
@@ -69,7 +69,7 @@ def save(
         "identity": identity,
         "flags": flags,
     }
-    world.on_main(lambda: _complete(scratch, target, meta, keep))
+    world.on_main(lambda: _complete(scratch, target, meta))
     return target
 
 
@@ -84,11 +84,11 @@ def _write(scratch: Path, name: str, part: Any) -> str:
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / _file(name)
     torch.save({"part": name, "value": part}, file)
-    _sync(file)
+    sync(file)
     return _sha256(file)
 
 
-def _complete(scratch: Path, target: Path, meta: dict[str, Any], keep: int) -> None:
+def _complete(scratch: Path, target: Path, meta: dict[str, Any]) -> None:
     missing = [_file(name) for name in meta["sha256"] if not (scratch / _file(name)).is_file()]
     if missing:
         raise UserError(
@@ -96,10 +96,10 @@ def _complete(scratch: Path, target: Path, meta: dict[str, Any], keep: int) -> N
             "several nodes --output_dir must be on a file system that they share"
         )
     (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
-    _sync(scratch / "meta.json")
-    _sync(scratch)
+    sync(scratch / "meta.json")
+    sync(scratch)
     _put_in_place(scratch, target)
-    for old in checkpoints(target.parent)[:-keep]:
+    for old in checkpoints(target.parent)[:-_KEPT]:
         _remove(old)
 
 
@@ -112,7 +112,7 @@ def _put_in_place(scratch: Path, target: Path) -> None:
     else:
         _remove(target)  # not a checkpoint, and so no loss
     scratch.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     _remove(aside)
 
 
@@ -273,11 +273,3 @@ def _short(value: Any) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ptune_scale.parallel import PromptFunction
-from ptune_scale.task.answers.answer import Objective, Prediction, Question
+from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.asking import AskedTask, Panels
 from ptune_scale.task.example import Batch
 from ptune_scale.task.metrics import find_metric
+from ptune_scale.task.objective import Objective
 from ptune_scale.train.config import TrainConfig
 from ptune_scale.train.selection import DevScore
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import EncoderPlacement, PromptFunction
 from ptune_scale.prompt.bank import PromptBank
-from ptune_scale.task.answers.answer import Objective
 from ptune_scale.task.example import Batch
+from ptune_scale.task.objective import Objective
 from ptune_scale.train.config import TrainConfig
 from ptune_scale.train.order import TaskOrder, choose_tasks
 from ptune_scale.train.problem import Problem

@@ -12,11 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
-from ptune_scale.files import write_json
+from ptune_scale.files import cannot_write, hold, write_json
 from ptune_scale.parallel import Degrees, parallelize
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.progress import bar
@@ -147,9 +147,8 @@ def run(checked: CheckedAnswers, site: Site) -> None:
         Stopped: the job was asked to stop; the chunks before it are kept.
     """
     config, world = checked.config, site.world
-    path = config.parallel.deepspeed_config
     function = parallelize(
-        checked.backbone, site.mesh, deepspeed_config=Path(path) if path else None
+        checked.backbone, site.mesh, deepspeed_config=config.parallel.deepspeed_json
     )
     prompt = TunedPrompt(
         checked.export,
@@ -258,16 +257,13 @@ def _line(row: RawRow, found: Prediction) -> dict[str, Any]:
 
 def _claim(checked: CheckedAnswers, lock: FileLock) -> Begun:
     output = checked.output
+    hold(lock, f"--output {output}")
+    begun = _begun(output, checked.begun.identity)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        begun = _begun(output, checked.begun.identity)
         # Not through a link that somebody put there.
         os.close(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
-    except Timeout:
-        raise UserError(f"--output {output} is in use by another run") from None
     except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}") from error
+        raise cannot_write(output, error) from error
     write_json(_progress_file(output), asdict(begun))
     return begun
 

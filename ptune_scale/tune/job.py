@@ -15,7 +15,16 @@ from torch import Tensor
 
 from ptune_scale.backbone import Backbone
 from ptune_scale.backbone.families import context_length
-from ptune_scale.parallel import PromptFunction, StopSignal, World, parallelize
+from ptune_scale.backbone.tuned import NewHead
+from ptune_scale.parallel import (
+    PromptFunction,
+    StopSignal,
+    TunedFunction,
+    TuneSettings,
+    World,
+    parallelize,
+    tune,
+)
 from ptune_scale.progress import bar
 from ptune_scale.run.config import (
     ModelConfig,
@@ -113,11 +122,10 @@ class Job:
         """
         backbone.embeddings.sample  # noqa: B018 (read before a layout takes the weights away)
         site.stop.check()
-        path = config.parallel.deepspeed_config
         function = parallelize(
             backbone,
             site.mesh,
-            deepspeed_config=Path(path) if path else None,
+            deepspeed_config=config.parallel.deepspeed_json,
             rows_per_forward=config.train.rows_per_forward or None,
         )
         site.stop.check()
@@ -164,6 +172,31 @@ class Job:
         """Tell the reader of the results, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def tunable_copy(self, head: NewHead | None = None) -> TunedFunction:
+        """A copy of the backbone that trains, with the original weights, beside the frozen one.
+
+        It lies in memory until it is closed; see ``parallel.tuned`` for its size.
+
+        Args:
+            head: in place of the vocabulary's.
+
+        Raises:
+            UserError: the layout does not allow it.
+        """
+        config = self.config
+        return tune(
+            self.backbone,
+            self.site.mesh,
+            TuneSettings(
+                weight_decay=config.tune.backbone_weight_decay,
+                max_grad_norm=config.train.max_grad_norm,
+                dropout=config.tune.backbone_dropout == "on",
+            ),
+            deepspeed_config=config.parallel.deepspeed_json,
+            rows_per_forward=config.train.rows_per_forward or None,
+            head=head,
+        )
 
     def asked(
         self,

@@ -51,7 +51,6 @@ def train_prompts(
     config: TrainConfig | None = None,
     start: Tensor | None = None,
     resumed_from: Path | None = None,
-    problem: Problem | None = None,
     identity: dict[str, Any] | None = None,
     exported: Sequence[Wording] | None = None,
 ) -> Trained:
@@ -63,7 +62,6 @@ def train_prompts(
         config: None for the job's.
         start: (R, S, H), what the prompts begin as; None for what the flags say.
         resumed_from: a checkpoint to go on from.
-        problem: None for the tasks' own losses and metrics.
         identity: what the checkpoint must agree on; None for the job's.
         exported: how the prompts are asked by whoever loads them; None for as they are trained.
 
@@ -80,7 +78,7 @@ def train_prompts(
         )
     config = with_default_steps(config or job.config.train, len(asked))
     identity = identity or job.identity(name, asked) | {"max_steps": config.max_steps}
-    trainer = build_trainer(job, asked, config, start, problem or job.problem(asked))
+    trainer = build_trainer(job, asked, config, start, job.problem(asked))
     if resumed_from is not None:
         path = resumed_from
 

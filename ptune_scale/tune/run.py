@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ptune_scale.parser import called
+from ptune_scale.parser import runnable
 from ptune_scale.run.site import Site
 from ptune_scale.task.answers.text import BoundText
 from ptune_scale.tune import report
@@ -58,6 +58,6 @@ def _report(job: Job, results: Sequence[MethodResult]) -> None:
     print(f"results in {job.output}/")
     if "ptuning" in summary["methods"]:
         print(
-            f"use it: {called('predict')} --prompt {job.output}/prompt --input NEW.jsonl "
+            f"use it: {runnable('predict')} --prompt {job.output}/prompt --input NEW.jsonl "
             "--output ANSWERS.jsonl"
         )

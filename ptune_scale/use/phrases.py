@@ -73,6 +73,11 @@ def word_ends(tokens: Tokenization) -> tuple[Tensor, Tensor]:
         first = text.strip()[0]
         new_word = text[0].isspace()
         begins[token] = new_word and first.isalnum()
-        goes_on = first.isalnum() or first in "-'’"
-        ends[token] = first.islower() or first.isdigit() if new_word else not goes_on
+        # Of the words behind a space only names are part of an answer ("New York").
+        goes_on = first.isalpha() and not first.islower() if new_word else _inside_word(first)
+        ends[token] = not goes_on
     return ends, begins
+
+
+def _inside_word(character: str) -> bool:
+    return character.isalnum() or character in "-'’"

@@ -15,10 +15,10 @@ from torch import nn
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
-from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize, span
-from ptune_scale.parallel.vocabulary import Vocabulary
+from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch, Example, collate
+from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
 
 CONFIGS = Path(__file__).resolve().parents[2] / "ds_configs"
 VOCABULARY = 60
@@ -107,7 +107,7 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     result["losses"].append(losses)
     result["gradients"].append(gradient)
     spans = with_more_targets(fixed_batch(9, 9))
-    losses, gradient = function.loss_and_gradient(spans, prompts, span)
+    losses, gradient = function.loss_and_gradient(spans, prompts, mean_cross_entropy)
     result["losses"].append(losses)
     result["gradients"].append(gradient)
     result["ranks"].append(function.ranks(spans, prompts, candidates))

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ptune_scale.backbone import load_backbone
-from ptune_scale.parallel import PromptFunction, Vocabulary, single, span
+from ptune_scale.parallel import PromptFunction, single
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch, Example, collate
+from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
 
 ROWS = [
     Example(0, (0, 5, 9, 12), (0, -1, -1, -1), (1, 2, 3), (9, 12, 33)),
@@ -60,9 +61,9 @@ def test_each_target_s_answer_is_ranked_and_last_where_there_is_none(function, p
                 assert int(found[number, place, column]) == expected
 
 
-def test_the_span_s_loss_is_the_mean_over_the_answered_targets_of_a_row(function, prompts) -> None:
+def test_the_mean_cross_entropy_is_over_the_answered_targets_of_a_row(function, prompts) -> None:
     batch = collate(ROWS)
-    losses, gradient = function.loss_and_gradient(batch, prompts, span)
+    losses, gradient = function.loss_and_gradient(batch, prompts, mean_cross_entropy)
     leaf = prompts.clone().requires_grad_()
     expected = torch.zeros(2)
     for row, weight in zip(ROWS, batch.weights, strict=True):

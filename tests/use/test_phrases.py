@@ -23,6 +23,7 @@ def test_every_token_ends_an_answer_or_goes_on_with_it(backbone: Backbone) -> No
     assert kinds(" city") == (True, True)  # a new word that is none
     assert kinds(" of") == (True, True)
     assert kinds(",") == kinds(".") == (False, True)
+    assert kinds(" .") == (False, True)  # a new word without a letter, as in "Oslo ("
     assert kinds("o") == kinds("7") == (False, False)  # inside of a word or number
     assert kinds("-") == kinds("'") == (False, False)
     assert kinds("\n") == (False, True)

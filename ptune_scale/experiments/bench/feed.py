@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ptune_scale.experiments.bench.case import Case
-from ptune_scale.parallel import Objective, PromptFunction
+from ptune_scale.parallel import PromptFunction
 from ptune_scale.task.example import Batch, Example
+from ptune_scale.task.objective import Objective
 
 Batches = list[list[Example]]
 

@@ -21,7 +21,6 @@ from ptune_scale.experiments.layouts.memory import sampled_memory
 from ptune_scale.lama.launcher import PROGRAM
 from ptune_scale.parallel import (
     Mesh,
-    Objective,
     PromptFunction,
     StopSignal,
     World,
@@ -30,6 +29,7 @@ from ptune_scale.parallel import (
 from ptune_scale.parallel.world import leave
 from ptune_scale.run.site import Site
 from ptune_scale.task.example import Batch
+from ptune_scale.task.objective import Objective
 from ptune_scale.train.trainer import StepResult
 from ptune_scale.tune.job import Job
 from ptune_scale.tune.prompts import build_trainer

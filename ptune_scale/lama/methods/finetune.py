@@ -3,22 +3,19 @@
 mp_ft  on the manual prompt, read where ``manual`` reads it ("MP+FT" of Liu et al. 2021, Table 2)
 ft     on the subject alone: nothing but the weights names the relation ("FT")
 
-As in the experiments of the paper (section 4.1) each relation begins with the original weights. The
-copy that trains lies in memory beside the frozen backbone, see ``parallel.tuned`` for its size, and
-goes when its relation is done. What is done is kept in ``checkpoint/`` under the method's
-directory: a run that is stopped goes on with the relation that it was at.
+As in the experiments of the paper (section 4.1) each relation begins with the original weights, in
+a copy that goes when the relation is done. What is done is kept in ``checkpoint/`` under the
+method's directory: a run that is stopped goes on with the relation that it was at.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.methods.done import DoneRelations
 from ptune_scale.lama.methods.wordings import Worded, on_manual, subject_alone
-from ptune_scale.parallel import TuneSettings, tune
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.asking import AskedTask
@@ -98,21 +95,10 @@ class _Method:
         return dict(zip(self.names, values, strict=True))
 
     def _finetune(self, task: AskedTask, course: Course, progress: Any) -> Result:
-        job, settings = self.job, self.job.config.tune
+        job = self.job
         # Whatever was trained before in this process.
         job.world.seed_noise(self.config.seed, self.name, course.order.task_id)
-        path = job.config.parallel.deepspeed_config
-        function = tune(
-            job.backbone,
-            job.site.mesh,
-            TuneSettings(
-                weight_decay=settings.backbone_weight_decay,
-                max_grad_norm=self.config.max_grad_norm,
-                dropout=settings.backbone_dropout == "on",
-            ),
-            deepspeed_config=Path(path) if path else None,
-            rows_per_forward=self.config.rows_per_forward or None,
-        )
+        function = job.tunable_copy()
 
         def after_step(result: StepResult) -> None:
             progress.update(result.records)

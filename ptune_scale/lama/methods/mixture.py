@@ -9,7 +9,6 @@ Shapes: F facts, K prompts, M weightings of them, C words, W this rank's part of
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from ptune_scale.task.answers.ranked import RankedPanel
 from ptune_scale.task.ask import Asker, cut_by_tokens
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.example import Batch, collate
+from ptune_scale.task.objective import Vocabulary
 from ptune_scale.task.record import Record
 
 _ITERATIONS = 50
@@ -57,7 +57,7 @@ class PromptMixture:
         count, panel = len(self.asked), self.panel
         readings = [(place, panel.candidates.names[0]) for place in range(len(weights))]
 
-        def question(vocabulary: Any, logits: Tensor, part: Batch) -> Tensor:
+        def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
             by_fact = logits[:, 0].float().view(-1, count, logits.shape[-1])
             mixed = weights.to(logits.device) @ by_fact
             answers = part.answers[::count].expand(-1, len(weights))

@@ -4,7 +4,7 @@ A kind is a frozen dataclass of plain data. Bound to a pattern and a tokenizer i
 records. Tasks whose bound answers have the same key share batches, in training and in evaluation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
@@ -14,12 +14,10 @@ from torch import Tensor
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.example import Batch, Example
 from ptune_scale.task.fill import Filler
+from ptune_scale.task.objective import Vocabulary
 from ptune_scale.task.record import Record
 
 Purpose = Literal["train", "evaluate"]
-
-Objective = Callable[[Any, Tensor, Batch], Tensor]
-"""Loss of each row, (N,) in nats, from a vocabulary and logits (N, K, W) that it can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,7 @@ class BoundAnswer(Protocol):
 class Panel(Protocol):
     """Tasks that share batches."""
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """What is minimized: the loss of each row, see ``Objective``."""
         ...
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Question
-from ptune_scale.task.answers.options import RowPerOption, log_likelihoods, option_scores
+from ptune_scale.task.answers.options import RowPerOption, option_scores
 from ptune_scale.task.ask import Asker, probabilities_of
 from ptune_scale.task.example import NO_ANSWER, Batch
 from ptune_scale.task.fill import Filler
 from ptune_scale.task.filters import check_filters, field_name, field_text
+from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
 from ptune_scale.task.record import Record
 
 _MARGIN = 1.0
@@ -130,14 +131,13 @@ class ChoicePanel:
     def __init__(self, bound: Mapping[int, BoundChoices]) -> None:
         self.bound = bound
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Hinge loss between the right choice and each wrong one, of their mean cross-entropies.
 
         The published code takes these means over all choices of the batch together; here each
         question has its own, so that its loss does not depend on what else is in the batch.
         """
-        tokens = batch.answered.sum(-1).clamp(min=1)
-        losses = (-log_likelihoods(vocabulary, logits, batch) / tokens).view(-1, batch.group_size)
+        losses = mean_cross_entropy(vocabulary, logits, batch).view(-1, batch.group_size)
         right = batch.labels.view(-1, batch.group_size)[:, :1]
         margin = (_MARGIN + (losses.gather(1, right) - losses)).relu()
         wrong = margin.scatter(1, right, 0.0).sum(1, keepdim=True) / (batch.group_size - 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ptune_scale.task.answers.answer import Purpose, Question
 from ptune_scale.task.ask import Asker
-from ptune_scale.task.example import NO_ANSWER, Batch, Example
+from ptune_scale.task.example import NO_ANSWER, Example
 from ptune_scale.task.fill import Filler
 from ptune_scale.task.record import Record
 
@@ -69,9 +69,3 @@ def option_scores(questions: Sequence[Question], bound: Mapping[int, Any], asker
     kind = next(iter(bound.values())).filler.tokens.kind
     scores = asker.filled(rows) if kind == "masked" else asker.read(rows)
     return torch.tensor(scores, dtype=torch.float64).view(len(questions), -1)
-
-
-def log_likelihoods(vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
-    """Sum of the log-probabilities of each row's answers, (N,), from logits (N, K, W)."""
-    picked = vocabulary.pick(logits, batch.answers.unsqueeze(-1)) - vocabulary.normalizer(logits)
-    return (picked.squeeze(-1) * batch.answered).sum(-1)

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from ptune_scale.task.answers.text import BoundText, Text, TextPanel
 from ptune_scale.task.ask import Asker, continued
 from ptune_scale.task.example import Batch, Example
 from ptune_scale.task.fill import Filler
+from ptune_scale.task.objective import Vocabulary
 from ptune_scale.task.record import Record
 
 _DEPTH = 10
@@ -110,7 +110,7 @@ class PhrasePanel:
         self._tokens = torch.tensor(tokens)
         self._place = {token: place for place, token in enumerate(tokens)}
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of an answer's tokens, its end token among them."""
         return self._texts.objective(vocabulary, logits, batch)
 

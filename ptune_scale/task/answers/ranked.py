@@ -21,6 +21,7 @@ from ptune_scale.task.ask import Asker
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch, Example
 from ptune_scale.task.fill import Filler
+from ptune_scale.task.objective import Vocabulary, cross_entropy
 from ptune_scale.task.record import Record
 
 
@@ -131,9 +132,9 @@ class RankedPanel:
         )
         self.tokens = next(iter(bound.values())).filler.tokens
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of the right word over the whole vocabulary."""
-        return right_token(vocabulary, logits, batch)
+        return cross_entropy(vocabulary, logits, batch)
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         return self.ranked(asker, [question.rows[0] for question in questions])[0]
@@ -152,7 +153,7 @@ class RankedPanel:
         """
         readings = readings or ((0, self.candidates.names[0]),)
 
-        def question(vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+        def question(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
             answers = batch.answers.masked_fill(~batch.answered, NO_ANSWER)
             return self.read(vocabulary, logits, answers, batch.tasks, readings)
 
@@ -169,7 +170,7 @@ class RankedPanel:
 
     def read(
         self,
-        vocabulary: Any,
+        vocabulary: Vocabulary,
         logits: Tensor,
         answers: Tensor,
         tasks: Tensor,
@@ -195,13 +196,6 @@ class RankedPanel:
         by_set = {name: int(r) for name, r in zip(self.candidates.names, ranks, strict=True)}
         word = self.tokens.text(int(token))
         return Prediction(word, probability, ranks=by_set if known else None)
-
-
-def right_token(vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of each row's first answer, (N,) in nats, from logits (N, K, W)."""
-    # A view of one target's logits gives them their gradient without a copy.
-    first = logits.squeeze(1) if logits.shape[1] == 1 else logits[:, 0]
-    return vocabulary.cross_entropy(first, batch.answers[:, 0])
 
 
 def one_token(word: str, filler: Filler, begins_word: bool) -> int | None:

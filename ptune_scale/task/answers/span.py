@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
-from ptune_scale.task.answers.options import log_likelihoods
 from ptune_scale.task.ask import Asker, with_answer
 from ptune_scale.task.example import Batch, Example
 from ptune_scale.task.fill import Filler
+from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
 from ptune_scale.task.record import Record
 
 _MOST_EXTRA_MASKS = 3
@@ -116,10 +116,9 @@ class SpanPanel:
         self.bound = bound
         self.filler = next(iter(bound.values())).filler
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of the tokens that should stand at a row's targets."""
-        tokens = batch.answered.sum(-1).clamp(min=1)
-        return -log_likelihoods(vocabulary, logits, batch) / tokens
+        return mean_cross_entropy(vocabulary, logits, batch)
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         rows = [question.rows[0] for question in questions]

@@ -7,16 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
-from ptune_scale.task.answers.options import log_likelihoods
 from ptune_scale.task.ask import Asker, Continuation
 from ptune_scale.task.example import Batch, Example
 from ptune_scale.task.fill import Filler
+from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
 from ptune_scale.task.record import Record
 
 
@@ -140,10 +140,9 @@ class TextPanel:
         self.bound = bound
         self.tokens = next(iter(bound.values())).filler.tokens
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of an answer's tokens, its end token among them."""
-        tokens = batch.answered.sum(-1).clamp(min=1)
-        return -log_likelihoods(vocabulary, logits, batch) / tokens
+        return mean_cross_entropy(vocabulary, logits, batch)
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         found: list[Prediction | None] = [None] * len(questions)

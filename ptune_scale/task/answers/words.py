@@ -18,10 +18,11 @@ from torch.nn.functional import cross_entropy
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import BoundAnswer, Prediction, Purpose, Question
-from ptune_scale.task.answers.options import RowPerOption, log_likelihoods, option_scores
+from ptune_scale.task.answers.options import RowPerOption, option_scores
 from ptune_scale.task.ask import Asker, probabilities_of
 from ptune_scale.task.example import NO_ANSWER, Batch, Example
 from ptune_scale.task.fill import Filler, content_free
+from ptune_scale.task.objective import Vocabulary, log_likelihoods
 from ptune_scale.task.record import Record
 
 # The score of a word that is not there. Infinity would make the gradient of a sum undefined.
@@ -194,7 +195,7 @@ class WordPanel:
         self.bound = bound
         self.table = _WordTable(bound)
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy over the labels' words alone (Schick and Schütze 2021, equation 1)."""
         scores = self.table.scores(vocabulary, logits, batch)
         return cross_entropy(scores, batch.labels, reduction="none")
@@ -226,7 +227,7 @@ class _WordTable:
                 self.tokens[task, place, : len(tokens)] = torch.tensor(tokens)
                 self.exists[task, place, : len(tokens)] = True
 
-    def scores(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def scores(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """What each label's words score at the first target, (N, L): logits, summed as odds."""
         device = logits.device
         tokens, exists = (t.to(device)[batch.tasks] for t in (self.tokens, self.exists))
@@ -261,7 +262,7 @@ class SpelledOutPanel:
         self.bound = bound
         self.label_of_word = next(iter(bound.values())).label_of_word
 
-    def objective(self, vocabulary: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy over the labels, each as likely as its words together."""
         words = log_likelihoods(vocabulary, logits, batch).view(-1, batch.group_size)
         scores = _by_label(words, self.label_of_word)
