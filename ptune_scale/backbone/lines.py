@@ -1,10 +1,11 @@
 """Packs rows of a causal model into lines, so that nothing is computed twice and nothing padded.
 
-A line holds rows of one or more tasks behind one another. What all rows of a task begin
-with (its leading prompt slots, say) stands once in front of those that share the line; a mask lets
-each token see that and its own row. Positions count within the row, as if it stood alone.
+A line holds rows of one or more families behind one another: all rows of a task, or those that ask
+about one record. What all rows of a family begin with (the task's leading prompt slots, say, or the
+record) stands once in front of those that share the line; a mask lets each token see that and its
+own row. Positions count within the row, as if it stood alone.
 
-    task 0: P P P | Os lo P P P | Stock holm P P P     task 1: P P P | ...
+    family 0: P P P | Os lo P P P | Stock holm P P P     family 1: P P P | ...
                 shared   row 0         row 1
 
 Shapes: N rows, B lines, L tokens in a line, K targets in a row, R tasks, S slots.
@@ -16,11 +17,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ptune_scale.backbone.arrange import Line, arrange, lead_length, shared_lengths
+from ptune_scale.backbone.arrange import Line, arrange, families, lead_length, shared_lengths
 from ptune_scale.task.example import NO_SLOT, Batch, Example
 
 SHARED = -1
-"""Stands for the row number of tokens that all rows of a task share; padding has it too."""
+"""Stands for the row number of tokens that all rows of a family share; padding has it too."""
 
 # A second pass through all layers is not worth it for less of the tokens.
 _WORTH_A_PASS = 0.2
@@ -34,7 +35,7 @@ class Lines:
         ids: (B, L) int64.
         cells: (B, L) int64, ``task * S + slot`` of prompt slots, else NO_SLOT.
         positions: (B, L) int64, place in the row.
-        tasks: (B, L) int64, -1 at padding.
+        families: (B, L) int64, -1 at padding.
         rows: (B, L) int64, number of the row, or SHARED.
         targets: (N, K) int64, places in the flattened (B, L - lead) tokens behind ``lead``.
         lead: so many columns on the left hold nothing that depends on a prompt.
@@ -43,17 +44,17 @@ class Lines:
     ids: Tensor
     cells: Tensor
     positions: Tensor
-    tasks: Tensor
+    families: Tensor
     rows: Tensor
     targets: Tensor
     lead: int
 
     def mask(self, dtype: torch.dtype) -> Tensor:
         """What each token adds to its attention scores, (B, 1, L, L): 0, or the least number."""
-        same_task = self.tasks.unsqueeze(2) == self.tasks.unsqueeze(1)
+        same_family = self.families.unsqueeze(2) == self.families.unsqueeze(1)
         key_rows = self.rows.unsqueeze(1)
         visible = (key_rows == self.rows.unsqueeze(2)) | (key_rows == SHARED)
-        visible &= same_task & (self.positions.unsqueeze(1) <= self.positions.unsqueeze(2))
+        visible &= same_family & (self.positions.unsqueeze(1) <= self.positions.unsqueeze(2))
         hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         return hidden.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
 
@@ -66,11 +67,14 @@ def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
         skip_lead: let tokens before the first slot stand in front, if they are many.
     """
     rows = batch.examples
-    shared = shared_lengths(rows)
+    family = families(rows)
+    shared = shared_lengths(rows, family)
     leads = [lead_length(row) if skip_lead else 0 for row in rows]
     if sum(leads) < _WORTH_A_PASS * batch.num_tokens:
         leads = [0] * len(rows)
-    laid_out = [_lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, shared)]
+    laid_out = [
+        _lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, family, shared)
+    ]
     lead = max(len(front) for front, _ in laid_out)
     length = max(len(rest) for _, rest in laid_out)
     tokens = [(*front.tokens(lead), *rest.tokens(length)) for front, rest in laid_out]
@@ -85,9 +89,9 @@ def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
     ]
     # All five go to the device in one copy.
     columns = torch.tensor(tokens).permute(2, 0, 1).contiguous().to(batch.device)
-    ids, cells, positions, tasks, of_row = columns
+    ids, cells, positions, of_family, of_row = columns
     places = torch.tensor(targets, device=batch.device)
-    return Lines(ids, cells, positions, tasks, of_row, places, lead)
+    return Lines(ids, cells, positions, of_family, of_row, places, lead)
 
 
 @dataclass
@@ -101,27 +105,29 @@ class _Columns:
     ids: list[int] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    tasks: list[int] = field(default_factory=list)
+    families: list[int] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     starts: dict[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def add(self, row: Example, number: int, start: int, stop: int, num_slots: int) -> None:
+    def add(
+        self, row: Example, family: int, number: int, start: int, stop: int, num_slots: int
+    ) -> None:
         """Append the tokens [start, stop) of a row."""
         self.starts[number] = len(self) - start
         cell = row.task * num_slots
         self.ids += row.ids[start:stop]
         self.cells += [NO_SLOT if s == NO_SLOT else cell + s for s in row.slots[start:stop]]
         self.positions += range(start, stop)
-        self.tasks += [row.task] * (stop - start)
+        self.families += [family] * (stop - start)
         self.rows += [number] * (stop - start)
 
     def tokens(self, length: int) -> list[tuple[int, ...]]:
-        """(id, cell, position, task, row) of each, filled up with padding."""
+        """(id, cell, position, family, row) of each, filled up with padding."""
         padding = [(0, NO_SLOT, 0, -1, SHARED)] * (length - len(self))
-        table = zip(self.ids, self.cells, self.positions, self.tasks, self.rows, strict=True)
+        table = zip(self.ids, self.cells, self.positions, self.families, self.rows, strict=True)
         return [*table, *padding]
 
 
@@ -135,13 +141,14 @@ def _lay_out(
     """Tokens that stand in front of all others, and those behind."""
     front, rest = _Columns(), _Columns()
 
-    def add(row: Example, number: int, start: int, stop: int, lead: int) -> None:
+    def add(row: Example, family: int, number: int, start: int, stop: int, lead: int) -> None:
         border = min(max(start, lead), stop)
-        front.add(row, number, start, border, num_slots)
-        rest.add(row, number, border, stop, num_slots)
+        front.add(row, family, number, start, border, num_slots)
+        rest.add(row, family, number, border, stop, num_slots)
 
-    for task, numbers in line.rows.items():
-        add(rows[numbers[0]], SHARED, 0, shared[task], leads[numbers[0]])
+    for family, numbers in line.rows.items():
+        begun = shared[family]
+        add(rows[numbers[0]], family, SHARED, 0, begun, leads[numbers[0]])
         for number in numbers:
-            add(rows[number], number, shared[task], len(rows[number].ids), leads[number])
+            add(rows[number], family, number, begun, len(rows[number].ids), leads[number])
     return front, rest

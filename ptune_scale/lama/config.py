@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ptune_scale.flags import flag, names_in
+from ptune_scale.lama.methods import METHODS
 from ptune_scale.run.config import (
     JobConfig,
     ModelConfig,
@@ -60,8 +61,7 @@ class QuestionConfig:
     )
     method: str = flag(
         "manual,ptuning",
-        "comma-separated: manual, ptuning, ptuning_anchored, ptuning_from_manual, mp_ft, ft, "
-        "lpaqa, autoprompt",
+        f"comma-separated: {', '.join(METHODS)}",
         common=True,
     )
     template: str = flag(

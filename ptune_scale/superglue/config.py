@@ -18,6 +18,8 @@ from ptune_scale.run.config import (
     TrainConfig,
     TuneConfig,
 )
+from ptune_scale.superglue.methods import METHODS
+from ptune_scale.superglue.tasks import TASKS
 
 if TYPE_CHECKING:
     from ptune_scale.superglue.task import FewShot
@@ -30,9 +32,7 @@ class RecordsConfig:
     data_dir: str = flag(
         "", "directory of FewGLUE or SuperGLUE, with a directory for each task", common=True
     )
-    tasks: str = flag(
-        "all", "comma-separated: BoolQ, CB, COPA, MultiRC, RTE, WiC, WSC; or 'all'", common=True
-    )
+    tasks: str = flag("all", f"comma-separated: {', '.join(TASKS)}; or 'all'", common=True)
     train_split: str = flag("train", "file that is trained on, without .jsonl")
     dev_split: str = flag("dev32", "file that the best step is chosen on")
     test_split: str = flag(
@@ -62,7 +62,7 @@ class AskConfig:
 
     method: str = flag(
         "manual,ptuning",
-        "comma-separated: manual, incontext, ptuning, ptuning_joint, pet, ipet, ft",
+        f"comma-separated: {', '.join(METHODS)}",
         common=True,
     )
     pattern: str = flag(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.task.candidates import Candidates
-from ptune_scale.task.example import NO_SLOT, Batch, Example, collate
+from ptune_scale.task.example import NO_QUESTION, NO_SLOT, Batch, Example, collate
 from ptune_scale.task.objective import Vocabulary
 
 Found = TypeVar("Found")
@@ -85,8 +85,22 @@ class Asker:
         rows: Sequence[Example],
         ask: Callable[[Batch], Sequence[Found]],
     ) -> list[Found]:
-        """What ``ask`` says of each row, asked of batches of similar length."""
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+        """What ``ask`` says of each row, asked of batches of similar length.
+
+        Rows of one question stand together, so that what they share is computed once.
+        """
+        longest: dict[tuple[int, int], int] = {}
+        for row in rows:
+            key = (row.task, row.question)
+            longest[key] = max(longest.get(key, 0), len(row.ids))
+
+        def place(number: int) -> tuple[int, ...]:
+            row = rows[number]
+            if row.question == NO_QUESTION:
+                return (len(row.ids),)
+            return (longest[row.task, row.question], row.task, row.question, len(row.ids))
+
+        order = sorted(range(len(rows)), key=place)
         lengths = [len(rows[i].ids) - self.shared_tokens for i in order]
         found: list[Any] = [None] * len(rows)
         limit = max(1, self.batch_tokens - self.shared_tokens) if self.batch_tokens else None

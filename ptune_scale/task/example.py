@@ -13,6 +13,9 @@ from torch import Tensor
 NO_SLOT = -1
 """Slot number of a position that is not a prompt slot."""
 
+NO_QUESTION = -1
+"""Stands for the number of a question that has one row."""
+
 NO_ANSWER = -1
 """Stands for the token id of an answer that is not known, or for an unknown label."""
 
@@ -29,6 +32,8 @@ class Example:
         answers: K token ids that should be predicted there, NO_ANSWER where none is expected.
         label: index of the right one among the labels or choices that compete, NO_ANSWER where
             nothing competes or the right one is not known.
+        question: the same number for rows of a task that ask about one record in several ways,
+            and so begin alike; NO_QUESTION for a row alone.
     """
 
     task: int
@@ -37,6 +42,7 @@ class Example:
     targets: tuple[int, ...]
     answers: tuple[int, ...]
     label: int = NO_ANSWER
+    question: int = NO_QUESTION
 
     @property
     def num_tokens(self) -> int:
@@ -174,4 +180,6 @@ def collate(examples: Sequence[Example], *, group_size: int = 1) -> Batch:
     for example in examples:
         counts[example.task] = counts.get(example.task, 0) + 1
     weights = tuple(1.0 / counts[example.task] for example in examples)
+    if group_size > 1:
+        examples = [replace(e, question=place // group_size) for place, e in enumerate(examples)]
     return Batch(tuple(examples), weights, group_size)

@@ -1,6 +1,7 @@
 """Everything that can be found wrong with a run on one's own tasks before ranks start."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def check(config: OwnConfig) -> CheckedTasks:
 def check_methods(
     asked: tuple[str, ...],
     typed: str,
-    methods: dict[str, Any],
+    methods: Mapping[str, Any],
     controls: tuple[str, ...] = ("majority",),
 ) -> tuple[str, ...]:
     """The methods that are asked for, behind the controls that every table has.

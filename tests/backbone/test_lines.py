@@ -24,6 +24,22 @@ def test_rows_of_a_task_share_its_beginning() -> None:
     assert lines.rows.tolist() == [rows]
 
 
+def test_rows_of_a_question_share_the_record_where_that_saves_more() -> None:
+    def options(number: int, *words: int) -> list[Example]:
+        slots = (0, 1, *[-1] * (len(words) + 1))
+        return [
+            Example(0, (0, 0, *words, option), slots, (len(words) + 1,), (option,), 0, number)
+            for option in (40, 41, 42)
+        ]
+
+    rows = [*options(0, *range(5, 15)), *options(1, *range(20, 30))]
+    lines = pack(collate(rows), 2, skip_lead=False)
+    assert int((lines.families >= 0).sum()) == 2 * (11 + 3 * 2)  # a target is never shared
+    # Of one row each, they share what the task begins with.
+    alone = [*options(0, 5)[:1], *options(1, 6)[:1], *options(2, 7)[:1]]
+    assert int((pack(collate(alone), 2, skip_lead=False).families >= 0).sum()) == 2 + 3 * 2
+
+
 def test_a_long_beginning_is_not_repeated_for_every_row() -> None:
     beginning = [1] * 400
     rows = [[*beginning, 2 + row, *[3] * (row % 9)] for row in range(40)]
@@ -45,7 +61,7 @@ def test_no_token_is_lost_or_there_twice() -> None:
     for number, one in enumerate(examples):
         own = lines.rows == number
         line = int(own.any(1).nonzero())
-        shared = (lines.rows[line] == SHARED) & (lines.tasks[line] == one.task)
+        shared = (lines.rows[line] == SHARED) & (lines.families[line] == one.task)
         mine = own[line] | shared
         order = lines.positions[line][mine].argsort()
         assert lines.positions[line][mine][order].tolist() == list(range(len(one.ids)))
@@ -63,10 +79,10 @@ def test_a_token_sees_its_row_and_what_the_row_shares_up_to_itself() -> None:
     visible = lines.mask(torch.float32)[:, 0] == 0
     for line in range(len(lines.ids)):
         for query in range(lines.ids.shape[1]):
-            task, row = lines.tasks[line, query], lines.rows[line, query]
+            family, row = lines.families[line, query], lines.rows[line, query]
             for key in range(lines.ids.shape[1]):
                 expected = (
-                    lines.tasks[line, key] == task
+                    lines.families[line, key] == family
                     and lines.rows[line, key] in (row, SHARED)
                     and lines.positions[line, key] <= lines.positions[line, query]
                 )

@@ -230,6 +230,27 @@ def test_several_targets_of_a_row_are_read_from_lines() -> None:
         torch.testing.assert_close(lm(batch, nothing), plain(batch, nothing), atol=1e-5, rtol=1e-5)
 
 
+def test_options_that_share_their_record_compute_what_each_computes_alone() -> None:
+    examples = []
+    for record, pattern in enumerate(("ppwp", "wppw")):
+        begun = row(0, 6, pattern, record)
+        examples += [
+            replace(
+                begun,
+                ids=(*begun.ids, *option),
+                slots=(*begun.slots, *[-1] * len(option)),
+                targets=tuple(range(len(begun.ids) - 1, len(begun.ids) + len(option) - 1)),
+                answers=option,
+            )
+            for option in ((7,), (8, 9, 10), (7, 11))
+        ]
+    batch = collate(examples, group_size=3)
+    assert [e.question for e in batch.examples] == [0, 0, 0, 1, 1, 1]
+    for name in ("llama", "gpt2"):
+        plain = loss_and_gradient(FrozenLM(network(name), shortcuts=PLAIN), batch)
+        assert_same(loss_and_gradient(FrozenLM(network(name)).prepare(), batch), plain)
+
+
 def test_preparing_keeps_every_byte_and_holds_nothing_twice() -> None:
     model = network("llama")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

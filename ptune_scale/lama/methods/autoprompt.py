@@ -23,7 +23,7 @@ from ptune_scale.lama.methods.trigger_search import (
     first_words,
     with_words,
 )
-from ptune_scale.lama.methods.wordings import searched
+from ptune_scale.lama.methods.wordings import LamaMethod, searched
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Question
 from ptune_scale.task.asking import AskedTask
@@ -40,6 +40,11 @@ def run(job: LamaJob) -> list[MethodResult]:
         UserError: the checkpoint is of another run.
     """
     return _Method(job).run()
+
+
+AUTOPROMPT = LamaMethod(
+    "autoprompt", run, "words searched for", worded=searched, takes_phrases=False
+)
 
 
 class _Method:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.methods.done import DoneRelations
-from ptune_scale.lama.methods.wordings import Worded, on_manual, subject_alone
+from ptune_scale.lama.methods.wordings import LamaMethod, Worded, on_manual, subject_alone
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.asking import AskedTask
@@ -33,9 +33,19 @@ def run_mp_ft(job: LamaJob) -> list[MethodResult]:
     return _Method(job, "mp_ft", on_manual).run("fine-tuned on the manual prompt")
 
 
+MP_FT = LamaMethod(
+    "mp_ft", run_mp_ft, "fine-tuned on the manual prompt", tunes_backbone=True, worded=on_manual
+)
+
+
 def run_ft(job: LamaJob) -> list[MethodResult]:
     """Fine-tune on the subject alone; see ``_Method.run``."""
     return _Method(job, "ft", subject_alone).run("fine-tuned, subject alone")
+
+
+FT = LamaMethod(
+    "ft", run_ft, "fine-tuned on the subject alone", tunes_backbone=True, worded=subject_alone
+)
 
 
 class _Method:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.methods.mixture import PromptMixture, best_prompt, fit_weights
-from ptune_scale.lama.methods.wordings import subject_alone
+from ptune_scale.lama.methods.wordings import LamaMethod, subject_alone
 from ptune_scale.lama.reader.prepare import sample
 from ptune_scale.lama.reader.published import (
     LPAQA_KINDS,
@@ -40,6 +40,9 @@ def run(job: LamaJob) -> list[MethodResult]:
         Stopped: the job was asked to stop.
     """
     return [result for kind in LPAQA_KINDS for result in _run_kind(job, kind)]
+
+
+LPAQA = LamaMethod("lpaqa", run, "LPAQA's published prompts", takes_phrases=False)
 
 
 def _run_kind(job: LamaJob, kind: str) -> list[MethodResult]:

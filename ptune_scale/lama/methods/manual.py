@@ -3,7 +3,7 @@
 from collections import Counter
 
 from ptune_scale.lama.job import LamaJob
-from ptune_scale.lama.methods.wordings import manual
+from ptune_scale.lama.methods.wordings import LamaMethod, manual
 from ptune_scale.lama.objects import Objects
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Prediction
@@ -20,6 +20,9 @@ def run_majority(job: LamaJob) -> list[MethodResult]:
     predictions = {task.name: _commonest(task, job.backbone.tokens) for task in job.tasks}
     described = "the relation's commonest training object, whatever the subject"
     return [MethodResult("majority", described, predictions, control=True)]
+
+
+MAJORITY = LamaMethod("majority", run_majority, "control: the commonest training object")
 
 
 def _commonest(task: Task, tokens: Tokenization) -> list[Prediction]:
@@ -88,6 +91,9 @@ def run_manual(job: LamaJob) -> list[MethodResult]:
             for each in spaced
         ),
     ]
+
+
+MANUAL = LamaMethod("manual", run_manual, "the hand-written prompt", worded=manual)
 
 
 def _row(task: AskedTask, place: int) -> Example:

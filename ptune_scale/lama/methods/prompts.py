@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ptune_scale.lama.job import LamaJob
-from ptune_scale.lama.methods.wordings import Worded, anchored, from_manual, tuned, words_of_manual
+from ptune_scale.lama.methods.wordings import (
+    LamaMethod,
+    Worded,
+    anchored,
+    from_manual,
+    tuned,
+    words_of_manual,
+)
 from ptune_scale.lama.objects import Objects
 from ptune_scale.task.task import Wording
 from ptune_scale.tune.job import MethodResult
@@ -24,6 +31,9 @@ def run_ptuning(job: LamaJob) -> list[MethodResult]:
     return _train(job, "ptuning", tuned, f"tuned prompt {spelled}{pattern}")
 
 
+PTUNING = LamaMethod("ptuning", run_ptuning, "tuned slots alone", worded=tuned)
+
+
 def run_anchored(job: LamaJob) -> list[MethodResult]:
     wording = anchored(job.tasks[0], job.config, job.backbone.tokens)
     slots = wording.pattern.text.split(" ", 1)[0]
@@ -31,11 +41,24 @@ def run_anchored(job: LamaJob) -> list[MethodResult]:
     return _train(job, "ptuning_anchored", anchored, described)
 
 
+ANCHORED = LamaMethod(
+    "ptuning_anchored", run_anchored, "tuned slots before the manual prompt", worded=anchored
+)
+
+
 def run_from_manual(job: LamaJob) -> list[MethodResult]:
     words = [words_of_manual(task, job.backbone.tokens)[1] for task in job.tasks]
     described = "tuned prompt that began as the manual one"
     start = start_from_words(words, job)
     return _train(job, "ptuning_from_manual", from_manual, described, start)
+
+
+FROM_MANUAL = LamaMethod(
+    "ptuning_from_manual",
+    run_from_manual,
+    "tuned slots that begin as the manual prompt",
+    worded=from_manual,
+)
 
 
 def _train(

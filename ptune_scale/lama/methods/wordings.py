@@ -1,7 +1,7 @@
-"""How each method words a relation's question."""
+"""What a method is, and how each words a relation's question."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ptune_scale.lama.config import LamaConfig
 from ptune_scale.lama.objects import Objects
@@ -10,6 +10,8 @@ from ptune_scale.task.fill import words_as_slots
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.task import Task, Wording
 from ptune_scale.task.tokenization import Tokenization
+from ptune_scale.tune.job import MethodResult
+from ptune_scale.tune.methods import Method
 
 Worded = Callable[[Task, LamaConfig, Tokenization], Wording]
 """The wording of a relation, for a kind of tokens.
@@ -17,6 +19,20 @@ Worded = Callable[[Task, LamaConfig, Tokenization], Wording]
 Raises:
     UserError: it does not fit the kind of model.
 """
+
+
+@dataclass(frozen=True)
+class LamaMethod(Method[MethodResult]):
+    """A way to ask for facts.
+
+    Attributes:
+        worded: how it words a question, where that does not depend on what it finds.
+        takes_phrases: it can be asked for objects of several tokens.
+    """
+
+    worded: Worded | None = None
+    takes_phrases: bool = True
+
 
 # A prompt that was not trained to an end token goes on behind the object.
 _STOPS = ("\n", ".", ",", ";", "(")

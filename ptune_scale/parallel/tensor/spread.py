@@ -9,7 +9,7 @@ from ptune_scale.backbone.network import sample_model
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.slices import Names, Slices
-from ptune_scale.parallel.tensor import dtensor, fairscale
+from ptune_scale.parallel.tensor import dtensor_layers, fairscale_layers
 from ptune_scale.parallel.vocabulary import ShardedVocabulary
 
 
@@ -110,12 +110,14 @@ def spread(
         if fnmatchcase(path, pattern)
     ]
     if plan.library == "dtensor":
-        dtensor.spread_layers(model, matches, mesh, names, slices)
+        dtensor_layers.spread_layers(model, matches, mesh, names, slices)
     else:
         for path, module, style in matches:
-            fairscale.spread_layer(model.base_model, path, module, style, plan, mesh, names, slices)
+            fairscale_layers.spread_layer(
+                model.base_model, path, module, style, plan, mesh, names, slices
+            )
     _adapt_attention(model, mesh.degrees.tensor)
-    return fairscale.spread_vocabulary(model, mesh, names, slices, vocab_size)
+    return fairscale_layers.spread_vocabulary(model, mesh, names, slices, vocab_size)
 
 
 def _adapt_attention(model: PreTrainedModel, degree: int) -> None:

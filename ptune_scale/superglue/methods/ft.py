@@ -7,7 +7,7 @@ from ptune_scale.prompt.bank import stable_seed
 from ptune_scale.superglue.classification import Classes
 from ptune_scale.superglue.finetune import finetuned
 from ptune_scale.superglue.job import TaskJob, Trial
-from ptune_scale.superglue.results import TaskResult, repeated
+from ptune_scale.superglue.results import TaskMethod, TaskResult, repeated
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.task import Wording
@@ -30,6 +30,9 @@ def run(job: TaskJob) -> list[TaskResult]:
     described = f"fine-tuned under a new head, read {texts[0]}"
     train = partial(_train, asked, answer.outputs)
     return [repeated(job, "ft", described, [asked], train)]
+
+
+FT = TaskMethod("ft", run, "backbone trained under a new head", tunes_backbone=True)
 
 
 def _train(asked: AskedTask, outputs: int, job: TaskJob, name: str) -> Trial:

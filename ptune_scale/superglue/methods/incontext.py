@@ -10,7 +10,7 @@ from ptune_scale.backbone.families import can_pack, context_length
 from ptune_scale.superglue.demonstrations import Demonstrations, demonstrate, take_turns
 from ptune_scale.superglue.job import TaskJob, Trial
 from ptune_scale.superglue.methods.untrained import best, zero_shot
-from ptune_scale.superglue.results import TaskResult
+from ptune_scale.superglue.results import TaskMethod, TaskResult
 from ptune_scale.task.answers.answer import Question
 from ptune_scale.task.answers.span import Span
 from ptune_scale.task.asking import AskedTask
@@ -40,6 +40,9 @@ def run(job: TaskJob) -> list[TaskResult]:
     )
     made = list(trials.values())
     return [TaskResult.of("incontext", description, made, trials, job.predictions_of(made[0]))]
+
+
+INCONTEXT = TaskMethod("incontext", run, "training records in front", asks="manual")
 
 
 def _demonstrations(job: TaskJob, asked: AskedTask, seed: int) -> Demonstrations:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ptune_scale.superglue.finetune import Ask, finetuned
 from ptune_scale.superglue.job import TaskJob, Trial, shares
-from ptune_scale.superglue.results import TaskResult, repeated
+from ptune_scale.superglue.results import TaskMethod, TaskResult, repeated
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.answers.words import Words
 from ptune_scale.task.asking import AskedTask
@@ -49,6 +49,11 @@ def run(job: TaskJob) -> list[TaskResult]:
     asked = [job.asked_by(wording) for wording in task.manual.values()]
     train = partial(_train, generations)
     return [repeated(job, "ipet", described, asked, train, generations, _texts(job))]
+
+
+IPET = TaskMethod(
+    "ipet", run, "the same, by models that label for each other", tunes_backbone=True, asks="manual"
+)
 
 
 def _texts(job: TaskJob) -> list[Mapping[str, str]]:

@@ -9,7 +9,7 @@ from functools import partial
 
 from ptune_scale.superglue.finetune import finetuned
 from ptune_scale.superglue.job import TaskJob
-from ptune_scale.superglue.results import TaskResult, decisive, repeated
+from ptune_scale.superglue.results import TaskMethod, TaskResult, decisive, repeated
 
 
 def run(job: TaskJob) -> list[TaskResult]:
@@ -37,3 +37,8 @@ def run(job: TaskJob) -> list[TaskResult]:
         ),
         replace(best, name="pet_best", description=described, trials={}),
     ]
+
+
+PET = TaskMethod(
+    "pet", run, "backbone trained on manual prompts", tunes_backbone=True, asks="manual"
+)

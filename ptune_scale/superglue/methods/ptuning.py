@@ -14,7 +14,7 @@ from typing import Any
 from ptune_scale.parallel import EncoderPlacement
 from ptune_scale.superglue.finetune import finetuned
 from ptune_scale.superglue.job import TaskJob, Trial
-from ptune_scale.superglue.results import TaskResult, repeated
+from ptune_scale.superglue.results import TaskMethod, TaskResult, repeated
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.train import checkpoint
 from ptune_scale.train.trainable import TrainableEncoders, TrainedPrompts
@@ -35,6 +35,9 @@ def run(job: TaskJob) -> list[TaskResult]:
         described += f", trained together with {len(asked) - 1} other tasks"
     train = partial(_train, asked, own)
     return [repeated(job, "ptuning", described, asked, train, tunes_backbone=False)]
+
+
+PTUNING = TaskMethod("ptuning", run, "tuned prompts, frozen backbone", asks="tuned")
 
 
 def _train(asked: Sequence[AskedTask], own: AskedTask, job: TaskJob, name: str) -> Trial:
@@ -79,6 +82,15 @@ def run_jointly(job: TaskJob) -> list[TaskResult]:
     described = f"backbone trained with the tuned prompt {text}"
     train = partial(_train_jointly, asked, rate)
     return [repeated(job, "ptuning_joint", described, [asked], train, rate)]
+
+
+JOINTLY = TaskMethod(
+    "ptuning_joint",
+    run_jointly,
+    "tuned prompts and a backbone that trains with them",
+    tunes_backbone=True,
+    asks="tuned",
+)
 
 
 def _train_jointly(asked: AskedTask, encoder_lr: float, job: TaskJob, name: str) -> Trial:

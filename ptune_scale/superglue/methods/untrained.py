@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from ptune_scale.superglue.job import TaskJob, Trial
-from ptune_scale.superglue.results import TaskResult
+from ptune_scale.superglue.results import TaskMethod, TaskResult
 from ptune_scale.task.answers.answer import Prediction
 
 
@@ -24,6 +24,9 @@ def run_majority(job: TaskJob) -> list[TaskResult]:
     return [TaskResult.of("majority", described, [trial], {}, [found] * len(splits.test))]
 
 
+MAJORITY = TaskMethod("majority", run_majority, "control: the commonest training label")
+
+
 def run_manual(job: TaskJob) -> list[TaskResult]:
     """Ask with every hand-written pattern; the one that does best on dev is reported as ``manual``.
 
@@ -38,6 +41,9 @@ def run_manual(job: TaskJob) -> list[TaskResult]:
         TaskResult.of("manual", described, [trials[name]], trials, found),
         TaskResult.of("manual_mean", "zero-shot, mean over patterns", list(trials.values())),
     ]
+
+
+MANUAL = TaskMethod("manual", run_manual, "hand-written prompts", asks="manual")
 
 
 def zero_shot(job: TaskJob) -> dict[str, Trial]:

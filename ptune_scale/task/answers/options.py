@@ -7,6 +7,7 @@ Shapes: N rows, K targets in a row, G options of a question.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -65,7 +66,11 @@ class RowPerOption:
 
 def option_scores(questions: Sequence[Question], bound: Mapping[int, Any], asker: Asker) -> Tensor:
     """Log-probability of each option of each question, (len(questions), G)."""
-    rows = [row for question in questions for row in question.rows]
+    rows = [
+        replace(row, question=number)
+        for number, question in enumerate(questions)
+        for row in question.rows
+    ]
     kind = next(iter(bound.values())).filler.tokens.kind
     scores = asker.filled(rows) if kind == "masked" else asker.read(rows)
     return torch.tensor(scores, dtype=torch.float64).view(len(questions), -1)

@@ -2,7 +2,8 @@
 
 A candidate's score is the log-probability of its tokens and the end token behind them. The search
 grows beginnings of candidates, the likeliest first, so that only a few of thousands are ever asked
-about: no ending can make a beginning likelier.
+about: no ending can make a beginning likelier. The longer it takes, the more beginnings are grown
+at a time; those of a question share what they begin with.
 
 Shapes: N rows, U different tokens of all candidates.
 """
@@ -10,7 +11,7 @@ Shapes: N rows, U different tokens of all candidates.
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import torch
@@ -27,6 +28,9 @@ from ptune_scale.task.record import Record
 
 _DEPTH = 10
 """So many of the best are found where the right answer is known, for P@10."""
+
+_WIDEST = 64
+"""Most beginnings of a question that are grown at a time."""
 
 Ids = tuple[int, ...]
 
@@ -119,27 +123,42 @@ class PhrasePanel:
             _Search(q, min(_DEPTH if q.record.answer else 1, len(self.bound[q.task].phrases)))
             for q in questions
         ]
-        while still := [each for each in searches if self._advance(each)]:
-            rows = [continued(each.question.rows[0], each.open[0][1]) for each in still]
+        width = 1
+        while grown := [
+            (number, search, *beginning)
+            for number, search in enumerate(searches)
+            for beginning in self._beginnings(search, width)
+        ]:
+            rows = [
+                replace(continued(search.question.rows[0], ids), question=number)
+                for number, search, _, ids in grown
+            ]
             found = asker.next_tokens(rows, self._tokens)
-            for each, scores in zip(still, found, strict=True):
-                self._grow(each, scores.tolist())
+            for (_, search, score, ids), scores in zip(grown, found, strict=True):
+                self._grow(search, score, ids, scores.tolist())
+            width = min(2 * width, _WIDEST)
         return [self._prediction(each) for each in searches]
 
-    def _advance(self, search: _Search) -> bool:
-        """Take whole phrases off the top; whether there is a beginning to grow."""
+    def _beginnings(self, search: _Search, width: int) -> list[tuple[float, Ids]]:
+        """Take the best whole phrases off the top, then the likeliest beginnings to be grown."""
         phrases = self.bound[search.question.task].phrases
-        while len(search.found) < search.wanted and search.open:
-            if search.open[0][1] not in phrases:
-                return True
-            search.found.append(heapq.heappop(search.open))
-        return False
+        chosen: list[tuple[float, Ids]] = []
+        behind: list[tuple[float, Ids]] = []
+        while search.open and len(chosen) < width:
+            if len(search.found) + len(behind) == search.wanted:
+                break  # what comes now is less likely than all that are wanted
+            best = heapq.heappop(search.open)
+            if best[1] not in phrases:
+                chosen.append(best)
+            else:
+                (behind if chosen else search.found).append(best)
+        for phrase in behind:  # a chosen beginning may still grow into a likelier one
+            heapq.heappush(search.open, phrase)
+        return chosen
 
-    def _grow(self, search: _Search, scores: Sequence[float]) -> None:
-        score, beginning = heapq.heappop(search.open)
-        for token in self.bound[search.question.task].children[beginning]:
-            grown = (score - scores[self._place[token]], (*beginning, token))
-            heapq.heappush(search.open, grown)
+    def _grow(self, search: _Search, score: float, ids: Ids, scores: Sequence[float]) -> None:
+        for token in self.bound[search.question.task].children[ids]:
+            heapq.heappush(search.open, (score - scores[self._place[token]], (*ids, token)))
 
     def _prediction(self, search: _Search) -> Prediction:
         bound = self.bound[search.question.task]
