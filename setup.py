@@ -28,9 +28,10 @@ setup(
     },
     entry_points={"console_scripts": ["ptune = ptune_scale.run.main:main"]},
     install_requires=[
-        "torch",
-        "deepspeed",
-        "transformers",
+        # Parts of models are called by names that change from one minor version to the next.
+        "torch>=2.13,<2.14",
+        "deepspeed>=0.19.8,<0.20",
+        "transformers>=5.23,<5.24",
         "fairscale",
         "sentencepiece",
         "protobuf",

@@ -6,6 +6,7 @@ know, so that no link waits there, and open to nobody else. One rename puts it i
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ _WHAT_TO_DO = {
     errno.EEXIST: "a part of that path is a file",
     errno.ENOTEMPTY: "choose a new directory",
 }
+_NEW_FILE = 0o666
 # What file systems say that cannot sync a directory, and need not.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
@@ -63,6 +65,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """
     with _place_beside(path) as scratch:
         write(scratch)
+        # Some libraries make files that only their owner may read.
+        scratch.chmod(_NEW_FILE & ~_umask())
         sync(scratch)
         os.replace(scratch, path)
 
@@ -84,6 +88,13 @@ def write_directory(path: Path, write: Callable[[Path], object]) -> None:
                 sync(entry)
         sync(scratch)
         scratch.rename(path)
+
+
+def _umask() -> int:
+    # It cannot be asked for without being set.
+    former = os.umask(0o077)
+    os.umask(former)
+    return former
 
 
 @contextlib.contextmanager
@@ -127,6 +138,16 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     """What to tell a user whose file cannot be written: where, why, and what to do."""
     advice = _WHAT_TO_DO.get(error.errno or 0, "choose another place")
     return UserError(f"{path} cannot be written: {error.strerror or error}; {advice}")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -11,6 +11,26 @@ from tqdm import tqdm
 _SECONDS_BETWEEN_LINES = 30
 
 
+class _Bar(tqdm):
+    """A bar that tells a rate in things a second, however slow, and new values with the next ones.
+
+    tqdm redraws for each new value: as lines, most of these would say the same.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total} [{elapsed}<{remaining}, "
+        form += "{rate_noinv_fmt}{postfix}]"
+        super().__init__(*args, bar_format=form if kwargs.get("total") else None, **kwargs)
+
+    def set_postfix(self, *args: Any, **kwargs: Any) -> None:
+        """Show values beside the bar from its next move on."""
+        super().set_postfix(*args, refresh=False, **kwargs)
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        """Show a text there, at once on a terminal."""
+        super().set_postfix_str(s, refresh and sys.stderr.isatty())
+
+
 class _Lines:
     """Standard error that is no terminal: what would redraw a bar becomes a line."""
 
@@ -33,8 +53,8 @@ def bar(description: str, total: int | None, unit: str, *, shown: bool, initial:
     lines: dict[str, Any] = {}
     if not sys.stderr.isatty():
         seconds = _SECONDS_BETWEEN_LINES
-        lines = {"file": _Lines(), "delay": seconds, "mininterval": seconds, "ncols": 100}
-    return tqdm(
+        lines = {"file": _Lines(), "delay": seconds, "mininterval": seconds, "ncols": 110}
+    return _Bar(
         desc=description,
         total=total,
         initial=initial,

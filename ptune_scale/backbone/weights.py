@@ -14,6 +14,9 @@ from torch import Tensor
 
 from ptune_scale.errors import UserError
 
+_COMPARED = 1 << 24
+"""Elements of two tensors that are compared at a time."""
+
 
 class CannotSlice(UserError):
     """A checkpoint that transformers can load as a whole, but that cannot be read in slices."""
@@ -36,6 +39,21 @@ class WeightSource(ABC):
 
         Only the files and, as far as the format allows, only the bytes of the slice are read.
         """
+
+    def same(self, name: str, other: str) -> bool:
+        """Whether two tensors are equal, read some rows at a time."""
+        shape = self.shape(name)
+        if shape != self.shape(other):
+            return False
+        rows = shape[0] if shape else 1
+        step = max(1, _COMPARED // max(1, torch.Size(shape[1:]).numel()))
+        return all(
+            torch.equal(
+                self.read(name, 0, start, min(start + step, rows)),
+                self.read(other, 0, start, min(start + step, rows)),
+            )
+            for start in range(0, rows, step)
+        )
 
     def read_flat(self, name: str, start: int, stop: int) -> Tensor:
         """Elements [start, stop) of the flattened tensor; reads the rows that hold them."""

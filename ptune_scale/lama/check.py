@@ -22,7 +22,7 @@ from ptune_scale.lama.reader.published import (
     read_lpaqa,
 )
 from ptune_scale.lama.reference import Reference, reference_counts, reference_pattern
-from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.run.check import check_encoder, check_layout, check_model
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
@@ -49,6 +49,7 @@ def check(config: LamaConfig) -> CheckedFacts:
         method=config.ask.method,
     )
     backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
+    check_encoder(config.prompt, backbone, methods)
     tasks = make_tasks(facts, backbone.tokens, config.data, pattern_of(config.ask, backbone.kind))
     if config.ask.spelling == "reference":
         tasks = [_in_reference_layout(task) for task in tasks]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedModel
 
+from ptune_scale.backbone.fit import quantized_by
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.loading import Backbone
 from ptune_scale.backbone.weights import CannotSlice
@@ -57,9 +58,9 @@ def check_backbone(backbone: Backbone, degrees: Degrees) -> None:
             the configuration gives it.
     """
     check(backbone.config, degrees)
+    reason = why_whole(backbone)
     if degrees.is_whole:
         return
-    reason = why_whole(backbone)
     if reason and not degrees.is_replicated:
         raise UserError(
             f"--tensor_parallel {degrees.tensor} --pipeline_parallel {degrees.pipeline} read "
@@ -103,7 +104,7 @@ def parallelize(
         reason = why_whole(backbone) if degrees.is_sharded else None
         if reason or not degrees.is_sharded:
             whole = _whole(backbone, mesh, deepspeed_config, reason)
-            _warn_of_unused(whole.lm, mesh)
+            _warn(whole.lm, backbone, mesh)
             every_word = WholeVocabulary(chunked_loss=chunked_loss)
             return PromptFunction(whole, mesh, every_word, rows_per_forward)
 
@@ -126,14 +127,16 @@ def parallelize(
     else:
         fill(model, names, slices, backbone.weights, mesh.world.device)
         engine = WholeEngine(lm)
-    _warn_of_unused(lm, mesh)
+    _warn(lm, backbone, mesh)
     # 5. The schedule goes around the finished stage.
     if degrees.has_pipeline:
         engine = PipelineEngine(lm, mesh, backbone.dtype, backbone.config.hidden_size)
     return PromptFunction(engine, mesh, vocabulary, rows_per_forward)
 
 
-def _warn_of_unused(lm: FrozenLM, mesh: Mesh) -> None:
+def _warn(lm: FrozenLM, backbone: Backbone, mesh: Mesh) -> None:
+    if backbone.unread and mesh.world.is_main:
+        _log.warning("model %s: %s", backbone.name, backbone.unread)
     if lm.unused and mesh.world.is_main:
         _log.warning(
             "%s: no effect here. It takes layers of Llama, Mistral or Qwen2, whole on each rank, "
@@ -173,17 +176,27 @@ def shape(
 def why_whole(backbone: Backbone) -> str | None:
     """What keeps a checkpoint from being read in slices: its format or names; None if nothing.
 
+    What is in the checkpoint and in no part of the model is noted.
+
     Raises:
         UserError: a file is missing or damaged, or a weight has another shape than the
-            configuration gives it; loading the whole model would not help.
+            configuration gives it, or is of a layer that it does not speak of; loading the whole
+            model would not help.
     """
+    if method := quantized_by(backbone.config):
+        return (
+            f"its weights are quantized by {method}, and are put together with their scales only "
+            "where the whole model is loaded"
+        )
     model = backbone.empty_model()
     names = Names(model)
     try:
-        list(pending(model, names, {}, backbone.weights))
-        list(pending_buffers(model, names, backbone.weights))
+        read = {stored for _, stored, _ in pending(model, names, {}, backbone.weights)}
+        read |= {stored for _, stored in pending_buffers(model, names, backbone.weights)}
     except CannotSlice as error:
         return str(error)
+    unread = backbone.weights.names() - read - names.known(backbone.weights)
+    backbone.note_unread(model, unread)
     return None
 
 
@@ -196,6 +209,12 @@ def _whole(
     if mesh.world.is_main:
         _log.warning("--zero_stage 3: each rank first loads the whole model, because %s", reason)
     config = zero3.read_config(deepspeed_config or zero3.DEFAULT_CONFIG, backbone.dtype)
+    kept = sorted({str(p.dtype) for p in backbone.lm.model.parameters()} - {str(backbone.dtype)})
+    if kept:
+        raise UserError(
+            f"--zero_stage 3: {reason}, and these stay {', '.join(kept)}, which cannot be divided; "
+            "use --zero_stage 0, or a model that is not quantized"
+        )
     # DeepSpeed is about to empty the weights that it would be taken from.
     backbone.embeddings  # noqa: B018
     return zero3.shard(backbone.lm, mesh, config)

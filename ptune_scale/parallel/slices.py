@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from ptune_scale.backbone.network import may_lack, persistent_buffers, stored_name
+from ptune_scale.backbone.network import (
+    is_left_behind,
+    may_lack,
+    persistent_buffers,
+    stored_names,
+)
 from ptune_scale.backbone.weights import CannotSlice, WeightSource
 from ptune_scale.errors import UserError
 
@@ -85,7 +90,13 @@ class Names:
             CannotSlice: the checkpoint does not have it under a name of the model.
             UserError: it has another shape there than the configuration gives it.
         """
-        name = stored_name(weights, self._model, self._names[tensor])
+        name, *others = stored_names(weights, self._model, self._names[tensor])
+        for other in others:
+            if not weights.same(name, other):
+                raise CannotSlice(
+                    f"its configuration says that {name} and {other} are one weight, and it has "
+                    "two that differ, of which only loading the whole model makes two"
+                )
         expected, found = list(self._shapes[tensor]), list(weights.shape(name))
         if expected != found:
             raise UserError(
@@ -93,6 +104,16 @@ class Names:
                 f"configuration it is {expected}: they belong to different models"
             )
         return name
+
+    def known(self, weights: WeightSource) -> set[str]:
+        """Names in a checkpoint of what need not be read: second names of tied weights, tables that
+        the model computes by itself, and what its family is known to leave behind."""
+        tied = {
+            stored
+            for names in self._names.values()
+            for stored in stored_names(weights, self._model, names, at_least=0)
+        }
+        return tied | {name for name in weights.names() if is_left_behind(self._model, name)}
 
     def may_lack(self, tensor: Tensor) -> bool:
         return any(may_lack(self._model, name) for name in self._names[tensor])

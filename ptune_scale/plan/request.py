@@ -123,7 +123,7 @@ def find_config(name: str, dtype: torch.dtype) -> PretrainedConfig:
         if source.path is not None and source.is_gguf:
             where = gguf.converted_directory(source.path, dtype)
     try:
-        config = AutoConfig.from_pretrained(where)
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
         empty_model(config, dtype)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())

@@ -1,5 +1,7 @@
 """What can be found wrong with a model in a layout before ranks start, whatever is to be done."""
 
+from collections.abc import Iterable
+
 import torch
 
 from ptune_scale.backbone import Backbone, load_backbone
@@ -10,7 +12,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees, check_tuned, zero3
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.parallel.layout import check_backbone
-from ptune_scale.run.config import ModelConfig, ParallelConfig
+from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig
 
 
 def check_layout(
@@ -68,6 +70,21 @@ def check_model(model: ModelConfig, degrees: Degrees, *, dropout: bool = False) 
     if model.weight_bits != "full":
         check_quantizable(backbone.empty_model())
     return backbone
+
+
+def check_encoder(prompt: PromptConfig, backbone: Backbone, methods: Iterable[str]) -> None:
+    """Make sure that prompts of the model's embedding size can be encoded, if any are trained.
+
+    Raises:
+        UserError: the two directions of an LSTM cannot share it.
+    """
+    size = backbone.hidden_size
+    trains = any(method.startswith("ptuning") for method in methods)
+    if trains and prompt.encoder == "lstm" and size % 2:
+        raise UserError(
+            f"--encoder lstm: its two directions share the embedding size, which is {size} and "
+            "odd; use --encoder mlp or none"
+        )
 
 
 def shortcuts_of(model: ModelConfig) -> Shortcuts:

@@ -35,6 +35,9 @@ class ModelConfig:
     )
     dtype: Dtype = flag("bfloat16", "precision of the backbone", common=True)
     attention: Attention = flag("eager", "attention implementation")
+    self_check: OnOff = flag(
+        "on", "compare with the library's own forward pass on a few rows before anything is done"
+    )
     weight_bits: WeightBits = flag(
         "full",
         "bits of the frozen weights: full, those of dtype; 8 or 4 in all layers, for models that "

@@ -10,7 +10,7 @@ from ptune_scale.backbone.families import context_length
 from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.parallel import Degrees
-from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.run.check import check_encoder, check_layout, check_model
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.methods import METHODS
 from ptune_scale.superglue.reading import read_split
@@ -72,6 +72,7 @@ def check(config: SuperglueConfig) -> CheckedSplits:
         method=config.ask.method,
     )
     backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
+    check_encoder(config.prompt, backbone, methods)
     tasks = tuple(replace(each, task=_fitted(each.task, backbone, methods)) for each in found)
     return CheckedSplits(config, degrees, backbone, tasks, methods)
 

@@ -16,6 +16,7 @@ A task file is TOML::
     words = { entailment = "Yes", contradiction = "No", neutral = "Maybe" }
 """
 
+import difflib
 import hashlib
 import tomllib
 from collections import Counter
@@ -178,10 +179,7 @@ def define(definition: Definition) -> Defined:
             try:
                 record = columns.record(row, number, pattern.names)
                 if record.answer is None:
-                    raise UserError(
-                        f"{row.source}: no answer; name its column by 'field' in [answer], or by "
-                        f"--answer; there are {', '.join(record.fields)}"
-                    )
+                    raise UserError(f"{row.source}: {_no_answer(definition, record)}")
                 records.append(record)
             except UserError:
                 if definition.on_bad_record == "stop":
@@ -263,6 +261,21 @@ def _pattern(definition: Definition) -> Pattern:
             f"{definition.where}: no pattern; write one such as '{{text...}} [P]*4 [Y]'"
         )
     return Pattern.parse(text)
+
+
+def _no_answer(definition: Definition, record: Record) -> str:
+    column = definition.answer_column
+    columns = ", ".join(record.fields)
+    if not column:
+        return f"no answer; name its column by 'field' in [answer], or by --answer: {columns}"
+    if column not in record.fields:
+        close = difflib.get_close_matches(column, record.fields, 1)
+        advice = f"did you mean {close[0]!r}? " if close else ""
+        return f"no column {column!r} for the answer; {advice}There are {columns}"
+    return (
+        f"the answer, column {column!r}, is empty; fill it in, or go on without such records by "
+        "--on_bad_record skip"
+    )
 
 
 def _answer_column(definition: Definition) -> dict[str, str]:

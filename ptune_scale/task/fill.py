@@ -98,8 +98,14 @@ class Filler:
         return self._space
 
     def spell(self, answer: str) -> list[int]:
-        """Token ids of an answer at the target."""
-        return self.spelling.text(answer, self._space, self._before)
+        """Token ids of an answer at the target.
+
+        Raises:
+            UserError: one of them is not among the model's.
+        """
+        ids = self.spelling.text(answer, self._space, self._before)
+        self.tokens.check_known(ids, f"the answer {answer!r} of {self.whose}")
+        return ids
 
     def fill(
         self, record: Record, *, masks: int = 0, target_room: int = 0, trailing_space: bool = False
@@ -169,8 +175,9 @@ class Filler:
         if left > 0:
             raise UserError(
                 f"{record.source or f'record {record.id}'} of {self.whose} is {left} tokens too "
-                f"long for max_length {self.max_length}, even without the texts that may be cut; "
-                "give more, or mark a field that may be cut as {name...}"
+                f"long for the {self.max_length} of max_length or of the model's context, even "
+                "without the texts that may be cut; mark a field that may be cut as {name...}, or "
+                "leave the record out"
             )
         return total - self.max_length
 
@@ -209,6 +216,7 @@ class Filler:
                 f"pattern {self.pattern.text!r} leaves nothing to predict the target from"
             )
         ids += self._suffix
+        self.tokens.check_known(ids, self.whose)
         slots += [NO_SLOT] * len(self._suffix)
         return Row(tuple(ids), tuple(slots), tuple(range(first, first + len(answer))))
 

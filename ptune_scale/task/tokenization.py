@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
+from ptune_scale.errors import UserError
 from ptune_scale.task.pattern import Kind
 
 # Text is tokenized behind this letter and the letter's tokens are cut off again: the one way to
@@ -58,9 +59,22 @@ class Tokenization:
 
     def _find_word_token(self, word: str) -> int | None:
         ids = self.after(" " + word)
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
+        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id or ids[0] >= self.vocab_size:
             return None
         return ids[0]
+
+    def check_known(self, ids: Sequence[int], whose: str) -> None:
+        """Make sure that the model has all tokens of a row or an answer.
+
+        Raises:
+            UserError: the tokenizer has one that the model does not.
+        """
+        if ids and (token := max(ids)) >= self.vocab_size:
+            raise UserError(
+                f"{whose}: {self.tokenizer.decode([token])!r} is token {token} of a tokenizer of "
+                f"{len(self.tokenizer)}, but the model has {self.vocab_size}; leave "
+                "such records out, or add rows to the model (resize_token_embeddings)"
+            )
 
     def word_tokens(self, words: Iterable[str]) -> list[int]:
         """Sorted, distinct ids of those words that are a single token."""

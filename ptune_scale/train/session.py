@@ -108,12 +108,13 @@ def run_training(
 
     Args:
         title: of the progress bar.
-        names: of the tasks or tasks, for TensorBoard.
+        names: of the tasks, for TensorBoard.
         checkpoint_every: steps between checkpoints; 0 for none but at the end or on a signal.
         tensorboard: directory of its files.
 
     Returns:
-        throughput of training alone; {} if nothing was left to train.
+        throughput of training alone, of the runs before this one that it goes on from too; {} if
+        there was nothing to train.
 
     Raises:
         Stopped: after a checkpoint was saved.
@@ -122,20 +123,22 @@ def run_training(
     """
     trainer, is_main = keeper.trainer, keeper.world.is_main
     scalars = Scalars(tensorboard if is_main else None, trainer.step + 1)
-    records = tokens = 0
-    seconds = evaluating = 0.0
+    spent = trainer.spent
     planned, done = trainer.records_in(trainer.budgets), trainer.records_in(trainer.visits)
+    shown: dict[str, str] = {}
     started = time.perf_counter()
-    cpu_started = time.process_time()
+    cpu_started = time.process_time() - spent["cpu_seconds_of_this_rank"]
     with bar(title, planned, "records", shown=is_main, initial=done) as progress:
         try:
             for event in trainer.train():
                 now = time.perf_counter()
                 if isinstance(event, StepResult):
-                    seconds += now - started
-                    records += event.records
-                    tokens += event.tokens
-                    progress.update(event.records)
+                    spent["training_seconds"] += now - started
+                    spent["records"] += event.records
+                    spent["tokens"] += event.tokens
+                    shown["loss"] = f"{event.loss:.2f}"
+                    progress.set_postfix(shown)
+                    progress.update(min(event.records, planned - progress.n))
                     scalars.add(
                         {
                             "train/loss": event.loss,
@@ -146,14 +149,15 @@ def run_training(
                         event.step,
                     )
                 else:
-                    evaluating += now - started
+                    spent["dev_evaluation_seconds"] += now - started
                     best = trainer.selection.best
                     mean = sum(best) / len(best)
-                    progress.set_postfix(loss=f"{trainer.losses[-1]:.2f}", dev=f"{mean:.3f}")
+                    shown["dev"] = f"{mean:.3f}"
                     scalars.add(
                         {f"dev/{names[r]}": score.main for r, score in event.scores.items()},
                         event.step,
                     )
+                spent["cpu_seconds_of_this_rank"] = time.process_time() - cpu_started
                 is_due = checkpoint_every and event.step % checkpoint_every == 0
                 if is_due and isinstance(event, StepResult):
                     keeper.save()
@@ -176,14 +180,14 @@ def run_training(
         finally:
             scalars.close()
     keeper.save()
-    if not records:
-        if is_main:
-            print(f"{title}: nothing is left to train after step {trainer.step}")
+    if trainer.step == keeper.begun_at and is_main:
+        print(f"{title}: nothing is left to train after step {trainer.step}")
+    seconds = spent["training_seconds"]
+    if not seconds:
         return {}
+    names = ("training_seconds", "dev_evaluation_seconds", "cpu_seconds_of_this_rank")
     return {
-        "records_per_second": records / seconds,
-        "tokens_per_second": tokens / seconds,
-        "training_seconds": seconds,
-        "dev_evaluation_seconds": evaluating,
-        "cpu_seconds_of_this_rank": time.process_time() - cpu_started,
+        "records_per_second": spent["records"] / seconds,
+        "tokens_per_second": spent["tokens"] / seconds,
+        **{name: spent[name] for name in names},
     }

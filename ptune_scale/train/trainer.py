@@ -5,6 +5,7 @@ loop is a generator: between two events all state is consistent and can be saved
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,8 @@ class Trainer:
         self.visits = [0] * len(orders)
         self.losses: list[float] = []
         self.due: list[int] = []
+        # Seconds, records and tokens of training, in the runs before this one too.
+        self.spent: defaultdict[str, float] = defaultdict(float)
         self.is_whole = True
 
     @property
@@ -201,6 +204,7 @@ class Trainer:
             "visits": list(self.visits),
             "losses": list(self.losses),
             "due": list(self.due),
+            "spent": dict(self.spent),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -208,6 +212,7 @@ class Trainer:
         self.visits = list(state["visits"])
         self.losses = list(state["losses"])
         self.due = list(state["due"])
+        self.spent = defaultdict(float, state["spent"])
 
 
 def loss_and_gradient(

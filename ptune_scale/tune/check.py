@@ -12,7 +12,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.parallel import Degrees
 from ptune_scale.parallel.launch import relaunch as launch
-from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.run.check import check_encoder, check_layout, check_model
 from ptune_scale.task.answers.text import BoundText
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.chat import chat_pattern
@@ -55,6 +55,7 @@ def check(config: OwnConfig) -> CheckedTasks:
         method=config.ask.method,
     )
     backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
+    check_encoder(config.prompt, backbone, methods)
     tasks = tuple(
         _in_chat(task, backbone) if each.chat else task for each in defined for task in each.tasks
     )

@@ -22,9 +22,7 @@ from ptune_scale.run.config import (
 class TaskConfig:
     """the task"""
 
-    task: tuple[str, ...] = flag(
-        (), "task file (TOML); may be given several times, for one job of all", common=True
-    )
+    task: tuple[str, ...] = flag((), "task file (TOML); several for one job of all", common=True)
     train: str = flag(
         "", "without a task file: records to learn from (.jsonl .json .csv .parquet)", common=True
     )

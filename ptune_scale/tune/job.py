@@ -6,7 +6,7 @@ Shapes: R tasks, S prompt slots, H embedding size.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ptune_scale.backbone import Backbone
 from ptune_scale.backbone.families import context_length
+from ptune_scale.backbone.parity import Ids
 from ptune_scale.backbone.tuned import NewHead
 from ptune_scale.parallel import (
     PromptFunction,
@@ -34,6 +35,7 @@ from ptune_scale.run.config import (
     TrainConfig,
     TuneConfig,
 )
+from ptune_scale.run.self_check import self_check
 from ptune_scale.run.site import Site
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.ask import Asker
@@ -45,6 +47,8 @@ from ptune_scale.train.problem import TaskProblem, asker_of
 
 # Settings of training that change rounding and memory, but not what is learned.
 _FREE = frozenset({"rows_per_forward", "eval_batch_size", "eval_batch_tokens"})
+# The self-check needs rows of unlike lengths, not many.
+_TRIED_TASKS, _TRIED_RECORDS = 4, 16
 
 
 class MethodConfig(Protocol):
@@ -136,14 +140,20 @@ class Job:
 
         # What one rank finds decides for all.
         found = site.world.together(look)[0] if config.run.resume_from else {}
-        return cls(
-            config,
-            tasks,
-            backbone,
-            function,
-            site,
-            found,
-        )
+        job = cls(config, tasks, backbone, function, site, found)
+        if config.model.self_check == "on":
+            self_check(backbone, site.mesh, job._some_rows)
+        return job
+
+    def _some_rows(self) -> list[Ids]:
+        """Token ids of some test records."""
+        some = replace(self, tasks=self.tasks[:_TRIED_TASKS]).asked()
+        return [
+            row.ids
+            for task in some
+            for question in task.questions(task.task.splits.test[:_TRIED_RECORDS], "evaluate")
+            for row in question.rows
+        ]
 
     @property
     def world(self) -> World:

@@ -28,9 +28,18 @@ def build_results(job: Job, results: Sequence[MethodResult]) -> Results:
         "methods": {k: v for k, v in scored.items() if k not in controls},
         "controls": {k: v for k, v in scored.items() if k in controls},
         "notes": job.notes,
+        "tasks": {task.name: _about(task) for task in job.tasks},
         "config": job.config.as_dict(),
         "versions": versions(),
     }
+
+
+def _about(task: Task) -> str:
+    """A task in a line."""
+    splits = task.splits
+    sizes = {"train": splits.learned, "dev": splits.dev, "test": splits.test}
+    counts = ", ".join(f"{len(records)} {name}" for name, records in sizes.items())
+    return f"{task.wording.pattern.text}, records: {counts}"
 
 
 def heading(job: Job) -> Results:
@@ -109,6 +118,14 @@ def notes(results: Results) -> str:
     lines = ["Percent, but for perplexity; ± is the standard error over test records."]
     lines += [f"- {name}: {scores['description']}" for name, scores in everything.items()]
     lines += [f"- {note}" for note in results["notes"]]
+    lines += [f"- {name}: {about}" for name, about in results["tasks"].items()]
+    steps = [
+        f"{name} {each['training']['steps']} steps"
+        for name, each in everything.items()
+        if "steps" in each.get("training", {})
+    ]
+    made = [f"model {results['model']}", f"layout {results['layout']}", *steps]
+    lines.append(f"- {', '.join(made)}; ptune_scale {results['versions']['ptune_scale']}")
     return "\n".join(lines)
 
 

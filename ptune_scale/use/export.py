@@ -116,6 +116,10 @@ class PromptExport:
             UserError: no file, a damaged one, or one of another format.
         """
         path = directory / _FILE if directory.is_dir() else directory
+        if not path.exists():
+            inside = directory / "prompt"
+            advice = f"; did you mean {inside}?" if (inside / _FILE).is_file() else ""
+            raise UserError(f"prompt {path} is not there{advice}")
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}

@@ -199,8 +199,8 @@ class TunedPrompt:
         named = task or own or fields.get("task") or fields.get("taskname")
         if not named and len(self.tasks) > 1:
             raise UserError(
-                "the prompt has several tasks: give --task NAME or records with a field 'task'; "
-                f"there are {', '.join(each.name for each in self.export.tasks)}"
+                "the prompt has several tasks: name one (task), or give records with a field "
+                f"'task'; there are {', '.join(each.name for each in self.export.tasks)}"
             )
         # A field called "task" may be anything where there is only one prompt.
         return self.export.row(str(named)) if task or len(self.tasks) > 1 else 0

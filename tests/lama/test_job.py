@@ -71,7 +71,7 @@ def test_what_changes_rounding_alone_may_differ(identity):
         ({"template": "[X] [Y]"}, r"no prompt slot \[P\] to train"),
         ({"template": "[P] [Y]"}, r"asks about nothing; write \[X\] for the subject"),
         ({"template": "[P] [X] {body} [Y]"}, "asks about subject, body"),
-        ({"template": "[P]*80 [X] [Y]"}, "too long for max_length 64"),
+        ({"template": "[P]*80 [X] [Y]"}, "too long for the 64 of max_length"),
         ({"candidates": "common_vocab"}, "has no such list"),
         ({"candidates": "nowhere.txt"}, "candidate file nowhere.txt"),
         ({"method": "autoprompt_bert"}, "choose from majority, manual, ptuning"),

@@ -191,7 +191,11 @@ def test_a_conversation_is_asked_as_it_stands(own, tmp_path: Path) -> None:
         ('neutral = "Maybe"', 'other = "Maybe"', "jsonl:3: label 'neutral' has no word; there are"),
         ('neutral = "Maybe"', 'neutral = ""', "label neutral has no word"),
         ('field = "label"', "field = 3", "field = 3 is no text"),
-        ('field = "label"', 'field = "kind"', "jsonl:1: no answer; name its column by 'field'"),
+        (
+            'field = "label"',
+            'field = "kind"',
+            "jsonl:1: no column 'kind' for the answer; .*There are",
+        ),
         ('field = "label"', 'text = {}\nfield = "label"', "needs one of .*; it has text, words"),
         ("words = {", "candidates = 'none.txt'\n#", "candidate file .*none.txt: No such file"),
         ("words = {", "candidates = []\n#", "candidates: the list is empty"),
@@ -222,8 +226,8 @@ def test_what_is_no_toml_is_refused(content: bytes, tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], "holds no records"),
-        ([{"premise": "a", "hypothesis": "b"}], "jsonl:1: no answer"),
-        ([{"premise": "a", "hypothesis": "b", "label": " "}], "jsonl:1: no answer"),
+        ([{"premise": "a", "hypothesis": "b"}], "jsonl:1: .*answer"),
+        ([{"premise": "a", "hypothesis": "b", "label": " "}], "jsonl:1: .*answer"),
         ([{"premise": "a", "label": "neutral"}], "jsonl:1: no field 'hypothesis'"),
         ([{"premise": "a", "hypothesis": "b", "label": "maybe"}], "label 'maybe' has no word"),
     ],

@@ -211,7 +211,7 @@ def test_the_last_text_that_may_be_cut_is_cut_first(
 
 def test_a_record_that_does_not_fit_even_when_cut_is_refused(masked: Tokenization) -> None:
     made = filler("{a...}. {b...} {c} [P] [Y]", masked, max_length=6)
-    message = "a.jsonl:8 of cb is 1 tokens too long for max_length 6, even without the texts"
+    message = "a.jsonl:8 of cb is 1 tokens too long for the 6 of max_length"
     with pytest.raises(UserError, match=message):
         made.fill(LONG, masks=1)
 

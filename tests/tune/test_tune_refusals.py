@@ -18,7 +18,7 @@ Own = Callable[..., list[str]]
         ("where", "[P] [Y]", "[Y] [P]", "slots there cannot be tuned"),
         ("where", 'south = "Rome"', 'west = "Rome"', "label 'south' has no word"),
         ("where", 'south = "Rome"', 'south = "Oslo"', "'north' and 'south' .* are the same tokens"),
-        ("where", "max_length = 24", "max_length = 4", "too long for max_length 4"),
+        ("where", "max_length = 24", "max_length = 4", "too long for the 4 of max_length"),
         ("capital", "max_tokens = 4", "max_tokens = 1", "1, as 23 of 44 answers do; the longest"),
         ("choice", '"other"]', '"othr"]', "jsonl:1: choice othr is empty or missing"),
         ("city", '"Rome", ', "", "answer 'Rome' is none of the 4 candidates"),

@@ -87,11 +87,11 @@ def test_texts_are_generated(export_of: Export, backbone: Backbone) -> None:
 @pytest.mark.parametrize(
     ("row", "task", "message"),
     [
-        ({"text": "Rome"}, None, "the prompt has several tasks: give --task NAME or records with"),
+        ({"text": "Rome"}, None, "the prompt has several tasks: name one"),
         ({"text": "Rome", "task": "other"}, None, "has no task 'other'; it has words, choices"),
         ({"text": "Rome"}, "other", "has no task 'other'"),
         ({"b": "Rome"}, "words", "record 0: no field 'text'; it has b"),
-        ({"text": "Rome " * 60}, "words", "tokens too long for max_length 40"),
+        ({"text": "Rome " * 60}, "words", "tokens too long for the 40 of max_length"),
     ],
 )
 def test_records_that_cannot_be_asked_are_refused(
