@@ -25,8 +25,9 @@ from ptune_scale.task.example import NO_SLOT, Example, collate
 Ids = tuple[int, ...]
 
 # Root mean square of the difference, in standard deviations of the logits. In fp32 what is right
-# differs by some 1e-6, in bf16 by 0.01 to 0.02; what is wrong, by more than these.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.06}
+# differs by some 1e-6. In bf16 rounding alone makes up to 0.2 where rows lie otherwise: that tells
+# damage, and the copy in fp32 what a family does.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 _COPY_PARAMETERS = 1 << 30
 _COPY_LAYERS = 2
 
