@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ptune_scale.errors import UserError
+from ptune_scale.parallel.launch import speaker
+from ptune_scale.parallel.launch.store import own_store
 from ptune_scale.prompt.bank import stable_seed
 
 T = TypeVar("T")
@@ -54,8 +56,17 @@ class World:
             if size > 1 or "OMP_NUM_THREADS" not in os.environ:
                 torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
         if size > 1:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-        return cls(rank, size, device)
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                timeout=_PATIENCE,
+                store=own_store(rank, size, _PATIENCE),
+                rank=rank,
+                world_size=size,
+            )
+        world = cls(rank, size, device)
+        if size > 1:
+            speaker.share(rank, world.gather)
+        return world
 
     @property
     def is_main(self) -> bool:
@@ -143,6 +154,7 @@ class World:
         """
         if self.size > 1:
             dist.barrier()
+            speaker.be_silent()
             leave(0)
 
 

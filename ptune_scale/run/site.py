@@ -43,8 +43,12 @@ class Site:
 def choose_output(run: RunConfig, world: World) -> Path:
     """The directory of a job's results, the same on all ranks."""
     # Clocks differ: the first rank names the directory for all.
-    named = run.output_dir or f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}"
-    return Path(world.gather(named)[0])
+    return Path(world.gather(named_output(run))[0])
+
+
+def named_output(run: RunConfig) -> str:
+    """The directory of a job's results: as it was typed, or named after the time."""
+    return run.output_dir or f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ from ptune_scale.parallel import (
     World,
     count_local_elements,
 )
+from ptune_scale.parallel.launch.guard import guarded
+from ptune_scale.parallel.launch.speaker import say
 from ptune_scale.parallel.world import leave
 from ptune_scale.run.site import Site
 from ptune_scale.task.example import Batch
@@ -91,7 +93,7 @@ def main(output: str, reference: str, *arguments: str) -> int:
         _record(job, given, Path(output), max(sampled) - sampled[0])
     except UserError as error:
         # Whoever started the ranks takes the first of these lines.
-        print(f"layouts: error: {error}", file=sys.stderr, flush=True)
+        say(f"layouts: error: {error}")
         leave(2)
         return 2
     world.finish()
@@ -139,4 +141,5 @@ def _bytes_sent() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    with guarded("layouts"):
+        sys.exit(main(*sys.argv[1:]))
