@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten, is_of_disk
 from ptune_scale.parallel.launch import speaker
 from ptune_scale.parallel.launch.store import own_store
 from ptune_scale.prompt.bank import stable_seed
@@ -102,21 +103,25 @@ class World:
             what each rank's action returned, which must be picklable and small.
 
         Raises:
-            UserError: on every rank, if it was raised on any.
+            UserError: on every rank, if it was raised on any; of the same class.
             Exception: the rank's own, of another kind.
             RuntimeError: another rank's, of another kind.
         """
-        result, error = None, None
+        result: T | None = None
+        error: Exception | None = None
         try:
             result = action()
         except Exception as raised:
             error = raised
-        failure = None if error is None else (isinstance(error, UserError), str(error))
+            if isinstance(raised, OSError) and is_of_disk(raised):
+                error = NotWritten(str(raised))
+        kind = type(error) if isinstance(error, UserError) else None
+        failure = None if error is None else (kind, str(error))
         outcomes = self.gather((result, failure))
         failures = [(rank, *failed) for rank, (_, failed) in enumerate(outcomes) if failed]
-        for _, is_for_user, message in failures:
-            if is_for_user:
-                raise UserError(message) from error
+        for _, kind, message in failures:
+            if kind is not None:
+                raise kind(message) from error
         if error is not None:
             raise error
         if failures:

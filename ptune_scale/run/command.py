@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten, is_of_disk
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.parallel.launch.guard import guarded
 from ptune_scale.parallel.launch.speaker import say
@@ -144,6 +145,8 @@ def _run_job(
                     stack.enter_context(told(world, output, program.name, flags))
                 program.run(checked, site)
             return 0
+    except NotWritten as error:
+        return interrupted(2, f"error: {error}")
     except UserError as error:
         return _refused(program.name, error)
     except Stopped as stopped:
@@ -153,6 +156,8 @@ def _run_job(
     except KeyboardInterrupt:
         return interrupted(128 + signal.SIGINT, "stopped by SIGINT")
     except Exception as error:
+        if isinstance(error, OSError) and is_of_disk(error):
+            return interrupted(2, f"error: {error}")
         leave(1, error)
         raise
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ptune_scale.errors import UserError
-from ptune_scale.files import hold
+from ptune_scale.files import hold, is_remains
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.run.config import RunConfig
@@ -18,6 +18,8 @@ from ptune_scale.run.told import find_run
 
 RUNS = "runs"
 """Where results go that have no --output_dir."""
+
+_TRIED = ".ptune_scale-"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,10 @@ def check_output(run: RunConfig) -> None:
 def _check_empty(output: Path, resumed: Path | None) -> None:
     if not output.is_dir():
         raise UserError(f"--output_dir {output} is not a directory")
-    holds_something = any(path.name != ".lock" for path in output.iterdir())
+    holds_something = any(
+        not (path.name == ".lock" or path.name.startswith(_TRIED) or is_remains(path))
+        for path in output.iterdir()
+    )
     if holds_something and output.resolve() != resumed:
         raise UserError(
             f"--output_dir {output} is in use; choose another, "
@@ -111,4 +116,4 @@ def _check_writable(output: Path) -> None:
     existing = output
     while not existing.exists():
         existing = existing.parent
-    tempfile.TemporaryDirectory(prefix=".ptune_scale-", dir=existing).cleanup()
+    tempfile.TemporaryDirectory(prefix=_TRIED, dir=existing).cleanup()

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten
 from ptune_scale.parallel import Stopped, StopSignal, World
 from ptune_scale.parallel.launch import contact
-from ptune_scale.progress import Scalars, bar, peak_memory_mb
+from ptune_scale.progress import bar, peak_memory_mb
+from ptune_scale.scalars import Scalars
 from ptune_scale.train import checkpoint
 from ptune_scale.train.trainer import Diverged, StepResult, Trainer
 
@@ -117,7 +119,8 @@ def run_training(
 
     Raises:
         Stopped: after a checkpoint was saved.
-        UserError: training has diverged; the message names the last checkpoint.
+        UserError: training has diverged, or a checkpoint cannot be written; the message names the
+            last one.
         RuntimeError: the ranks' encoders differ; nothing is saved.
     """
     trainer, is_main = keeper.trainer, keeper.world.is_main
@@ -163,6 +166,8 @@ def run_training(
             # All ranks agreed to stop at this point, so they can save together.
             keeper.save()
             raise
+        except NotWritten as error:
+            raise NotWritten(f"{error}; {keeper.remains}") from error
         except Diverged as error:
             raise UserError(f"{error}; {keeper.remains}") from error
         except BaseException as error:

@@ -29,7 +29,6 @@ import psutil
 from tests.campaigns import small_job
 
 PATIENCE_SECONDS = 60.0
-_MARK = "PTUNE_SCALE_CAMPAIGN"
 
 Victim = Literal["process", "launcher", "rank 0", "rank 1", "group"]
 When = Literal["early", "any time", "training"]
@@ -73,12 +72,14 @@ class Outcome:
         seconds: until all processes were gone.
         faults: what is wrong with it.
         was_late: the job had ended by itself before.
+        was_heard: somebody was left who could say a line.
     """
 
     kill: Kill
     seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
     was_late: bool = False
+    was_heard: bool = True
 
 
 def planned(count: int, seed: int) -> list[Kill]:
@@ -123,7 +124,7 @@ class Campaign:
         scratch.mkdir()
         log = self.directory / f"log{kill.number}"
         command = small_job.command(self.directory, output, kill.ranks)
-        environment = small_job.environment(**{_MARK: mark, "TMPDIR": str(scratch)})
+        environment = small_job.environment(**{small_job.MARK: mark, "TMPDIR": str(scratch)})
         with log.open("wb") as stream:
             job = psutil.Popen(
                 command,
@@ -133,12 +134,12 @@ class Campaign:
                 start_new_session=True,
             )
         try:
-            self._strike(job, kill, output)
+            outcome.was_heard = self._strike(job, kill, output)
             killed_at = time.monotonic()
             outcome.was_late = job.poll() is not None and job.returncode == 0
             self._wait(job, mark, killed_at, outcome)
         finally:
-            _end(mark)
+            small_job.end(mark)
         if not outcome.was_late:
             self._look(job.wait(), log.read_text(errors="replace"), kill, outcome)
         # An interrupted line tells no file from another.
@@ -156,10 +157,11 @@ class Campaign:
         return outcome
 
     def _run(self, command: Sequence[str], mark: str) -> subprocess.CompletedProcess[str]:
-        environment = small_job.environment(**{_MARK: mark})
+        environment = small_job.environment(**{small_job.MARK: mark})
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
 
-    def _strike(self, job: psutil.Popen, kill: Kill, output: Path) -> None:
+    def _strike(self, job: psutil.Popen, kill: Kill, output: Path) -> bool:
+        """Kill it, when it is time; whether anybody is left who can say why it ends."""
         if kill.when == "early":
             while kill.ranks > 1 and not _ranks(job) and job.poll() is None:
                 time.sleep(0.01)
@@ -172,6 +174,7 @@ class Campaign:
             while not (output / wanted).exists() and job.poll() is None:
                 time.sleep(0.002)
             time.sleep(0.2 * random.Random(kill.number).random())
+        ranks = _ranks(job)
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             if kill.victim == "group":
                 os.killpg(job.pid, kill.signal)
@@ -183,20 +186,23 @@ class Campaign:
                     found.send_signal(kill.signal)
             else:
                 job.send_signal(kill.signal)
+        # What starts ranks is itself alone until it has checked what it was asked for.
+        return bool(ranks) or kill.signal != signal.SIGKILL or kill.victim.startswith("rank")
 
     def _wait(self, job: psutil.Popen, mark: str, since: float, outcome: Outcome) -> None:
         while time.monotonic() - since < PATIENCE_SECONDS:
             outcome.seconds = time.monotonic() - since
-            if job.poll() is not None and not _marked(mark):
+            if job.poll() is not None and not small_job.marked(mark):
                 return
             time.sleep(0.05)
-        outcome.faults.append(f"{len(_marked(mark))} processes after {PATIENCE_SECONDS:.0f} s")
+        outcome.faults.append(
+            f"{len(small_job.marked(mark))} processes after {PATIENCE_SECONDS:.0f} s"
+        )
 
     def _look(self, status: int, text: str, kill: Kill, outcome: Outcome) -> None:
         by_itself = status == 0  # all was written before the signal came
-        alone = kill.victim == "process" and kill.signal == signal.SIGKILL
         lines = [line for line in text.splitlines() if line.startswith("lama.py: ")]
-        if not lines and not alone and not by_itself:
+        if not lines and outcome.was_heard and not by_itself:
             outcome.faults.append("no line")
         if "Traceback" in text:
             outcome.faults.append("a traceback")
@@ -216,22 +222,6 @@ def _ranks(job: psutil.Popen) -> dict[str, psutil.Process]:
                 if (rank := process.environ().get("RANK")) is not None:
                     found[rank] = process
     return found
-
-
-def _marked(mark: str) -> list[psutil.Process]:
-    """Whatever still runs of a job, wherever it went."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def _end(mark: str) -> None:
-    for process in _marked(mark):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
 
 
 def table(outcomes: Iterable[Outcome]) -> str:

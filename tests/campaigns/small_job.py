@@ -1,10 +1,12 @@
 """A model and facts as small as can be, and commands that tune prompts on them."""
 
+import contextlib
 import json
 import os
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -13,6 +15,8 @@ from tests.conftest import CAPITALS, CONTINENTS, WORDS, _byte_pairs, _save
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "launchers" / "lama.py"
 STEPS = 60
+MARK = "PTUNE_SCALE_CAMPAIGN"
+"""The variable by which all processes of a job are known, wherever they went."""
 
 
 def make(directory: Path) -> None:
@@ -82,3 +86,20 @@ def prompt_of(output: Path) -> bytes | None:
     """What a run came to; None where it came to nothing."""
     path = output / "prompt" / "prompt.safetensors"
     return path.read_bytes() if path.is_file() else None
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Whatever still runs of a job."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end(mark: str) -> None:
+    """Kill it."""
+    for process in marked(mark):
+        with contextlib.suppress(psutil.Error):
+            process.kill()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.layouts.memory import sampled_memory
+from ptune_scale.files import writing
 from ptune_scale.lama.launcher import PROGRAM
 from ptune_scale.parallel import (
     Mesh,
@@ -132,7 +133,8 @@ def _record(job: Job, given: list[Tensor], output: Path, loading_bytes: int) -> 
         "bytes_per_step_and_rank": sent / timed / world.size / (2 if given else 1),
     }
     if world.is_main:
-        torch.save(result, output)
+        with writing(output), output.open("wb") as stream:
+            torch.save(result, stream)
 
 
 def _bytes_sent() -> int:

@@ -36,7 +36,12 @@ def read(row: PaperRow, directories: Iterable[Path]) -> RowResult:
     """
     result = RowResult()
     for directory in directories:
-        found = json.loads((directory / "results.json").read_text())
+        path = directory / "results.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            again = f"remove {directory.with_suffix('.json')} to run the job again"
+            raise UserError(f"{path} cannot be read ({error}); {again}") from error
         try:
             _READERS[row.launcher](row, found, result)
         except KeyError as error:
