@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten
 from ptune_scale.parallel import EncoderPlacement, World
 
 
@@ -52,3 +53,10 @@ def test_replicas_that_differ_are_noticed() -> None:
     # Rank 1 holds none; then nothing is to be compared.
     EncoderPlacement("replicated", WithAnother(other={}), ((0, 1),)).check_replicas(tensors)
     EncoderPlacement("owned", differs, ((0,),)).check_replicas(tensors)
+
+
+def test_a_disk_that_is_full_on_one_rank_is_one_line_on_all() -> None:
+    with pytest.raises(NotWritten, match="No space left"):
+        WithAnother(other=(5, None)).together(lambda: fail(OSError(28, "No space left", "out")))
+    with pytest.raises(NotWritten, match="No space left"):
+        WithAnother(other=(None, (NotWritten, "No space left"))).together(lambda: 5)
