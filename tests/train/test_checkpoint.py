@@ -230,9 +230,8 @@ def test_a_damaged_newest_one_is_not_in_the_way_of_one_that_is_named(
     tmp_path: Path, content: bytes
 ) -> None:
     older, newest = _save(tmp_path / "checkpoint", 5), _save(tmp_path / "checkpoint", 10)
-    other = _save(tmp_path / "autoprompt" / "checkpoint", 1)
     (newest / "meta.json").write_bytes(content)
-    assert checkpoint.find_all(older)["ptuning"] in (older, other)
+    assert checkpoint.find_all(older) == {"ptuning": older}
     with pytest.raises(UserError, match=f"step-000010.*; there is --resume_from {older}"):
         checkpoint.find_all(tmp_path)
     with pytest.raises(UserError, match=f"step-000010.*; there is --resume_from {older}"):
