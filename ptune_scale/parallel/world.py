@@ -159,7 +159,6 @@ class World:
         """
         if self.size > 1:
             dist.barrier()
-            speaker.be_silent()
             leave(0)
 
 
@@ -176,6 +175,7 @@ def leave(status: int, error: Exception | None = None) -> None:
     if dist.is_initialized():
         if error is not None:
             traceback.print_exception(error)
+        speaker.be_silent()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -42,10 +42,13 @@ class Keeper:
     def __post_init__(self) -> None:
         self.begun_at = self.trainer.step
         self.saved: int | None = None
+        self.newest: Path | None = None
 
     @property
     def remains(self) -> str:
         """What there is if nothing more is saved."""
+        if self.newest is not None and not self.newest.is_dir():
+            return "the checkpoints that there were have been removed"
         if self.saved is not None:
             return f"the last checkpoint is that of step {self.saved}"
         if self.resumed_from is not None:
@@ -78,7 +81,9 @@ class Keeper:
             parts["state"] = self.trainer.state_dict()
         world.together(self._abandon_later_ones)
         step = self.trainer.step
-        checkpoint.save(self.directory, step, parts, self.identity, self.flags, world=world)
+        self.newest = checkpoint.save(
+            self.directory, step, parts, self.identity, self.flags, world=world
+        )
         self.saved = step
 
     def _abandon_later_ones(self) -> None:

@@ -4,6 +4,7 @@ While a certain file is there nobody has spoken, and whoever removes it speaks. 
 killed silences no other. Where ranks know of no such file, the first one of the node speaks.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -13,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from ptune_scale.parallel.launch.relaunch import OF_AGENT
 
 UNSAID = "PTUNE_SCALE_UNSAID"
 """The variable that names the file; ``agent`` sets it too."""
@@ -75,11 +78,15 @@ def share(rank: int, gather: Callable[[str], list[str]]) -> None:
     # Ranks of a node follow each other.
     if path := gather(made)[rank - _local_rank()]:
         os.environ[UNSAID] = path
+        atexit.register(be_silent)
 
 
 def be_silent() -> None:
-    """All went well: there is nothing to say."""
-    if UNSAID in os.environ:
+    """Nothing is to be said by anybody: all went well, or an error is there to be read.
+
+    A file of the agent is left to it, for it knows whether all went well.
+    """
+    if UNSAID in os.environ and OF_AGENT not in os.environ:
         _claim(Path(os.environ[UNSAID]))
 
 

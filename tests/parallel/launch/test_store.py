@@ -32,6 +32,8 @@ world.finish()
 def test_nothing_of_a_job_on_one_machine_listens_to_another(launcher, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     command = [*agent_command(2, Ending("tune.py", "", "")), str(script)]
     ranks = [(command, {})]
     if launcher == "deepspeed":  # what its launcher tells each rank, where there are GPUs for both
@@ -44,7 +46,7 @@ def test_nothing_of_a_job_on_one_machine_listens_to_another(launcher, tmp_path):
     jobs = [
         subprocess.Popen(
             command,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), **environment},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -53,3 +55,4 @@ def test_nothing_of_a_job_on_one_machine_listens_to_another(launcher, tmp_path):
     text = "".join(job.communicate(timeout=200)[0] for job in jobs)
     assert [job.returncode for job in jobs] == [0] * len(jobs)
     assert set(text.split()) == {"127.0.0.1"}
+    assert not list(scratch.iterdir())
