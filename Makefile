@@ -1,4 +1,4 @@
-.PHONY: env demo lint test
+.PHONY: env demo lint test campaign
 
 env: .venv/ready
 
@@ -19,3 +19,8 @@ lint: env
 
 test: lint
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -q -n 2
+
+# Hours: see docs/reliability.md.
+campaign: env
+	.venv/bin/python -m tests.campaigns.kills --count 100 --seed 0
+	.venv/bin/python -m tests.campaigns.storage --count 24 --seed 0

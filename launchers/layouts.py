@@ -2,7 +2,7 @@
 
 import sys
 
-from ptune_scale.experiments.layouts.cli import main
+from ptune_scale.run.main import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("layouts"))

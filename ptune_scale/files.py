@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,10 +29,19 @@ _WHAT_TO_DO = {
     errno.ENOTDIR: "a part of that path is a file",
     errno.EEXIST: "a part of that path is a file",
     errno.ENOTEMPTY: "choose a new directory",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EIO: "look after that disk",
 }
 _NEW_FILE = 0o666
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
+# How libraries in Rust report what the system said.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 # What file systems say that cannot sync a directory, and need not.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+class NotWritten(UserError):
+    """A file cannot be written: what was asked was right, and can be asked again."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,18 +108,35 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Do what may fail because a file or a directory cannot be written.
+
+    Raises:
+        NotWritten: in place of what the system, or a library, says.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = os_error_behind(error)
+        if reason is None:
+            raise
+        raise cannot_write(path, reason) from error
+
+
+@contextlib.contextmanager
 def _place_beside(path: Path) -> Iterator[Path]:
     private = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Made by mkdir with a random name, so never through a link.
-        private = Path(
-            tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        )
-        yield private / path.name
-        sync(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Made by mkdir with a random name, so never through a link.
+            private = Path(
+                tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+            )
+            yield private / path.name
+            sync(path.parent)
     finally:
         if private is not None:
             shutil.rmtree(private, ignore_errors=True)
@@ -134,10 +161,38 @@ def hold(lock: FileLock, what: str) -> None:
         raise UserError(f"{what}: {error.strerror}; choose another place") from error
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
+def cannot_write(path: Path, error: OSError) -> NotWritten:
     """What to tell a user whose file cannot be written: where, why, and what to do."""
     advice = _WHAT_TO_DO.get(error.errno or 0, "choose another place")
-    return UserError(f"{path} cannot be written: {error.strerror or error}; {advice}")
+    return NotWritten(f"{path} cannot be written: {error.strerror or error}; {advice}")
+
+
+def os_error_behind(error: BaseException | None) -> OSError | None:
+    """What the system said, where a library has made an error of its own of it."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        if found := _OS_ERROR.search(str(error)):
+            return OSError(int(found[1]), os.strerror(int(found[1])))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether it says that a disk is full, broken or not to be written to."""
+    return error.errno in _OF_DISKS
+
+
+def remove_remains(directory: Path) -> None:
+    """Remove what writes have left in a directory whose process was killed in their midst."""
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if is_remains(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def is_remains(path: Path) -> bool:
+    """Whether it is the scratch of an unfinished write, which nobody reads."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
 
 
 def sha256_of(path: Path) -> str:

@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -140,18 +139,3 @@ def runnable(name: str) -> str:
     if program.suffix != ".py" or program.name == "__main__.py":
         return f"ptune {name}"
     return shlex.join(["python", str(program.with_name(f"{name}.py"))])
-
-
-def run_alone(name: str, action: Callable[[], int]) -> int:
-    """Run a command that needs no ranks; returns the exit status.
-
-    What is wrong is said in one line (status 2), and Ctrl-C in one (status 130).
-    """
-    try:
-        return action()
-    except UserError as error:
-        print(f"{called(name)}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{called(name)}: stopped", file=sys.stderr)
-        return 130

@@ -1,9 +1,8 @@
-"""What a person sees while a job runs: bars or lines of progress, scalars in TensorBoard."""
+"""What a person sees while a job runs: bars or lines of progress."""
 
+import contextlib
 import resource
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -35,11 +34,14 @@ class _Lines:
     """Standard error that is no terminal: what would redraw a bar becomes a line."""
 
     def write(self, text: str) -> None:
-        if line := text.strip("\r\n "):
-            sys.stderr.write(f"{line}\n")
+        # A log on a disk that is full is no reason to end what it is about.
+        with contextlib.suppress(OSError):
+            if line := text.strip("\r\n "):
+                sys.stderr.write(f"{line}\n")
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def bar(description: str, total: int | None, unit: str, *, shown: bool, initial: int = 0) -> tqdm:
@@ -74,29 +76,3 @@ def peak_memory_mb() -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-class Scalars:
-    """TensorBoard scalars; does nothing without a directory.
-
-    Args:
-        purge_step: when resuming, steps from here on are written again and replace the old ones.
-    """
-
-    def __init__(self, directory: Path | None, purge_step: int) -> None:
-        self._writer = None
-        if directory is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(directory), purge_step=purge_step)
-
-    def add(self, values: Mapping[str, float], step: int) -> None:
-        """Write the values of a step, by name."""
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Write what is still in memory."""
-        if self._writer is not None:
-            self._writer.close()

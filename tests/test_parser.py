@@ -8,7 +8,8 @@ import pytest
 
 from ptune_scale.errors import UserError
 from ptune_scale.flags import flag
-from ptune_scale.parser import Parser, called, run_alone
+from ptune_scale.parser import Parser, called
+from ptune_scale.run.alone import run_alone
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -228,11 +228,13 @@ def _error(cell: Results) -> float:
 def _keep_throughput(results: Results, earlier: Path) -> None:
     if not earlier.is_file():
         return
-    before = json.loads(earlier.read_text(encoding="utf-8"))
-    pairs = [(results, before)]
-    for name, scores in results["methods"].items():
-        if "training" in scores:
-            pairs.append((scores, before["methods"].get(name, {})))
-    for now, then in pairs:
-        if not now["throughput"]:
-            now["throughput"] = then.get("throughput", {})
+    try:
+        before = json.loads(earlier.read_text(encoding="utf-8"))
+        known = {"": before["throughput"]}
+        known |= {name: s.get("throughput", {}) for name, s in before["methods"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return  # damaged, and about to be replaced
+    trained = {name: scores for name, scores in results["methods"].items() if "training" in scores}
+    for name, now in {"": results, **trained}.items():
+        if not now["throughput"] and isinstance(known.get(name), dict):
+            now["throughput"] = known[name]

@@ -1,8 +1,11 @@
 """Ranks and layouts. Nothing outside this package asks for a rank or a process group.
 
 launch/relaunch.py  from a command line to exactly the ranks that were asked for
-launch/agent.py     torchrun without a report of its own where a rank has said what is wrong
-launch/lifeline.py  ranks that end when their launcher is gone
+launch/agent.py     starts the ranks of this machine, and ends with them
+launch/guard.py     a process that ends with one line, from its first moment on
+launch/lifeline.py  the launchers above a rank, and whether one of them is gone
+launch/speaker.py   who says why a job ended
+launch/store.py     where ranks find each other
 launch/contact.py   another rank lost, told apart from an error of this one
 launch/stop.py      signals, agreed between ranks at safe points
 launch/start.py     DeepSpeed started, also without a launcher

@@ -13,6 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten, is_of_disk
+from ptune_scale.parallel.launch import speaker
+from ptune_scale.parallel.launch.store import own_store
 from ptune_scale.prompt.bank import stable_seed
 
 T = TypeVar("T")
@@ -54,8 +57,17 @@ class World:
             if size > 1 or "OMP_NUM_THREADS" not in os.environ:
                 torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
         if size > 1:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-        return cls(rank, size, device)
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                timeout=_PATIENCE,
+                store=own_store(rank, size, _PATIENCE),
+                rank=rank,
+                world_size=size,
+            )
+        world = cls(rank, size, device)
+        if size > 1:
+            speaker.share(rank, world.gather)
+        return world
 
     @property
     def is_main(self) -> bool:
@@ -91,21 +103,25 @@ class World:
             what each rank's action returned, which must be picklable and small.
 
         Raises:
-            UserError: on every rank, if it was raised on any.
+            UserError: on every rank, if it was raised on any; of the same class.
             Exception: the rank's own, of another kind.
             RuntimeError: another rank's, of another kind.
         """
-        result, error = None, None
+        result: T | None = None
+        error: Exception | None = None
         try:
             result = action()
         except Exception as raised:
             error = raised
-        failure = None if error is None else (isinstance(error, UserError), str(error))
+            if isinstance(raised, OSError) and is_of_disk(raised):
+                error = NotWritten(str(raised))
+        kind = type(error) if isinstance(error, UserError) else None
+        failure = None if error is None else (kind, str(error))
         outcomes = self.gather((result, failure))
         failures = [(rank, *failed) for rank, (_, failed) in enumerate(outcomes) if failed]
-        for _, is_for_user, message in failures:
-            if is_for_user:
-                raise UserError(message) from error
+        for _, kind, message in failures:
+            if kind is not None:
+                raise kind(message) from error
         if error is not None:
             raise error
         if failures:
@@ -159,6 +175,7 @@ def leave(status: int, error: Exception | None = None) -> None:
     if dist.is_initialized():
         if error is not None:
             traceback.print_exception(error)
+        speaker.be_silent()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

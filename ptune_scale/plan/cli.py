@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ptune_scale.files import write_text
-from ptune_scale.parser import Parser, run_alone
+from ptune_scale.parser import Parser
+from ptune_scale.run.alone import run_alone
 from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig
 
 _EXAMPLES = """  %(prog)s --model megatron-11b --num_gpus 8 --gpu_memory 80GB

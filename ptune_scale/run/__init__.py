@@ -6,6 +6,7 @@ config.py   the settings that commands share
 command.py  parse, check, start the ranks, run; every end is one line and an exit status
 site.py     where a job runs: its ranks, and the directory that it has to itself
 told.py     run.json: what a run was told
+alone.py    commands without ranks
 check.py    what can be found wrong with a model in a layout before ranks start
 convert.py  the command that converts Megatron checkpoints
 """

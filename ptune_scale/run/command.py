@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten, is_of_disk
 from ptune_scale.parallel.launch import relaunch as launch
+from ptune_scale.parallel.launch.guard import guarded
+from ptune_scale.parallel.launch.speaker import say
 from ptune_scale.parser import called
 from ptune_scale.run.config import JobConfig, RanksConfig
 from ptune_scale.run.parse import build_parser, settle
@@ -83,20 +86,22 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
         0; 2 where the user has to change something; 128 + the number of a signal that stopped it;
         1 where another rank was lost. Each but 0 goes with one line on standard error.
     """
-    try:
-        typed = program.parse(sys.argv[1:] if arguments is None else arguments)
-        if program.aside(typed):
-            return 0
-        config = program.settle(typed)
-    except UserError as error:
-        return _refused(program.name, error)
-    status = _run_job(program, config, arguments)
+    with guarded(program.name):
+        try:
+            typed = program.parse(sys.argv[1:] if arguments is None else arguments)
+            if program.aside(typed):
+                return 0
+            config = program.settle(typed)
+            launch.check_ranks(config.parallel.num_gpus)
+        except UserError as error:
+            return _refused(program.name, error)
+        status = _run_job(program, config, arguments)
 
-    from ptune_scale.parallel.world import leave
+        from ptune_scale.parallel.world import leave
 
-    if status:
-        leave(status)
-    return status
+        if status:
+            leave(status)
+        return status
 
 
 def _run_job(
@@ -105,30 +110,31 @@ def _run_job(
     import transformers
 
     from ptune_scale.parallel import LostContact, Stopped, World
-    from ptune_scale.parallel.launch import contact, lifeline
+    from ptune_scale.parallel.launch import contact
     from ptune_scale.parallel.world import leave
-    from ptune_scale.run.site import check_output, choose_output, claimed
+    from ptune_scale.run.site import check_output, choose_output, claimed, named_output
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     output = None
 
     def interrupted(status: int, line: str) -> int:
-        advice = "go on by the same command"
-        if isinstance(config, JobConfig):
-            has_begun = output is not None and (output / RUN_FILE).is_file()
-            place = output if has_begun else config.run.resume_from
-            advice = f"go on with --resume_from {place}" if place else "nothing was saved yet"
-        return _ended(program.name, status, f"{line}; {advice}")
+        has_begun = output is not None and (output / RUN_FILE).is_file()
+        advice = f"go on with --resume_from {output}" if has_begun else _not_begun(config)
+        say(f"{called(program.name)}: {line}; {advice}")
+        return status
 
     try:
         checked = program.check(config)
         if isinstance(config, JobConfig):
             check_output(config.run)
         if launch.needs_relaunch(config.parallel.num_gpus):
-            launch.relaunch(config.parallel.num_gpus, *_again(program.name, arguments))
+            place = named_output(config.run) if isinstance(config, JobConfig) else ""
+            ending = launch.Ending(called(program.name), place, _not_begun(config))
+            script, typed = _again(program.name, arguments)
+            typed = [*typed, "--output_dir", place] if place else typed
+            launch.relaunch(config.parallel.num_gpus, script, typed, ending)
         with contact.kept():
-            lifeline.hold()
             world = World.start()
             if isinstance(config, JobConfig):
                 output = choose_output(config.run, world)
@@ -139,6 +145,8 @@ def _run_job(
                     stack.enter_context(told(world, output, program.name, flags))
                 program.run(checked, site)
             return 0
+    except NotWritten as error:
+        return interrupted(2, f"error: {error}")
     except UserError as error:
         return _refused(program.name, error)
     except Stopped as stopped:
@@ -148,8 +156,18 @@ def _run_job(
     except KeyboardInterrupt:
         return interrupted(128 + signal.SIGINT, "stopped by SIGINT")
     except Exception as error:
+        if isinstance(error, OSError) and is_of_disk(error):
+            return interrupted(2, f"error: {error}")
         leave(1, error)
         raise
+
+
+def _not_begun(config: RanksConfig) -> str:
+    """What to do where a run was ended that has no directory yet."""
+    if not isinstance(config, JobConfig):
+        return "go on by the same command"
+    place = config.run.resume_from
+    return f"go on with --resume_from {place}" if place else "nothing was saved yet"
 
 
 def _again(name: str, arguments: Sequence[str] | None) -> tuple[list[str], Sequence[str]]:
@@ -160,13 +178,5 @@ def _again(name: str, arguments: Sequence[str] | None) -> tuple[list[str], Seque
 
 
 def _refused(name: str, error: UserError) -> int:
-    if not launch.speaks():
-        launch.wait_for_the_speaker()
-    print(f"{called(name)}: error: {error}", file=sys.stderr, flush=True)
+    say(f"{called(name)}: error: {error}", knows_alone=True)
     return 2
-
-
-def _ended(name: str, status: int, line: str) -> int:
-    if launch.speaks():
-        print(f"{called(name)}: {line}", file=sys.stderr, flush=True)
-    return status

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptune_scale.errors import UserError
-from ptune_scale.parser import Parser, run_alone
+from ptune_scale.parser import Parser
+from ptune_scale.run.alone import run_alone
 
 _DTYPES = ("float16", "bfloat16", "float32")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}

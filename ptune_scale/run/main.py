@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ptune_scale import __version__
 from ptune_scale.flags import unknown_name
+from ptune_scale.parallel.launch.guard import guarded
 
 COMMANDS = {
     "tune": ("ptune_scale.tune.launcher", "tune prompts for tasks of your own"),
@@ -34,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     if name in COMMANDS:
-        module, _ = COMMANDS[name]
-        return importlib.import_module(module).main(rest)
+        return run(name, rest)
     if name in ("-h", "--help"):
         print(_help())
         return 0
@@ -46,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"ptune: error: {unknown_name(name, COMMANDS)} (ptune --help lists them)", file=sys.stderr
     )
     return 2
+
+
+def run(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the command of a name; returns the exit status.
+
+    Args:
+        name: one of ``COMMANDS``.
+        arguments: None for those of the process.
+    """
+    with guarded(name):
+        return importlib.import_module(COMMANDS[name][0]).main(arguments)
 
 
 def _help() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ptune_scale.errors import UserError
-from ptune_scale.files import hold
+from ptune_scale.files import hold, is_remains
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.run.config import RunConfig
@@ -18,6 +18,8 @@ from ptune_scale.run.told import find_run
 
 RUNS = "runs"
 """Where results go that have no --output_dir."""
+
+_TRIED = ".ptune_scale-"
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,12 @@ class Site:
 def choose_output(run: RunConfig, world: World) -> Path:
     """The directory of a job's results, the same on all ranks."""
     # Clocks differ: the first rank names the directory for all.
-    named = run.output_dir or f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}"
-    return Path(world.gather(named)[0])
+    return Path(world.gather(named_output(run))[0])
+
+
+def named_output(run: RunConfig) -> str:
+    """The directory of a job's results: as it was typed, or named after the time."""
+    return run.output_dir or f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 @contextlib.contextmanager
@@ -90,7 +96,10 @@ def check_output(run: RunConfig) -> None:
 def _check_empty(output: Path, resumed: Path | None) -> None:
     if not output.is_dir():
         raise UserError(f"--output_dir {output} is not a directory")
-    holds_something = any(path.name != ".lock" for path in output.iterdir())
+    holds_something = any(
+        not (path.name == ".lock" or path.name.startswith(_TRIED) or is_remains(path))
+        for path in output.iterdir()
+    )
     if holds_something and output.resolve() != resumed:
         raise UserError(
             f"--output_dir {output} is in use; choose another, "
@@ -107,4 +116,4 @@ def _check_writable(output: Path) -> None:
     existing = output
     while not existing.exists():
         existing = existing.parent
-    tempfile.TemporaryDirectory(prefix=".ptune_scale-", dir=existing).cleanup()
+    tempfile.TemporaryDirectory(prefix=_TRIED, dir=existing).cleanup()

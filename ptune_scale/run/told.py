@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptune_scale.errors import UserError
-from ptune_scale.files import write_json, write_text
+from ptune_scale.files import NotWritten, remove_remains, write_json, write_text
 
 if TYPE_CHECKING:
     from ptune_scale.parallel import World
@@ -40,7 +40,10 @@ def read_told(run: Path, command: str) -> dict[str, Any]:
         saved = json.loads(path.read_text(encoding="utf-8"))
         flags, owner = dict(saved["flags"]), saved["command"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"--resume_from {run}: {path} cannot be read ({error!r})") from error
+        raise UserError(
+            f"--resume_from {run}: {path} cannot be read ({error!r}); without that file the run "
+            "goes on from a checkpoint, in a directory of its own"
+        ) from error
     if owner != command:
         raise UserError(f"--resume_from {run}: it is a run of {owner!r}, not of {command!r}")
     return flags
@@ -58,16 +61,26 @@ def told(world: "World", output: Path, command: str, flags: Mapping[str, Any]) -
         UserError: it cannot be written.
     """
     path = output / RUN_FILE
+    if world.is_main:
+        remove_remains(output)
     former = path.read_text(encoding="utf-8") if world.is_main and path.is_file() else None
     kept = {name: value for name, value in flags.items() if name not in _NOT_KEPT}
-    world.on_main(lambda: write_json(path, {"command": command, "flags": kept}))
+    content = {"command": command, "flags": kept}
+    world.on_main(lambda: write_json(path, content))
     try:
         yield
+    except NotWritten:
+        raise  # nothing is wrong with what it was told
     except UserError:
         if world.is_main:
             with contextlib.suppress(UserError, OSError):
                 _take_back(path, former)
         raise
+    finally:
+        # Whoever has removed the directory meanwhile gets all of what came after.
+        if world.is_main and (output / "checkpoint").is_dir() and not path.exists():
+            with contextlib.suppress(UserError):
+                write_json(path, content)
 
 
 def _take_back(path: Path, former: str | None) -> None:

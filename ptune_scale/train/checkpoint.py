@@ -12,6 +12,7 @@ disk the main rank renames it. Where one of the same step is replaced, the older
 neither. With several nodes checkpoints must lie on a file system that they share.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -24,7 +25,7 @@ from urllib.parse import quote
 import torch
 
 from ptune_scale.errors import UserError
-from ptune_scale.files import sync
+from ptune_scale.files import sync, write_json, writing
 from ptune_scale.parallel import World
 
 _FORMAT = 2
@@ -55,37 +56,46 @@ def save(
         world: the ranks that write; by default this process alone.
 
     Raises:
+        NotWritten: on every rank, where one could not write; older ones are as they were.
         UserError: the ranks do not see each other's files.
-        Exception: on every rank, where one could not write.
     """
     target = directory / f"step-{step:06d}"
     scratch = directory / f".{target.name}.partial"
-    world.on_main(lambda: _begin(scratch))
-    written = world.together(lambda: {n: _write(scratch, n, part) for n, part in parts.items()})
-    meta = {
-        "format": _FORMAT,
-        "step": step,
-        "sha256": {name: digest for part in written for name, digest in part.items()},
-        "identity": identity,
-        "flags": flags,
-    }
-    world.on_main(lambda: _complete(scratch, target, meta))
+    try:
+        world.on_main(lambda: _begin(scratch))
+        written = world.together(lambda: {n: _write(scratch, n, part) for n, part in parts.items()})
+        meta = {
+            "format": _FORMAT,
+            "step": step,
+            "sha256": {name: digest for part in written for name, digest in part.items()},
+            "identity": identity,
+            "flags": flags,
+        }
+        world.on_main(lambda: _complete(scratch, target, meta))
+    except Exception:
+        if world.is_main:  # where a disk is full, half a checkpoint is in the way
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise
     return target
 
 
 def _begin(scratch: Path) -> None:
     for remains in scratch.parent.glob(_REMAINS):
         shutil.rmtree(remains, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    with writing(scratch):
+        scratch.mkdir(parents=True)
 
 
 def _write(scratch: Path, name: str, part: Any) -> str:
-    # A network file system may not show another node's new directory before it is asked for.
-    scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / _file(name)
-    torch.save({"part": name, "value": part}, file)
-    sync(file)
-    return _sha256(file)
+    with writing(file):
+        # A network file system may not show another node's new directory before it is asked for.
+        scratch.mkdir(parents=True, exist_ok=True)
+        # Given a path, the library would not say why it cannot write.
+        with file.open("xb") as stream:
+            torch.save({"part": name, "value": part}, stream)
+        sync(file)
+        return _sha256(file)
 
 
 def _complete(scratch: Path, target: Path, meta: dict[str, Any]) -> None:
@@ -95,10 +105,10 @@ def _complete(scratch: Path, target: Path, meta: dict[str, Any]) -> None:
             f"{', '.join(missing)}: written by other ranks, not to be seen in {scratch}; with "
             "several nodes --output_dir must be on a file system that they share"
         )
-    (scratch / "meta.json").write_text(json.dumps(meta, indent=1))
-    sync(scratch / "meta.json")
-    sync(scratch)
-    _put_in_place(scratch, target)
+    write_json(scratch / "meta.json", meta)
+    with writing(target):
+        sync(scratch)
+        _put_in_place(scratch, target)
     for old in checkpoints(target.parent)[:-_KEPT]:
         _remove(old)
 
@@ -161,7 +171,9 @@ def find(path: Path) -> Path:
     """
     found = _meant(path)
     if found is None:
-        raise UserError(f"--resume_from {path}: no checkpoint there")
+        raise UserError(
+            f"--resume_from {path}: no run and no checkpoint there; leave it out to begin one"
+        )
     return found
 
 
@@ -180,15 +192,35 @@ def find_all(path: Path) -> dict[str, Path]:
     None where a run was stopped before its first one.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: the one that is meant cannot be read, or is not there.
     """
     meant = _meant(path)
     if meant is None:
+        if not path.is_dir() or _NAME.fullmatch(path.name):
+            raise UserError(f"--resume_from {path}: no checkpoint there{_others(path)}")
         return {}
     run = run_directory(meant)
     newest = [] if run is None else [run / "checkpoint", *sorted(run.glob("*/checkpoint"))]
-    found = [there[-1] for directory in newest if (there := checkpoints(directory))]
+    # One that was not asked for, and is damaged, is not in the way of one that was.
+    readable = [_readable(directory) for directory in newest if directory != meant.parent]
+    found = [there[-1] for there in readable if there]
     return {method_of(one): one for one in (*found, meant)}
+
+
+def _readable(directory: Path) -> list[Path]:
+    """Checkpoints whose description can be read, oldest first."""
+    found = []
+    for path in checkpoints(directory):
+        with contextlib.suppress(UserError):
+            _description(path)
+            found.append(path)
+    return found
+
+
+def _others(path: Path) -> str:
+    """Which checkpoint to name instead of a damaged one, in words."""
+    found = [one for one in _readable(path.parent) if one != path]
+    return f"; there is --resume_from {found[-1]}" if found else ""
 
 
 def method_of(path: Path) -> str:
@@ -209,11 +241,18 @@ def read_meta(path: Path) -> dict[str, Any]:
     """The description of a checkpoint.
 
     Raises:
-        UserError: unreadable, or of another format.
+        UserError: unreadable, or of another format; the message names one that can be read.
     """
     try:
+        return _description(path)
+    except UserError as error:
+        raise UserError(f"{error}{_others(path)}") from error
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
         meta = json.loads((path / "meta.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"checkpoint {path}: meta.json cannot be read ({error})") from error
     found = meta.get("format") if isinstance(meta, dict) else None
     if found != _FORMAT:
@@ -239,7 +278,7 @@ def load_part(path: Path, name: str) -> Any:
     except OSError as error:
         raise UserError(f"checkpoint {path}: {file.name} cannot be read ({error})") from error
     if not intact:
-        raise UserError(f"checkpoint {path}: {file.name} is missing or damaged; use an older one")
+        raise UserError(f"checkpoint {path}: {file.name} is missing or damaged{_others(path)}")
     saved = torch.load(file, map_location="cpu", weights_only=True)
     if saved["part"] != name:
         raise UserError(f"checkpoint {path}: {file.name} is that of {saved['part']}")

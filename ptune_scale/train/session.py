@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten
 from ptune_scale.parallel import Stopped, StopSignal, World
 from ptune_scale.parallel.launch import contact
-from ptune_scale.progress import Scalars, bar, peak_memory_mb
+from ptune_scale.progress import bar, peak_memory_mb
+from ptune_scale.scalars import Scalars
 from ptune_scale.train import checkpoint
 from ptune_scale.train.trainer import Diverged, StepResult, Trainer
 
@@ -40,10 +42,13 @@ class Keeper:
     def __post_init__(self) -> None:
         self.begun_at = self.trainer.step
         self.saved: int | None = None
+        self.newest: Path | None = None
 
     @property
     def remains(self) -> str:
         """What there is if nothing more is saved."""
+        if self.newest is not None and not self.newest.is_dir():
+            return "the checkpoints that there were have been removed"
         if self.saved is not None:
             return f"the last checkpoint is that of step {self.saved}"
         if self.resumed_from is not None:
@@ -76,7 +81,9 @@ class Keeper:
             parts["state"] = self.trainer.state_dict()
         world.together(self._abandon_later_ones)
         step = self.trainer.step
-        checkpoint.save(self.directory, step, parts, self.identity, self.flags, world=world)
+        self.newest = checkpoint.save(
+            self.directory, step, parts, self.identity, self.flags, world=world
+        )
         self.saved = step
 
     def _abandon_later_ones(self) -> None:
@@ -118,7 +125,8 @@ def run_training(
 
     Raises:
         Stopped: after a checkpoint was saved.
-        UserError: training has diverged; the message names the last checkpoint.
+        UserError: training has diverged, or a checkpoint cannot be written; the message names the
+            last one.
         RuntimeError: the ranks' encoders differ; nothing is saved.
     """
     trainer, is_main = keeper.trainer, keeper.world.is_main
@@ -167,6 +175,8 @@ def run_training(
             # All ranks agreed to stop at this point, so they can save together.
             keeper.save()
             raise
+        except NotWritten as error:
+            raise NotWritten(f"{error}; {keeper.remains}") from error
         except Diverged as error:
             raise UserError(f"{error}; {keeper.remains}") from error
         except BaseException as error:

@@ -240,9 +240,7 @@ def _append(output: Path, pairs: Sequence[tuple[RawRow, Prediction]], begun: Beg
             os.fsync(stream.fileno())
             begun.bytes = stream.tell()
     except OSError as error:
-        raise UserError(
-            f"--output {output}: {error.strerror}; go on by calling the same command again"
-        ) from error
+        raise cannot_write(output, error) from error
     write_json(_progress_file(output), asdict(begun))
 
 

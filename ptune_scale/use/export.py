@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ptune_scale.backbone import Backbone
 from ptune_scale.backbone.options import WeightBits
 from ptune_scale.errors import UserError
-from ptune_scale.files import write_file
+from ptune_scale.files import write_bytes
 from ptune_scale.task.answers.data import as_data, from_data
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.pattern import Pattern
@@ -81,7 +81,7 @@ class PromptExport:
         sealed = json.dumps({"about": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
         target = directory / _FILE
         # One key: the library writes several in an order of chance.
-        write_file(target, lambda path: save_file({"prompts": prompts}, path, {_KEY: sealed}))
+        write_bytes(target, to_bytes({"prompts": prompts}, {_KEY: sealed}))
         return target
 
     @property

@@ -13,7 +13,6 @@ from ptune_scale.lama.check import check
 from ptune_scale.lama.config import LamaConfig
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.parallel import Mesh, StopSignal, World
-from ptune_scale.parallel.launch import lifeline
 from ptune_scale.run.site import Site
 
 
@@ -51,7 +50,6 @@ def job_of(tiny_facts: Path, tmp_path: Path) -> Callable[..., LamaJob]:
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """Command lines of one process, in this process: that saves their start."""
-    monkeypatch.setattr(lifeline, "hold", lambda: None)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     threads = torch.get_num_threads()
     yield lambda *flags: lama.main(flags)

@@ -98,6 +98,16 @@ def test_everything_is_written_and_earlier_throughput_is_kept(job):
     assert again["throughput"] == {"facts_per_second": 3.0}
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"throughput": 3}', "[" * 100_000])
+def test_damaged_results_of_before_are_replaced(job, content):
+    answered = results(job, ptuning=4)
+    job.training["ptuning"]["throughput"] = {}
+    job.output.mkdir()
+    (job.output / "results.json").write_text(content)
+    report.write(job, answered, report.build_results(job, answered))
+    assert "ptuning" in json.loads((job.output / "results.json").read_text())["methods"]
+
+
 def test_of_phrases_the_exact_match_is_reported_and_of_words_the_rank_too(job_of, tiny_gpt2):
     job = job_of(tiny_gpt2, objects="all", method="manual")
     [result] = results(job, manual=1)

@@ -29,6 +29,7 @@ def earlier_run(directory: Path) -> Path:
 def test_a_new_directory_and_an_empty_one_can_be_used_and_are_not_touched(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".lock").touch()
+    (tmp_path / "empty" / ".run.json.abc.partial").mkdir()  # of a process that was killed
     for name in ("new", "new/below", "empty"):
         check_output(RunConfig(output_dir=str(tmp_path / name)))
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]

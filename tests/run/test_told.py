@@ -1,10 +1,12 @@
 """run.json says what a run was told, as long as the run could go on with it."""
 
 import json
+import shutil
 
 import pytest
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten
 from ptune_scale.parallel import World
 from ptune_scale.run.told import RUN_FILE, find_run, read_told, told
 
@@ -54,3 +56,30 @@ def test_runs_are_found_from_below_and_nowhere_else(tmp_path):
     assert find_run(tmp_path / "run") == tmp_path / "run"
     assert find_run(tmp_path) is None
     assert find_run(tmp_path / "none") is None
+
+
+def test_a_disk_that_is_full_is_nothing_wrong_with_what_it_was_told(tmp_path):
+    with pytest.raises(NotWritten), told(World(), tmp_path, "lama", {"seed": 3}):
+        raise NotWritten("no space")
+    assert read_told(tmp_path, "lama") == {"seed": 3}
+
+
+def test_a_run_whose_directory_was_removed_can_go_on_with_what_came_after(tmp_path):
+    with pytest.raises(KeyboardInterrupt), told(World(), tmp_path / "out", "lama", {"seed": 3}):
+        shutil.rmtree(tmp_path / "out")
+        (tmp_path / "out" / "checkpoint").mkdir(parents=True)
+        raise KeyboardInterrupt
+    assert read_told(tmp_path / "out", "lama") == {"seed": 3}
+
+
+def test_the_remains_of_a_killed_write_go(tmp_path):
+    (tmp_path / ".run.json.abc.partial").mkdir()
+    with told(World(), tmp_path, "lama", {}):
+        assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"3", b'{"flags": 5}', b"\xff"])
+def test_a_damaged_file_is_one_line_that_says_what_to_do(tmp_path, content):
+    (tmp_path / RUN_FILE).write_bytes(content)
+    with pytest.raises(UserError, match=r"run.json cannot be read .*goes on from a checkpoint"):
+        read_told(tmp_path, "lama")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pickle
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import NotWritten
 from ptune_scale.train import checkpoint
 
 IDENTITY = {"backbone": "abc", "template": "[X] [P] [Y]", "seed": 34}
@@ -58,7 +60,7 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     assert torch.equal(_vectors(path), torch.full((2, 3), -1.0))
 
 
-@pytest.mark.parametrize("survives", range(6))
+@pytest.mark.parametrize("survives", range(7))
 def test_a_process_killed_while_it_replaces_a_step_leaves_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
 ) -> None:
@@ -78,12 +80,12 @@ def test_a_process_killed_while_it_replaces_a_step_leaves_a_whole_one(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", until_killed(Path.rename))
         patch.setattr(shutil, "rmtree", until_killed(shutil.rmtree))
-        killed = survives < 5
+        killed = survives < 6
         with pytest.raises(KeyboardInterrupt) if killed else contextlib.nullcontext():
             checkpoint.save(tmp_path, 5, _parts(-1.0), IDENTITY, FLAGS)
     found = checkpoint.find(tmp_path)
     assert checkpoint.read_meta(found)["step"] == 5
-    value = 5.0 if survives < 2 else -1.0
+    value = 5.0 if survives < 3 else -1.0
     assert torch.equal(_vectors(found), torch.full((2, 3), value))
     assert torch.equal(_vectors(found, "encoder-P17"), torch.full((2, 3), -value))
     # And the next save cleans up.
@@ -221,3 +223,66 @@ def test_a_run_of_the_same_identity_may_go_on(tmp_path: Path) -> None:
 def test_every_value_that_differs_is_named(now: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         checkpoint.check_identity(IDENTITY, now, Path("run"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 2}'])
+def test_a_damaged_newest_one_is_not_in_the_way_of_one_that_is_named(
+    tmp_path: Path, content: bytes
+) -> None:
+    older, newest = _save(tmp_path / "checkpoint", 5), _save(tmp_path / "checkpoint", 10)
+    (newest / "meta.json").write_bytes(content)
+    assert checkpoint.find_all(older) == {"ptuning": older}
+    with pytest.raises(UserError, match=f"step-000010.*; there is --resume_from {older}"):
+        checkpoint.find_all(tmp_path)
+    with pytest.raises(UserError, match=f"step-000010.*; there is --resume_from {older}"):
+        checkpoint.find_all(newest)
+
+
+def test_what_is_damaged_of_another_method_is_not_in_the_way(tmp_path: Path) -> None:
+    named = _save(tmp_path / "checkpoint", 5)
+    identity = {**IDENTITY, "method": "other"}
+    others = tmp_path / "other" / "checkpoint"
+    older = checkpoint.save(others, 1, _parts(), identity, FLAGS)
+    newest = checkpoint.save(others, 2, _parts(), identity, FLAGS)
+    assert checkpoint.find_all(named) == {"ptuning": named, "other": newest}
+    (newest / "meta.json").write_text("")
+    assert checkpoint.find_all(named) == {"ptuning": named, "other": older}
+
+
+def test_a_checkpoint_that_is_named_and_not_there_does_not_mean_another(tmp_path: Path) -> None:
+    older = _save(tmp_path / "checkpoint", 5)
+    empty = older.with_name("step-000010")
+    empty.mkdir()
+    for named in (empty, older.with_name("step-000015"), tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=f"--resume_from {named}: no checkpoint there"):
+            checkpoint.find_all(named)
+
+
+def test_a_run_that_was_stopped_before_its_first_one_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    assert checkpoint.find_all(tmp_path) == {}
+
+
+@pytest.mark.parametrize("size", [0, 100, 1000, 3000])
+def test_a_disk_that_is_full_loses_nothing_and_keeps_no_half(tmp_path: Path, size: int) -> None:
+    older = _save(tmp_path, 5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(NotWritten, match=r"step-000006.* cannot be written: File too large"):
+            checkpoint.save(tmp_path, 6, {"state": torch.zeros(10_000)}, IDENTITY, FLAGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == [older]
+    assert torch.equal(_vectors(older), torch.full((2, 3), 5.0))
+
+
+def test_a_link_where_a_checkpoint_is_to_be_made_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    directory = tmp_path / "checkpoint"
+    directory.mkdir()
+    (directory / ".step-000005.partial").symlink_to(precious)
+    with pytest.raises(NotWritten):
+        _save(directory, 5)
+    assert list(precious.iterdir()) == []

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.flags import names_in
-from ptune_scale.parser import Parser, called, run_alone
+from ptune_scale.parser import Parser, called
+from ptune_scale.run.alone import run_alone
 
 if TYPE_CHECKING:
     from ptune_scale.experiments.bench.sections import Bench

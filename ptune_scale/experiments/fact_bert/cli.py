@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 
 from ptune_scale.experiments.fact_bert.config import FactBertConfig
-from ptune_scale.parser import Parser, run_alone
+from ptune_scale.parser import Parser
+from ptune_scale.run.alone import run_alone
 
 _DESCRIPTION = """Teach a small BERT facts, about a minute on one CPU thread: a frozen masked model
 to P-tune where none can be downloaded. It shows what prompts elicit of memorised facts, and on

@@ -14,7 +14,7 @@ from ptune_scale.experiments.fact_bert.config import FactBertConfig
 from ptune_scale.experiments.fact_bert.curriculum import Curriculum, Lesson, plan_lessons
 from ptune_scale.experiments.fact_bert.teaching import new_model, recall, teach, tokenize
 from ptune_scale.experiments.fact_bert.vocabulary import learn_tokenizer
-from ptune_scale.files import write_directory
+from ptune_scale.files import write_directory, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _fill(
     tokenizer.save_pretrained(place / "model")
     _write_data(place / "facts", curriculum, untaught=False)
     _write_data(place / "untaught", curriculum, untaught=True)
-    (place / "facts.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(place / "facts.json", record)
 
 
 def _describe(lesson: Lesson) -> dict[str, Any]:
@@ -114,5 +114,4 @@ def _write_data(directory: Path, curriculum: Curriculum, *, untaught: bool) -> N
 
 
 def _write_lines(path: Path, records: list[dict[str, str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))
+    write_text(path, "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records))

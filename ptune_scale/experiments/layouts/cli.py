@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_text
-from ptune_scale.parser import Parser, run_alone
+from ptune_scale.parallel.launch.relaunch import Ending, agent_command
+from ptune_scale.parser import Parser, called
+from ptune_scale.run.alone import run_alone
 
 if TYPE_CHECKING:
     from ptune_scale.parallel import Degrees
@@ -73,7 +75,7 @@ def _parse(text: str) -> "Degrees":
 def _run(
     degrees: "Degrees", flags: Sequence[str], directory: Path, reference: Path | None
 ) -> dict[str, Any]:
-    """Start one layout's torchrun and wait for what it kept.
+    """Start the ranks of one layout and wait for what it kept.
 
     Raises:
         UserError: it failed; the reason is its own.
@@ -81,8 +83,8 @@ def _run(
     from ptune_scale.experiments.layouts.compare import load
 
     output = directory / f"{degrees.name}.pt"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc_per_node={degrees.world_size}", "-m"]
+    ending = Ending(called("layouts"), "", "call it again")
+    command = [*agent_command(degrees.world_size, ending), "-m"]
     command += ["ptune_scale.experiments.layouts.worker", str(output), str(reference or "")]
     command += [*_DEFAULTS, *flags, "--tensor_parallel", str(degrees.tensor)]
     command += ["--pipeline_parallel", str(degrees.pipeline)]
@@ -94,6 +96,6 @@ def _run(
         lines = done.stderr.splitlines()
         said = [line.partition(": error: ")[2] for line in lines if ": error: " in line]
         crashed = [line for line in lines if "Error" in line]
-        reason = [*said, *crashed, f"torchrun ended with status {done.returncode}"][0]
+        reason = [*said, *crashed, f"it ended with status {done.returncode}"][0]
         raise UserError(f"layout {degrees.name} failed: {reason}")
     return load(str(output))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.layouts.memory import sampled_memory
+from ptune_scale.files import writing
 from ptune_scale.lama.launcher import PROGRAM
 from ptune_scale.parallel import (
     Mesh,
@@ -26,6 +27,8 @@ from ptune_scale.parallel import (
     World,
     count_local_elements,
 )
+from ptune_scale.parallel.launch.guard import guarded
+from ptune_scale.parallel.launch.speaker import say
 from ptune_scale.parallel.world import leave
 from ptune_scale.run.site import Site
 from ptune_scale.task.example import Batch
@@ -91,7 +94,7 @@ def main(output: str, reference: str, *arguments: str) -> int:
         _record(job, given, Path(output), max(sampled) - sampled[0])
     except UserError as error:
         # Whoever started the ranks takes the first of these lines.
-        print(f"layouts: error: {error}", file=sys.stderr, flush=True)
+        say(f"layouts: error: {error}")
         leave(2)
         return 2
     world.finish()
@@ -130,7 +133,8 @@ def _record(job: Job, given: list[Tensor], output: Path, loading_bytes: int) -> 
         "bytes_per_step_and_rank": sent / timed / world.size / (2 if given else 1),
     }
     if world.is_main:
-        torch.save(result, output)
+        with writing(output), output.open("wb") as stream:
+            torch.save(result, stream)
 
 
 def _bytes_sent() -> int:
@@ -139,4 +143,5 @@ def _bytes_sent() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    with guarded("layouts"):
+        sys.exit(main(*sys.argv[1:]))

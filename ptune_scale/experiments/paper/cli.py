@@ -10,7 +10,8 @@ from ptune_scale.experiments.paper.report import RowOutcome, write
 from ptune_scale.experiments.paper.results import read
 from ptune_scale.experiments.paper.rows import AVERAGE, PaperRow, find_row, rows
 from ptune_scale.experiments.paper.run import Runner
-from ptune_scale.parser import Parser, called, run_alone
+from ptune_scale.parser import Parser, called
+from ptune_scale.run.alone import run_alone
 
 _DESCRIPTION = """Run rows of the tables of Liu et al. 2021 and compare with its numbers; each is a
 job of lama.py, superglue.py or prompt_study.py."""

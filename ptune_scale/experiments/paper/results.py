@@ -36,12 +36,16 @@ def read(row: PaperRow, directories: Iterable[Path]) -> RowResult:
     """
     result = RowResult()
     for directory in directories:
-        found = json.loads((directory / "results.json").read_text())
+        path = directory / "results.json"
         try:
+            found = json.loads(path.read_text(encoding="utf-8"))
             _READERS[row.launcher](row, found, result)
         except KeyError as error:
             reason = f"{row.method} gave no {error.args[0]} on this model; see {directory}"
             raise UserError(reason) from error
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            again = f"remove {directory.with_suffix('.json')} to go on with its job"
+            raise UserError(f"{path} cannot be read ({error}); {again}") from error
     means = [_mean_of_task(task, result.values) for task in METRICS]
     if AVERAGE in row.paper and None not in means:
         result.values[AVERAGE] = sum(mean or 0.0 for mean in means) / len(means)

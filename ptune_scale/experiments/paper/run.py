@@ -4,6 +4,7 @@ Under the output directory, ``jobs/NAME/`` is a job's own, ``jobs/NAME.log`` has
 ``jobs/NAME.json`` is there once it is finished.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -80,15 +81,29 @@ class Runner:
         ours, theirs = os.openpty() if sys.stderr.isatty() else os.pipe()
         if sys.stderr.isatty():
             termios.tcsetwinsize(theirs, termios.tcgetwinsize(sys.stderr.fileno()))
-        with log.open("wb") as file:
+        try:
+            file = log.open("wb", buffering=0)
+        except OSError as error:
+            os.close(ours)
+            os.close(theirs)
+            raise cannot_write(log, error) from error
+        with file:
             self._process = subprocess.Popen(command, stderr=theirs)
             os.close(theirs)
+            full: OSError | None = None
             while chunk := _read(ours):
-                file.write(chunk)
-                sys.stderr.buffer.write(chunk)
-                sys.stderr.flush()
+                # Whatever becomes of the log, the job is heard to its end.
+                try:
+                    os.write(file.fileno(), chunk)
+                except OSError as error:
+                    full = error
+                with contextlib.suppress(OSError):
+                    sys.stderr.buffer.write(chunk)
+                    sys.stderr.flush()
         os.close(ours)
         status = self._process.wait()
+        if full is not None:
+            raise cannot_write(log, full) from full
         return 128 - status if status < 0 else status
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:

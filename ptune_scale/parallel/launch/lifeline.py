@@ -1,20 +1,20 @@
 """Ranks that end when their launcher is gone.
 
 The ``deepspeed`` command does not pass SIGTERM on to what it started: killed alone, it would leave
-the whole job running behind it. So every rank keeps an eye on the launchers above it.
+the whole job running behind it, and so would any launcher that is killed by SIGKILL. So every rank
+keeps an eye on the launchers above it.
 """
 
 import os
 import re
-import signal
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
+from ptune_scale.parallel.launch.relaunch import AGENT, OF_AGENT
 
-from ptune_scale.parallel.launch.relaunch import AGENT
+if TYPE_CHECKING:
+    import psutil
 
 _COMMANDS = ("deepspeed", "torchrun")
 _MODULES = (
@@ -24,18 +24,42 @@ _MODULES = (
     "torch.distributed.run",
 )
 _PYTHON = re.compile(r"python[\d.]*")
-_POLL_SECONDS = 1.0
-_GRACE_SECONDS = 30.0
+# What those who start ranks tell them, but nobody who runs a single process does.
+_OF_LAUNCHERS = (OF_AGENT, "TORCHELASTIC_RUN_ID", "CROSS_RANK")
 
 
-def hold() -> None:
-    """Watch the launchers above this process from a thread.
+class Lifeline:
+    """The launchers above this process, as they are now; nothing where none started it."""
 
-    When one of them is gone, the process gets SIGTERM, and SIGKILL if it is still there after 30 s.
-    """
-    launchers = [parent for parent in psutil.Process().parents() if is_launcher(_command(parent))]
-    if launchers:
-        threading.Thread(target=_watch, args=(launchers,), daemon=True).start()
+    def __init__(self) -> None:
+        self._agent = int(os.environ.get(OF_AGENT, 0))
+        self._launchers: list[psutil.Process] = []
+        self._lost = False
+        if any(name in os.environ for name in (*_OF_LAUNCHERS, "LOCAL_RANK")):
+            self._look()
+
+    def _look(self) -> None:
+        import psutil  # what runs alone need not wait for it
+
+        above = psutil.Process().parents()
+        self._launchers = [parent for parent in above if is_launcher(_command(parent))]
+        if not self._launchers and os.getppid() == 1:
+            # It died before it could be seen, or is something else that runs in a container: some
+            # program of Python that calls torchrun's functions.
+            words = _command(psutil.Process(1))
+            is_python = bool(words) and bool(_PYTHON.fullmatch(Path(words[0]).name))
+            self._lost = not is_python and any(name in os.environ for name in _OF_LAUNCHERS)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to watch."""
+        return bool(self._agent or self._launchers or self._lost)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether one of them is gone."""
+        # An agent starts its ranks itself, so that another parent is none.
+        lost = self._lost or (self._agent and os.getppid() != self._agent)
+        return bool(lost) or not all(map(_lives, self._launchers))
 
 
 def is_launcher(command: Sequence[str]) -> bool:
@@ -54,22 +78,18 @@ def is_launcher(command: Sequence[str]) -> bool:
     return bool(words) and (Path(words[0]).name in _COMMANDS or words[0] == str(AGENT))
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _command(process: "psutil.Process") -> list[str]:
+    import psutil
+
     try:
         return process.cmdline()
     except psutil.Error:
         return []
 
 
-def _watch(launchers: list[psutil.Process]) -> None:
-    while all(_lives(process) for process in launchers):
-        time.sleep(_POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
+def _lives(process: "psutil.Process") -> bool:
+    import psutil
 
-
-def _lives(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -2,15 +2,15 @@
 
 ``deepspeed launchers/lama.py --num_gpus 2`` hands the flag to the script and, on a host without
 GPUs, starts a single rank. So the script makes the world the size that was asked for: on one node,
-the first rank becomes a torchrun of the right size (same process, same pid; see ``agent``) and
-surplus ranks leave.
+the first rank becomes a launcher of so many (same process, same pid; see ``agent``) and surplus
+ranks leave.
 """
 
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,9 +19,11 @@ from ptune_scale.errors import UserError
 AGENT = Path(__file__).with_name("agent.py")
 """The script that a process becomes to start ranks."""
 
-_RELAUNCHED = "PTUNE_SCALE_RELAUNCHED"
-# Longer than ranks of a node are apart in what they do before they are connected.
-_FOR_THE_SPEAKER_SECONDS = 10.0
+OF_AGENT = "PTUNE_SCALE_AGENT"
+"""The variable by which a rank knows the process id of the agent that started it."""
+
+# What a rank on the CPU takes before it has a model: libraries and their threads.
+_RANK_BYTES = 200 * 2**20
 _RANK_VARIABLES = (
     "RANK",
     "LOCAL_RANK",
@@ -40,27 +42,6 @@ def is_first_rank() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def speaks() -> bool:
-    """Whether this process tells its user what is wrong: on each node one does.
-
-    What is wrong may be wrong on one node only, such as a missing file, and nodes may have consoles
-    of their own.
-    """
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0
-
-
-def wait_for_the_speaker() -> None:
-    """Give the node's speaking rank the time to say what is wrong here too.
-
-    Launchers end all ranks once one has failed: left at once, this rank would have the speaking one
-    killed before it has spoken. When that one has, the launcher ends this one here. Where that does
-    not happen, the speaking rank does not know, and the caller has to tell.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    time.sleep(_FOR_THE_SPEAKER_SECONDS)
-
-
 def world_size() -> int:
     """Number of ranks that the launcher started."""
     return int(os.environ.get("WORLD_SIZE", 1))
@@ -69,7 +50,22 @@ def world_size() -> int:
 def world_is_given() -> bool:
     """Whether the number of ranks is the launcher's, and not ours to change."""
     several_nodes = int(os.environ.get("CROSS_SIZE", 1)) > 1
-    return several_nodes or "TORCHELASTIC_RUN_ID" in os.environ or _RELAUNCHED in os.environ
+    return several_nodes or "TORCHELASTIC_RUN_ID" in os.environ or OF_AGENT in os.environ
+
+
+def check_ranks(num_gpus: int) -> None:
+    """Refuse ranks that this machine has no memory for, before anything is read for them.
+
+    Raises:
+        UserError: they would not fit even without a model.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most = max(1, memory // _RANK_BYTES)
+    if num_gpus > most:
+        raise UserError(
+            f"--num_gpus {num_gpus}: a rank takes {_RANK_BYTES // 2**20} MB without any model, and "
+            f"this machine has {memory / 2**30:.0f} GB: {most} ranks at most"
+        )
 
 
 def needs_relaunch(num_gpus: int) -> bool:
@@ -85,7 +81,7 @@ def needs_relaunch(num_gpus: int) -> bool:
     size = world_size()
     if not num_gpus or num_gpus == size:
         return False
-    if "TORCHELASTIC_RUN_ID" in os.environ or _RELAUNCHED in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ or OF_AGENT in os.environ:
         raise UserError(
             f"--num_gpus {num_gpus} but torchrun started {size} ranks; "
             f"leave --num_gpus out or run torchrun --nproc_per_node {num_gpus}"
@@ -104,36 +100,57 @@ def needs_relaunch(num_gpus: int) -> bool:
     return True
 
 
-def relaunch(num_gpus: int, script: Sequence[str], arguments: Sequence[str]) -> NoReturn:
-    """Become a torchrun of ``num_gpus`` ranks of a script; surplus ranks of this launch leave.
+@dataclass(frozen=True)
+class Ending:
+    """What the agent has to know to say how to go on, where no rank lives to say it.
+
+    Attributes:
+        called: the command as its user called it.
+        output: a directory to go on with, once a run was begun there; "" for none.
+        otherwise: what to do where none was.
+    """
+
+    called: str
+    output: str
+    otherwise: str
+
+
+def relaunch(
+    num_gpus: int, script: Sequence[str], arguments: Sequence[str], ending: Ending
+) -> NoReturn:
+    """Become the agent of ``num_gpus`` ranks of a script; surplus ranks of this launch leave.
 
     Args:
         script: its path, or "-m" and the name of a module.
         arguments: its command line; what a launcher has put there to tell ranks apart is left out.
 
     Example:
-        >>> relaunch(2, ["-m", "ptune_scale"], ["tune", "--num_gpus", "2"])
+        >>> relaunch(2, ["-m", "ptune_scale"], ["tune", "--num_gpus", "2"], ending)
     """
     if not is_first_rank():
         sys.exit(0)
     environment = {k: v for k, v in os.environ.items() if k not in _RANK_VARIABLES}
-    environment[_RELAUNCHED] = "1"
     cores = len(os.sched_getaffinity(0))
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // num_gpus)))
     sys.stdout.flush()
-    os.execve(
+    # The agent listens to them as soon as it is there.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    command = [*agent_command(num_gpus, ending), *script, *without_local_rank(arguments)]
+    os.execve(sys.executable, command, environment)
+
+
+def agent_command(num_gpus: int, ending: Ending) -> list[str]:
+    """The command of an agent; a script and its arguments go behind it."""
+    return [
         sys.executable,
-        [
-            sys.executable,
-            "-P",  # else modules beside the script could be taken for others of their names
-            str(AGENT),
-            "--standalone",
-            f"--nproc_per_node={num_gpus}",
-            *script,
-            *without_local_rank(arguments),
-        ],
-        environment,
-    )
+        "-P",  # else modules beside the script could be taken for others of their names
+        str(AGENT),
+        f"--ranks={num_gpus}",
+        f"--called={ending.called}",
+        f"--output={ending.output}",
+        f"--otherwise={ending.otherwise}",
+        "--",
+    ]
 
 
 def without_local_rank(arguments: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ import signal
 import time
 from types import FrameType
 
+from ptune_scale.parallel.launch import guard
 from ptune_scale.parallel.world import World
 
 _IMPATIENT_AFTER_SECONDS = 2.0
@@ -39,6 +40,7 @@ class StopSignal:
         """Take over SIGINT and SIGTERM from here on."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
+        guard.hand_over()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -43,15 +43,17 @@ PTUNING = TaskMethod("ptuning", run, "tuned prompts, frozen backbone", asks="tun
 def _train(asked: Sequence[AskedTask], own: AskedTask, job: TaskJob, name: str) -> Trial:
     identity = job.identity(name, asked)
     folders = [f if len(asked) == 1 else f.with_name(JOINT) for f in (job.output, job.earlier) if f]
-    start = job.world.together(
-        lambda: _to_go_on_from([f / name for f in folders], identity) if job.is_main else None
-    )[0]
+    start = job.resume_from.get(name)
+    if start is None:  # what was named is not in need of what else is there
+        start = job.world.together(
+            lambda: _to_go_on_from([f / name for f in folders], identity) if job.is_main else None
+        )[0]
     trained = train_prompts(
         job,
         f"{own.task.name if len(asked) == 1 else JOINT}, {name}",
         asked,
         directory=folders[0] / name,
-        resumed_from=job.resume_from.get(name, start),
+        resumed_from=start,
         identity=identity,
     )
     trial = job.scored(own, trained.prompts, name)

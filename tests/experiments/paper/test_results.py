@@ -38,6 +38,14 @@ def test_tasks_of_several_jobs_are_one_row_with_the_papers_average(tmp_path):
     assert "average" not in read(row, [one]).values
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"tasks": 3}', '{"tasks": []}'])
+def test_damaged_results_are_one_line_that_says_what_to_do(tmp_path, content):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "results.json").write_text(content)
+    with pytest.raises(UserError, match=f"cannot be read .*remove {tmp_path}/job.json to go on"):
+        read(find_row("table3/gpt2/ft"), [tmp_path / "job"])
+
+
 def test_a_prompt_of_table_6_is_the_mean_of_its_own_repetitions(tmp_path):
     row = find_row("table6/albert-xxlarge-v2/prompt-2")
     trials = {

@@ -1,11 +1,15 @@
 """A job's process: its errors are shown and kept, signals reach it, and no directory is removed."""
 
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 
+import pytest
+
+from ptune_scale.errors import UserError
 from ptune_scale.experiments.paper.jobs import PaperJob
 from ptune_scale.experiments.paper.run import Runner, said
 
@@ -53,3 +57,15 @@ def test_what_a_job_refuses_to_go_on_with_is_kept_and_said(tmp_path):
     [reason] = runner.failures.values()
     assert "run.json" in reason
     assert kept.read_text() == "precious"
+
+
+def test_a_log_on_a_full_disk_is_one_line_when_the_job_has_been_heard_to_its_end(tmp_path, capsys):
+    code = "import sys; print('x' * 50_000, file=sys.stderr); print('the end', file=sys.stderr)"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(UserError, match="log cannot be written: File too large"):
+            Runner(tmp_path).call([sys.executable, "-c", code], tmp_path / "log")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "the end" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Jobs that started their own ranks: exit statuses, and nothing after a line that said why."""
+"""Jobs that started their own ranks: their exit statuses, and somebody always says why."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ptune_scale.parallel.launch.relaunch import AGENT
+from ptune_scale.parallel.launch.relaunch import Ending, agent_command
 
 ROOT = Path(__file__).resolve().parents[3]
 LAUNCHER = str(ROOT / "launchers" / "tune.py")
@@ -56,15 +56,18 @@ def test_stop_is_one_line_and_the_status_of_the_signal(start):
     assert not psutil.wait_procs(ranks, timeout=30)[1]
 
 
-def test_killed_rank_ends_the_job_with_its_status_and_torchrun_s_report(start):
+@pytest.mark.parametrize("killed", [0, 1])
+def test_killed_rank_ends_the_job_with_its_status_and_another_says_how_to_go_on(start, killed):
     job, out = start()
-    ranks = job.children()
+    ranks = sorted(job.children(), key=lambda rank: rank.environ()["RANK"])
     assert len(ranks) == 2
-    ranks[1].send_signal(signal.SIGKILL)
+    ranks[killed].send_signal(signal.SIGKILL)
     text = job.communicate(timeout=60)[1]
     assert job.returncode == 128 + signal.SIGKILL
-    assert "Signal 9 (SIGKILL)" in text and "Root Cause" in text
-    assert f"go on with --resume_from {out}" in text
+    lines = [line for line in text.splitlines() if line.startswith("tune.py: ")]
+    assert [line.endswith(f"go on with --resume_from {out}") for line in lines] == [True, False]
+    assert f"rank {killed} was killed by SIGKILL" in lines[1]
+    assert "Traceback" not in text
     assert not psutil.wait_procs(ranks, timeout=30)[1]
 
 
@@ -86,19 +89,46 @@ while psutil.pid_exists(peer) and psutil.Process(peer).status() != psutil.STATUS
 sys.exit(1)
 """
     )
-    agent = subprocess.run(
-        [sys.executable, str(AGENT), "--standalone", "--nproc_per_node=2", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    agent = run_agent(str(script))
     assert agent.returncode == 128 + signal.SIGKILL
-    assert "Signal 9 (SIGKILL)" in agent.stderr
+    [line] = agent.stderr.splitlines()
+    assert line.startswith("tune.py: error: rank 1 was killed by SIGKILL")
+    assert line.endswith("; nothing was saved yet")
+
+
+def run_agent(*command: str, ranks: int = 2, output: str = "") -> subprocess.CompletedProcess[str]:
+    ending = Ending("tune.py", output, "nothing was saved yet")
+    return subprocess.run(
+        [*agent_command(ranks, ending), *command], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "line"),
+    [
+        ("pass", 0, None),
+        ("sys.exit(5 if rank else 0)", 5, "error: rank 1 ended with status 5"),
+        ("os.kill(os.getpid(), 9 if not rank else 0)", 137, "error: rank 0 was killed by SIGKILL"),
+        ("os.kill(os.getpid(), 9)", 137, "error: rank 0 was killed by SIGKILL"),
+        ("os.kill(os.getppid(), 15); time.sleep(60)", 143, "stopped by SIGTERM"),
+        ("os.unlink(os.environ['PTUNE_SCALE_UNSAID']) if rank else 0; sys.exit(2)", 2, None),
+    ],
+)
+def test_whatever_becomes_of_ranks_somebody_says_it(tmp_path, code, status, line):
+    (tmp_path / "run.json").touch()
+    script = f"import os, sys, time; rank = int(os.environ['RANK']); {code}"
+    agent = run_agent("-c", script, output=str(tmp_path))
+    assert agent.returncode == status
+    lines = [text for text in agent.stderr.splitlines() if text.startswith("tune.py: ")]
+    assert len(lines) == (line is not None)
+    if line is not None:
+        assert lines[0].startswith(f"tune.py: {line}")
+        assert lines[0].endswith(f"; go on with --resume_from {tmp_path}")
 
 
 def test_silent_rank_waits_until_it_is_ended():
-    code = "from ptune_scale.parallel.launch import relaunch; print(1, flush=True); "
-    code += "relaunch.wait_for_the_speaker(); print(2, flush=True)"
+    code = "from ptune_scale.parallel.launch import speaker; print(1, flush=True); "
+    code += "speaker.wait_for_the_speaker(); print(2, flush=True)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     rank = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True

@@ -14,7 +14,7 @@ from ptune_scale.parallel.launch.relaunch import AGENT
         ["python", "-X", "dev", "-m", "torch.distributed.run", "lama.py"],
         ["/venv/bin/python", "/venv/bin/torchrun", "--nproc_per_node", "2", "lama.py"],
         ["torchrun", "lama.py"],
-        ["/venv/bin/python", "-P", str(AGENT), "--standalone", "lama.py"],
+        ["/venv/bin/python", "-P", str(AGENT), "--ranks=2", "lama.py"],
     ],
 )
 def test_launchers_are_recognized(command):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ptune_scale.parallel.launch.relaunch import without_local_rank
+from ptune_scale.errors import UserError
+from ptune_scale.parallel.launch.relaunch import check_ranks, without_local_rank
 
 ROOT = Path(__file__).resolve().parents[3]
 LAUNCHER = ROOT / "launchers" / "tune.py"
@@ -76,3 +77,11 @@ def test_what_tells_a_launcher_s_ranks_apart_is_not_passed_on(words):
         if kept[place - 1] not in ("--lr", "--task", "--local_ranking"):
             assert without_local_rank([*kept[:place], *words, *kept[place:]]) == kept
     assert without_local_rank(kept) == kept
+
+
+def test_more_ranks_than_memory_can_hold_are_refused_at_once():
+    check_ranks(0)
+    check_ranks(1)
+    for ranks in (100_000, 10**9):
+        with pytest.raises(UserError, match=f"--num_gpus {ranks}: a rank takes .* at most"):
+            check_ranks(ranks)
