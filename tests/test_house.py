@@ -11,7 +11,7 @@ import ptune_scale
 PACKAGE = Path(ptune_scale.__file__).parent
 
 FLOORS = [
-    {"errors", "lazy", "flags", "parser", "files", "progress"},
+    {"errors", "lazy", "strict_json", "reading", "flags", "parser", "files", "progress"},
     {"task"},
     {"prompt"},
     {"splice"},

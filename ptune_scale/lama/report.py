@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ptune_scale.errors import UserError
 from ptune_scale.files import write_json, write_text
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.reader.prepare import HELD_OUT
+from ptune_scale.reading import read_object
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.metrics import Outcome, find_metric
 from ptune_scale.task.record import Record
@@ -226,13 +228,16 @@ def _error(cell: Results) -> float:
 
 
 def _keep_throughput(results: Results, earlier: Path) -> None:
-    if not earlier.is_file():
-        return
-    before = json.loads(earlier.read_text(encoding="utf-8"))
-    pairs = [(results, before)]
+    try:
+        before = read_object(earlier, "results")
+    except UserError:
+        return  # none, or damaged: what was measured now is worth more than how fast it was then
+    methods = before.get("methods")
+    pairs: list[tuple[Results, Any]] = [(results, before)]
     for name, scores in results["methods"].items():
-        if "training" in scores:
-            pairs.append((scores, before["methods"].get(name, {})))
+        if "training" in scores and isinstance(methods, dict):
+            pairs.append((scores, methods.get(name)))
     for now, then in pairs:
-        if not now["throughput"]:
-            now["throughput"] = then.get("throughput", {})
+        kept = then.get("throughput") if isinstance(then, dict) else None
+        if not now["throughput"] and isinstance(kept, dict):
+            now["throughput"] = kept

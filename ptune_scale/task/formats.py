@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ptune_scale.errors import UserError
-from ptune_scale.task.strict_json import parse_json
+from ptune_scale.strict_json import parse_json
 
 Rows = Iterator[tuple[str, dict[str, Any] | ValueError]]
 

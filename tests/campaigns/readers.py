@@ -119,7 +119,7 @@ def readers(place: Path) -> list[Reader]:
     sentences = taught / "prompts" / "lpaqa" / "manual_paraphrase" / "P36.txt"
     sentences.parent.mkdir()
     sentences.write_text("[X] has the town [Y] .\n")
-    answers = _begun(new(place / "answers"), prompt)
+    answers, asked = _begun(new(place / "answers"), prompt), new(place / "asked")
     configs = place / "configs"
     configs.mkdir()
     (configs / "flags.toml").write_text(good.CONFIG)
@@ -211,15 +211,19 @@ def readers(place: Path) -> list[Reader]:
         Reader("checkpoint", run.parent, tuple(files), _resume, (_meta, _part)),
         Reader("exported prompt", prompt, ("prompt.safetensors",), ask, (_resealed,)),
         Reader("answers so far", answers, (".a.jsonl.unfinished",), predict),
-        Reader("input of predict", answers, ("new.jsonl",), predict, (json_line,)),
+        Reader("input of predict", asked, ("new.jsonl",), predict, (json_line,)),
         Reader("model, one file", single, (*model_files, "model.safetensors"), _loaded),
         Reader("model, index", sharded, ("model.safetensors.index.json", shard), shards),
         Reader("config.json of plan", single, ("config.json",), _planned),
-        Reader(
-            "Megatron, vocabulary",
-            megatron,
-            ("dict.txt", "encoder.json", "vocab.bpe"),
-            lambda d: load_backbone(str(d)).kind,
+        *(
+            Reader(
+                f"Megatron, {file}",
+                megatron,
+                (file,),
+                lambda d: load_backbone(str(d)).kind,
+                (json_value,) if file == "encoder.json" else (),
+            )
+            for file in ("dict.txt", "encoder.json", "vocab.bpe")
         ),
         Reader(
             "Megatron, shards",

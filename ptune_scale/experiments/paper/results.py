@@ -1,6 +1,5 @@
 """The numbers of a row, in percent, from what the jobs that cover it left behind."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.paper.rows import AVERAGE, METRICS, PaperRow, names_of
+from ptune_scale.reading import read_object
 
 MACRO = "macro p_at_1"
 """LAMA: mean over relations; the paper's number may be either."""
@@ -36,9 +36,13 @@ def read(row: PaperRow, directories: Iterable[Path]) -> RowResult:
     """
     result = RowResult()
     for directory in directories:
-        found = json.loads((directory / "results.json").read_text())
+        found = read_object(directory / "results.json", "results")
         try:
             _READERS[row.launcher](row, found, result)
+        except (TypeError, AttributeError, IndexError) as error:
+            raise UserError(f"results {directory}/results.json are not as they were written") from (
+                error
+            )
         except KeyError as error:
             reason = f"{row.method} gave no {error.args[0]} on this model; see {directory}"
             raise UserError(reason) from error

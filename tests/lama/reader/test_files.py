@@ -130,7 +130,7 @@ def test_a_link_that_leads_nowhere_is_not_simply_absent(plain: Path, name: str, 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere does not exist"):
         load_lama(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="neither test/ nor fact-retrieval"):
+    with pytest.raises(UserError, match="neither train/ and test/ nor fact-retrieval"):
         load_lama(tmp_path)
     (tmp_path / "test").mkdir()
     with pytest.raises(UserError, match=r"no relations\.jsonl"):
