@@ -6,7 +6,6 @@ of flag names, wherever that comes from: a command line, a file, an earlier run,
 
 import difflib
 import math
-import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,14 +13,12 @@ from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
 from ptune_scale.errors import UserError
-from ptune_scale.reading import shown
+from ptune_scale.reading import NOT_TEXT, shown
 
 OnOff = Literal["on", "off"]
 
 _MOST = 2**31
 """Whole numbers are below it: libraries keep counts in 32 bits, and seeds in 64."""
-
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def flag(
@@ -139,7 +136,7 @@ def _broken_rule(value: Any, rules: dict[str, Any]) -> str | None:
     if isinstance(value, int) and abs(value) >= _MOST:
         return f"at most {_MOST - 1}" if value > 0 else f"at least {1 - _MOST}"
     texts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
-    return "text without zero bytes, in UTF-8" if any(map(_NO_TEXT.search, texts)) else None
+    return "text without zero bytes, in UTF-8" if any(map(NOT_TEXT.search, texts)) else None
 
 
 class Sections:

@@ -6,6 +6,7 @@ of a file) is an error that tells its name, never the same as no such name.
 
 import codecs
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +17,11 @@ from ptune_scale.errors import UserError
 from ptune_scale.strict_json import parse_json
 
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+"""A zero byte, or half a surrogate pair: what stands for a byte that is not UTF-8."""
+
 _MOST_SHOWN = 60
+_LONGEST_REASON = 300
 
 
 def is_there(path: Path) -> bool:
@@ -60,7 +65,7 @@ def _mode(path: Path) -> int | None:
     # A ValueError: the name has a zero byte.
     except (OSError, ValueError) as error:
         for place in () if isinstance(error, ValueError) else (path, *path.parents):
-            if place.is_symlink() and not place.exists():
+            if os.path.islink(place) and not os.path.exists(place):
                 raise UserError(
                     f"{place} is a link that leads nowhere; mend or remove it"
                 ) from error
@@ -91,6 +96,7 @@ def read_bytes(path: Path, what: str) -> bytes:
                 raise UserError(f"{what} {path} is not a file")
             return stream.read()
     except (OSError, ValueError) as error:
+        has_file(path)  # says more of links
         raise UserError(f"{what} {path}: {reason_of(error)}") from error
 
 
@@ -170,10 +176,16 @@ def is_texts(value: Any) -> bool:
     )
 
 
+def one_line(error: Exception | str) -> str:
+    """What a library says of an error, cut to what fits in a line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}..."
+
+
 def shown(value: Any) -> str:
     """A value for a message, cut to what fits in a line."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # a number of very many digits, very deep lists
         text = f"something of type {type(value).__name__}"
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."

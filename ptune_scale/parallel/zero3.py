@@ -19,7 +19,7 @@ from ptune_scale.parallel.engine import WholeEngine
 from ptune_scale.parallel.launch.start import silence_deepspeed, start_deepspeed
 from ptune_scale.parallel.mesh import DATA, PIPELINE, TENSOR, Mesh
 from ptune_scale.parallel.slices import Names, Slices, fill_buffers, pending
-from ptune_scale.reading import check_kind, read_object, shown
+from ptune_scale.reading import check_kind, one_line, read_object, shown
 
 # In a checkout ds_configs/ lies beside the package; setup.py installs it inside.
 _INSTALLED = Path(__file__).resolve().parents[1] / "ds_configs"
@@ -68,8 +68,7 @@ def _check_values(config: dict[str, Any], path: Path) -> None:
     try:
         DeepSpeedConfig(copy.deepcopy(config))
     except Exception as error:  # pydantic's, and whatever its own code meets
-        reason = " ".join(str(error).split()[:40])
-        raise UserError(f"DeepSpeed config {path}: DeepSpeed refuses it: {reason}") from error
+        raise UserError(f"DeepSpeed config {path}: refused: {one_line(error)}") from error
 
 
 class Parallel:

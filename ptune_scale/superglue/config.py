@@ -202,12 +202,11 @@ class SuperglueConfig(JobConfig):
                 yield f"--joint on with --{name} {getattr(t, name):g} (each task's own): give one"
             if "ptuning" not in self.methods:
                 yield f"--joint on is for ptuning, which --method {self.ask.method} leaves out"
-        if self.parallel.encoder_placement == "owned" and not (
-            self.ask.joint == "on" and self.prompt.encoder_sharing == "none"
-        ):
+        has_encoders = {"ptuning", "ptuning_joint"} & set(self.methods)
+        if self.parallel.encoder_placement == "owned" and not has_encoders:
             yield (
-                "--encoder_placement owned: one task after another has one encoder, and there is "
-                "none to place elsewhere; give --joint on --encoder_sharing none with it"
+                f"--encoder_placement owned with --method {self.ask.method}: it trains no prompts, "
+                "so there is no encoder to place; leave it out"
             )
 
     @property

@@ -51,6 +51,7 @@ class Definition:
     Attributes:
         base: directory that paths begin from.
         where: what is read, for messages.
+        is_typed: it is no file.
         name: of the task; the name of the training file if empty.
         pattern: how a record is asked; "" where a conversation is to be asked as it stands.
         train, dev, test: files, or for ``dev`` and ``test`` shares to hold out of ``train``.
@@ -77,6 +78,7 @@ class Definition:
     max_length: int | None = None
     chat: bool = False
     on_bad_record: OnBadRecord = "stop"
+    is_typed: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,15 @@ def define(definition: Definition) -> Defined:
     Raises:
         UserError: a file, a record, the pattern or an answer is not as it should be.
     """
+    try:
+        return _define(definition)
+    except UserError as error:
+        if definition.is_typed or definition.where in str(error):
+            raise
+        raise UserError(f"{definition.where}: {error}") from error
+
+
+def _define(definition: Definition) -> Defined:
     columns = Columns.parse({**definition.columns, **_answer_column(definition)})
     dropped: Counter[str] = Counter()
     pattern = _pattern(definition)

@@ -14,6 +14,7 @@ neither. With several nodes checkpoints must lie on a file system that they shar
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -168,7 +169,7 @@ def find(path: Path) -> Path:
 
 
 def _meant(path: Path) -> Path | None:
-    if path.is_dir() and has_file(path / "meta.json"):
+    if os.path.isdir(path) and has_file(path / "meta.json"):
         return path
     for directory in (path / "checkpoint", path, *sorted(path.glob("*/checkpoint"))):
         if found := checkpoints(directory):

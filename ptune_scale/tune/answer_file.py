@@ -20,7 +20,7 @@ from ptune_scale.files import cannot_write, hold, write_json
 from ptune_scale.parallel import Degrees, parallelize
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.progress import bar
-from ptune_scale.reading import has_file, is_texts, is_there, read_object
+from ptune_scale.reading import has_file, is_texts, read_object
 from ptune_scale.run.check import check_layout, check_model
 from ptune_scale.run.config import ModelConfig
 from ptune_scale.run.site import Site
@@ -141,10 +141,10 @@ def _begun(output: Path, identity: dict[str, str]) -> Begun:
         UserError: there is something else of that name.
     """
     path = _progress_file(output)
-    if output.is_dir():
+    if os.path.isdir(output):
         raise UserError(f"--output {output} is a directory; name a file")
     if not has_file(path):
-        if is_there(output) and launch.is_first_rank():
+        if os.path.lexists(output) and launch.is_first_rank():
             raise UserError(f"--output {output} is there already; remove it or choose another")
         return Begun(identity)
     begun = Begun.read(path)

@@ -9,6 +9,7 @@ Shapes: R tasks, S prompt slots, H embedding size.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,7 +127,7 @@ class PromptExport:
         Raises:
             UserError: no file, a damaged one, or one of another format.
         """
-        path = directory / _FILE if directory.is_dir() else directory
+        path = directory / _FILE if os.path.isdir(directory) else directory
         if not has_file(path):
             raise UserError(f"prompt {path} is not there; give the prompt folder of a run")
         try:

@@ -174,7 +174,7 @@ def readers(place: Path) -> list[Reader]:
             Reader(
                 f"SuperGLUE, {task}",
                 superglue_data,
-                tuple(f"{task}/{s}.jsonl" for s in ("train", "dev32", "val", "unlabeled")),
+                tuple(f"{task}/{split}.jsonl" for split in _splits(task)),
                 lambda d, task=task: superglue(d, task),
                 (json_line,),
             )
@@ -233,6 +233,11 @@ def readers(place: Path) -> list[Reader]:
             (_shard,),
         ),
     ]
+
+
+def _splits(task: str) -> tuple[str, ...]:
+    """Those that are read: ipet labels records of tasks with labels."""
+    return ("train", "dev32", "val", *(() if task in ("COPA", "WSC") else ("unlabeled",)))
 
 
 def _loaded(directory: Path) -> object:

@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"--config .*none.toml: No such file"):
         parse("--config", str(tmp_path / "none.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"seed = '\xff'")
-    with pytest.raises(UserError, match="--config .*bytes.toml: not TOML"):
+    with pytest.raises(UserError, match="--config .*bytes.toml:1: not UTF-8"):
         parse("--config", str(tmp_path / "bytes.toml"))
 
 
@@ -132,7 +132,7 @@ def test_a_run_of_another_command_or_version_is_refused(tmp_path, told, words):
 def test_a_damaged_run_file_is_refused(tmp_path):
     for text in ("{", "[]", '{"flags": {}}', '{"flags": 3, "command": "lama"}'):
         (tmp_path / RUN_FILE).write_text(text)
-        with pytest.raises(UserError, match="run.json cannot be read"):
+        with pytest.raises(UserError, match="run.json"):
             parse("--resume_from", str(tmp_path))
 
 

@@ -152,7 +152,7 @@ def test_parts_that_changed_places_are_refused(tmp_path: Path) -> None:
     digests = meta["sha256"]
     digests["encoder-P36"], digests["encoder-P17"] = digests["encoder-P17"], digests["encoder-P36"]
     (path / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(UserError, match=r"encoder-P36\.pt is that of encoder-P17"):
+    with pytest.raises(UserError, match=r"encoder-P36\.pt is that of 'encoder-P17'"):
         checkpoint.load_part(path, "encoder-P36")
 
 

@@ -51,7 +51,7 @@ def test_bad_lines_are_left_out_and_counted_where_they_are_to_be(predict, tmp_pa
     ("flags", "message"),
     [
         (["--input", ""], "--input is needed; see --help"),
-        (["--prompt", "nowhere"], "prompt nowhere cannot be read"),
+        (["--prompt", "nowhere"], "prompt nowhere is not there"),
         (["--task", "capitals"], "has no task 'capitals'; it has where, capital, choice, city"),
         (["--input", "none.jsonl"], "none.jsonl"),
         (["--input", "empty.jsonl"], "empty.jsonl holds no records"),

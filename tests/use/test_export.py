@@ -100,7 +100,7 @@ def test_every_flipped_bit_is_noticed(small: PromptExport, tmp_path: Path) -> No
 
 def test_junk_is_refused(small: PromptExport, tmp_path: Path) -> None:
     file = tmp_path / "prompt.safetensors"
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is not there"):
         PromptExport.load(tmp_path)
     content = small.save(tmp_path).read_bytes()
     for junk in (b"junk", b"", content[: len(content) // 2], content[:-1], content + b"\0"):
@@ -115,8 +115,8 @@ def test_junk_is_refused(small: PromptExport, tmp_path: Path) -> None:
         ("prompts", None, "is none of this library's: it has no description"),
         ("prompts", {"format": "pt"}, "is none of this library's"),
         ("prompts", {"ptune_scale": "{"}, "its description cannot be read"),
-        ("prompts", {"ptune_scale": "[1]"}, "its description cannot be read"),
-        ("prompts", {"ptune_scale": '{"about": 1, "sha256": "0"}'}, "cannot be read"),
+        ("prompts", {"ptune_scale": "[1]"}, "its description is not what"),
+        ("prompts", {"ptune_scale": '{"about": 1, "sha256": "0"}'}, "is damaged"),
         ("prompts", {"ptune_scale": '{"about": "{}", "sha256": "0"}'}, "is not what was saved"),
         ("weight", {}, "cannot be read"),
     ],

@@ -1,6 +1,7 @@
 """fairseq's shards to a directory of safetensors and back, one tensor in memory at a time."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from ptune_scale.backbone.weights import SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_directory
 from ptune_scale.progress import bar
-from ptune_scale.reading import has_file, read_object, shown
+from ptune_scale.reading import has_file, one_line, read_object, shown
 
 # fairseq's own names, whatever the copies are called: Hugging Face would take a vocab.json for
 # the tokenizer's ids, which these are not.
@@ -170,7 +171,7 @@ def _read_config(directory: Path) -> MegatronConfig:
         try:
             return MegatronConfig.from_dict(values)
         except (ValueError, TypeError, ArithmeticError, StrictDataclassError) as error:
-            raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+            raise UserError(f"{path}: {one_line(error)}") from error
     raise UserError(f"{path}: model type {shown(found)}, expected {MegatronConfig.model_type!r}")
 
 
@@ -181,5 +182,5 @@ def _copy_vocabulary(source: Path, target: Path) -> None:
 
 
 def _check_unused(target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"--to {target} is in use; choose another directory")

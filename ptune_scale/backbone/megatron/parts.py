@@ -20,11 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ptune_scale.errors import UserError
-from ptune_scale.reading import has_file
+from ptune_scale.reading import has_file, one_line
 
 DICTIONARY = "dict.txt"
 
-_LONGEST_REASON = 200
 _PART = re.compile(r"model-model_part-(\d+)\.pt")
 
 
@@ -60,7 +59,7 @@ def load_part(path: Path, *, mapped: bool = True) -> dict[str, Any]:
             else f"shard {path} is damaged: its pickle cannot be read"
         ) from error
     except Exception as error:  # what a damaged pickle makes of its reader is anything
-        reason = " ".join(str(error).split()).partition(". ")[0][:_LONGEST_REASON]
+        reason = one_line(error).partition(". ")[0]
         raise UserError(f"shard {path} is truncated or damaged ({reason})") from error
     tensors = content.get("model") if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(map(_is_weight, tensors.items())):

@@ -17,7 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from ptune_scale.errors import UserError
-from ptune_scale.reading import has_file, read_object, read_text
+from ptune_scale.reading import has_file, one_line, read_object, read_text, shown
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 NUM_SPECIALS = len(SPECIALS)
@@ -81,16 +81,14 @@ def build_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
         piece = symbol if _FILLER.fullmatch(symbol) else pieces.get(symbol)
         if piece is None or piece in vocab:
             raise UserError(
-                f"{dictionary}, line {number + 1}: {symbol!r} is "
+                f"{dictionary}, line {number + 1}: {shown(symbol)} is "
                 + (f"not in {encoder_file.name}" if piece is None else "there twice")
             )
         vocab[piece] = NUM_SPECIALS + number
     try:
         bpe = models.BPE(vocab, _read_merges(merges_file))
     except Exception as error:  # tokenizers raises nothing more specific
-        raise UserError(
-            f"{merges_file} does not fit {dictionary}: {' '.join(str(error).split())}"
-        ) from error
+        raise UserError(f"{merges_file} does not fit {dictionary}: {one_line(error)}") from error
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

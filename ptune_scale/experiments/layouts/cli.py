@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_text
 from ptune_scale.parser import Parser, run_alone
+from ptune_scale.reading import shown
 
 if TYPE_CHECKING:
     from ptune_scale.parallel import Degrees
@@ -66,7 +67,7 @@ def _parse(text: str) -> "Degrees":
     try:
         ranks, tensor, pipeline, zero_stage = map(int, text.split(":"))
     except ValueError:
-        raise UserError(f"layout {text!r}: write {_FORM}") from None
+        raise UserError(f"layout {shown(text)}: write {_FORM}") from None
     return Degrees.resolve(ranks, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
 
 
