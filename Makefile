@@ -1,4 +1,4 @@
-.PHONY: env demo lint test
+.PHONY: env demo lint test campaign
 
 env: .venv/ready
 
@@ -19,3 +19,6 @@ lint: env
 
 test: lint
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -q -n 2
+
+campaign: env
+	.venv/bin/python -m tests.campaigns.inputs --count 2000 --lines 200 --seed 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ptune_scale.errors import UserError, in_one_line
+from ptune_scale.errors import UserError
 from ptune_scale.flags import Flag, flags_of, unknown_name
 
 _LONGEST_MESSAGE = 400
@@ -166,7 +166,7 @@ def run_alone(name: str, action: Callable[[], int]) -> int:
     try:
         return action()
     except UserError as error:
-        print(f"{called(name)}: error: {in_one_line(error)}", file=sys.stderr)
+        print(f"{called(name)}: error: {error.line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{called(name)}: stopped", file=sys.stderr)

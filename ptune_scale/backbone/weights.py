@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ptune_scale.errors import UserError
-from ptune_scale.reading import has_file, is_texts, read_object
+from ptune_scale.reading import has_file, is_texts, read_object, shown
 
 
 class CannotSlice(UserError):
@@ -90,6 +90,9 @@ class SafetensorsSource(WeightSource):
         weight_map = read_object(index, "weight index").get("weight_map")
         if not weight_map or not is_texts(weight_map):
             raise UserError(f"{index} is not an index of safetensors shards")
+        outside = [file for file in weight_map.values() if Path(file).name != file]
+        if outside:
+            raise UserError(f"{index} names {shown(outside[0])}, which is no file beside it")
         return {name: directory / file for name, file in weight_map.items()}
 
     def _check_file(self, path: Path, expected: set[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ptune_scale.errors import UserError, in_one_line
+from ptune_scale.errors import UserError
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.parser import called
 from ptune_scale.run.config import JobConfig, RanksConfig
@@ -162,7 +162,7 @@ def _again(name: str, arguments: Sequence[str] | None) -> tuple[list[str], Seque
 def _refused(name: str, error: UserError) -> int:
     if not launch.speaks():
         launch.wait_for_the_speaker()
-    print(f"{called(name)}: error: {in_one_line(error)}", file=sys.stderr, flush=True)
+    print(f"{called(name)}: error: {error.line}", file=sys.stderr, flush=True)
     return 2
 
 

@@ -28,9 +28,9 @@ from tests.campaigns.commands import run_line
 from tests.campaigns.damage import BYTES, UNREADABLE, json_value
 from tests.campaigns.readers import Reader, readers
 
-OUTCOMES = ("fine", "refused", "not one line", "believed", "traceback", "hang")
+OUTCOMES = ("fine", "refused", "believed", "traceback", "hang")
 _GOOD = ("fine", "refused")
-_PATIENCE_SECONDS = float(os.environ.get("PATIENCE", "30"))
+_PATIENCE_SECONDS = 30
 _MEMORY_BYTES = 16 * 2**30
 
 
@@ -68,13 +68,21 @@ class Findings:
 
 
 def campaign(
-    place: Path, count: int, seed: int, lines: int, only: str = "", loud: bool = False
+    place: Path,
+    count: int,
+    seed: int,
+    lines: int,
+    only: str = "",
+    *,
+    skip: str = "",
+    loud: bool = False,
 ) -> Findings:
     """Try so many damaged inputs, readers in turn, and so many command lines.
 
     Args:
         place: an empty directory.
         only: a part of a reader's name.
+        skip: readers whose names begin so are left out.
         loud: print each outcome at once.
     """
     findings = Findings()
@@ -87,7 +95,7 @@ def campaign(
             outcome, what = _outcome(lambda r=reader: r.read(_copy(r, place)))
         if outcome != "fine":
             raise AssertionError(f"the good input of {reader.name}: {outcome}: {what}")
-    known = [reader for reader in known if only in reader.name]
+    known = [r for r in known if only in r.name and not (skip and r.name.startswith(skip))]
     for number in range(count if known else 0):
         reader = known[number % len(known)]
         outcome, what = _try(reader, place, Random(f"{seed} {number}"))
@@ -151,9 +159,7 @@ def _outcome(run: Callable[[], object]) -> tuple[str, str]:
         run()
         return "fine", ""
     except UserError as error:
-        line = str(error)
-        is_line = "\n" not in line  # how long it may be is for whoever prints it
-        return ("refused" if is_line else "not one line"), repr(line[:600])
+        return "refused", repr(str(error)[:600])
     except Hang as error:
         return "hang", _where(error)
     except (Exception, SystemExit) as error:
@@ -205,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as place:
         findings = campaign(
-            Path(place), typed.count, typed.seed, typed.lines, typed.only, typed.loud
+            Path(place), typed.count, typed.seed, typed.lines, typed.only, loud=typed.loud
         )
     print("\n".join(findings.bad))
     print(findings.table())
