@@ -102,10 +102,13 @@ def campaign(
         findings.add(reader.name, outcome, what)
         if loud:
             print(f"{number} {outcome}: {reader.name}: {what}")
+    here = place / "here"
     for number in range(lines if only in "command lines" else 0):
         chance = Random(f"{seed} line {number}")
         run = run_line(place, chance)
-        with _silence(), _within_memory():
+        here.mkdir(exist_ok=True)
+        # Some of these lines write where they are run.
+        with _silence(), _within_memory(), contextlib.chdir(here):
             outcome, what = _outcome(run)
         findings.add("command lines", outcome, f"line {number}: {what}")
         if loud:
