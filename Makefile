@@ -22,5 +22,6 @@ test: lint
 
 # Hours: see docs/reliability.md.
 campaign: env
+	.venv/bin/python -m tests.campaigns.inputs --count 2000 --lines 200 --seed 0
 	.venv/bin/python -m tests.campaigns.kills --count 100 --seed 0
 	.venv/bin/python -m tests.campaigns.storage --count 24 --seed 0

@@ -137,6 +137,10 @@ def _place_beside(path: Path) -> Iterator[Path]:
             )
             yield private / path.name
             sync(path.parent)
+    except ValueError as error:
+        if "\0" in str(path):
+            raise UserError(f"{str(path)!r} cannot be written: a name has no zero bytes") from error
+        raise
     finally:
         if private is not None:
             shutil.rmtree(private, ignore_errors=True)

@@ -5,6 +5,7 @@ of flag names, wherever that comes from: a command line, a file, an earlier run,
 """
 
 import difflib
+import math
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,8 +13,12 @@ from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import NOT_TEXT, shown
 
 OnOff = Literal["on", "off"]
+
+_MOST = 2**31
+"""Whole numbers are below it: libraries keep counts in 32 bits, and seeds in 64."""
 
 
 def flag(
@@ -29,8 +34,8 @@ def flag(
 
     Args:
         common: among the few that a short ``--help`` shows.
-        at_least, positive, share: what ``check_flags`` makes sure of: a least value, a number
-            above 0, one in [0, 1). None of them takes infinity.
+        at_least, positive, share: what ``check_flags`` makes sure of besides that numbers are
+            finite and texts are text: a least value, a number above 0, one in [0, 1).
     """
     rules = {"at_least": at_least, "positive": positive, "share": share}
     return field(default=default, metadata={"help": help, "common": common, "rules": rules})
@@ -62,17 +67,17 @@ class Flag:
         """
         if self.repeats:
             if not isinstance(value, list | tuple) or any(type(one) is not str for one in value):
-                raise UserError(f"--{self.name} must be a list of texts, got {value!r}")
+                raise UserError(f"--{self.name} must be a list of texts, got {shown(value)}")
             return tuple(value)
         if self.choices:
-            if value not in self.choices:
+            if type(value) is not str or value not in self.choices:
                 names = ", ".join(self.choices)
-                raise UserError(f"--{self.name} must be one of {names}; got {value!r}")
+                raise UserError(f"--{self.name} must be one of {names}; got {shown(value)}")
         elif type(value) is int and self.kind is float:
-            return float(value)
+            return float(value) if abs(value) < _MOST else float("inf")
         elif type(value) is not self.kind:
             kind = {str: "a text", int: "a whole number", float: "a number"}[self.kind]
-            raise UserError(f"--{self.name} must be {kind}, got {value!r}")
+            raise UserError(f"--{self.name} must be {kind}, got {shown(value)}")
         return value
 
 
@@ -109,7 +114,7 @@ def check_flags(sections: Iterable[Any], also: Iterable[str] = ()) -> None:
         UserError: names every value that cannot be.
     """
     wrong = [
-        f"--{one.name} must be {rule}, got {getattr(section, one.name)!r}"
+        f"--{one.name} must be {rule}, got {shown(getattr(section, one.name))}"
         for section in sections
         for one in fields(section)
         if (rule := _broken_rule(getattr(section, one.name), one.metadata["rules"]))
@@ -126,7 +131,12 @@ def _broken_rule(value: Any, rules: dict[str, Any]) -> str | None:
         return "a positive number"
     if rules["share"] and not 0 <= value < 1:
         return "in [0, 1)"
-    return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if isinstance(value, int) and abs(value) >= _MOST:
+        return f"at most {_MOST - 1}" if value > 0 else f"at least {1 - _MOST}"
+    texts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
+    return "text without zero bytes, in UTF-8" if any(map(NOT_TEXT.search, texts)) else None
 
 
 class Sections:
@@ -178,8 +188,8 @@ class Sections:
             if name not in known:
                 raise UserError(unknown_name(f"--{name}", [f"--{one}" for one in known]))
         preset = flags.get("preset")
-        if preset is not None and preset not in cls.presets:
-            raise UserError(f"--preset {preset!r}: choose from {', '.join(cls.presets)}")
+        if preset is not None and not (isinstance(preset, str) and preset in cls.presets):
+            raise UserError(f"--preset {shown(preset)}: choose from {', '.join(cls.presets)}")
         over = {} if preset is None else cls.presets[preset]
         values = {name: known[name].convert(value) for name, value in {**over, **flags}.items()}
         return cls(

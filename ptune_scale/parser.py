@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from ptune_scale.errors import UserError
 from ptune_scale.flags import Flag, flags_of, unknown_name
 
+_LONGEST_MESSAGE = 400
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose ``--help`` shows common flags, ``--help all`` all of them.
@@ -50,7 +52,21 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: always.
         """
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[:_LONGEST_MESSAGE]}..."
         raise UserError(f"{message} (--help all lists all flags)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse what is known of a command line; see ``argparse``.
+
+        Raises:
+            UserError: a flag is wrong.
+        """
+        for word in sys.argv[1:] if args is None else args:
+            # argparse would take the dashes for the end of the flags, and miss the value.
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"argument {word.removesuffix('=--')}: '--' is no value")
+        return super().parse_known_args(args, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a command line; see ``argparse``.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -18,6 +18,8 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+
+from tests.tiny import byte_pairs, save
 
 _TEXT = (
     "the of is was in born capital located near city a Norway Oslo Sweden Stockholm France Paris "
@@ -54,7 +56,7 @@ def gpt2_that_knows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
     """Make a causal model of random weights that knows the words of a text: H=32, two layers."""
 
     def make(text: str, *, vocab_size: int = 600, positions: int = 64) -> Path:
-        fast = _byte_pairs(text, vocab_size)
+        fast = byte_pairs(text, vocab_size)
         config = GPT2Config(
             vocab_size=len(fast),
             n_positions=positions,
@@ -64,7 +66,7 @@ def gpt2_that_knows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
             bos_token_id=fast.bos_token_id,
             eos_token_id=fast.eos_token_id,
         )
-        return _save(GPT2LMHeadModel, config, fast, tmp_path_factory.mktemp("gpt2"))
+        return save(GPT2LMHeadModel, config, fast, tmp_path_factory.mktemp("gpt2"))
 
     return make
 
@@ -78,7 +80,7 @@ def tiny_gpt2(gpt2_that_knows: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of another causal model, with the tokenizer of ``tiny_gpt2``."""
-    fast = _byte_pairs(" ".join(WORDS))
+    fast = byte_pairs(" ".join(WORDS))
     config = LlamaConfig(
         vocab_size=len(fast),
         hidden_size=32,
@@ -89,7 +91,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=fast.bos_token_id,
         eos_token_id=fast.eos_token_id,
     )
-    return _save(LlamaForCausalLM, config, fast, tmp_path_factory.mktemp("tiny_llama"))
+    return save(LlamaForCausalLM, config, fast, tmp_path_factory.mktemp("tiny_llama"))
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +124,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=64,
         pad_token_id=vocab["[PAD]"],
     )
-    return _save(BertForMaskedLM, config, fast, tmp_path_factory.mktemp("tiny_bert"))
+    return save(BertForMaskedLM, config, fast, tmp_path_factory.mktemp("tiny_bert"))
 
 
 @pytest.fixture(scope="session")
@@ -143,34 +145,4 @@ def tiny_facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     for subject, object_ in facts.items()
                 )
             )
-    return directory
-
-
-def _byte_pairs(text: str, vocab_size: int = 600) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer for which each word of a text is one token, if there is room."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([f"x {text} ."] * 8, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
-    )
-
-
-def _save(model_class, config, tokenizer, directory: Path) -> Path:  # noqa: ANN001
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = model_class(config)
-        # The usual tiny initialization makes all logits nearly equal.
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.3)
-        model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
     return directory

@@ -123,3 +123,30 @@ def test_presets_name_flags_that_there_are_with_values_that_can_be(command):
     config = getattr(module, f"{command.capitalize()}Config")
     for name in config.presets:
         assert config.from_flags({"preset": name}) is not None
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"rate": float("nan")},
+        {"rate": float("inf")},
+        {"rate": 10**400},
+        {"part": float("nan")},
+        {"layers": 2**31},
+        {"layers": 10**5000},
+        {"least": -(10**30)},
+        {"where": "a\0b"},
+        {"where": "a\udcff"},
+        {"names": ["a", "\0"]},
+        {"preset": []},
+        {"preset": {}},
+        {"kind": []},
+        {"names": "text"},
+        {"layer": 2},
+    ],
+)
+def test_what_no_flag_can_be_is_refused_in_one_line(flags: dict) -> None:
+    with pytest.raises(UserError) as refused:
+        Thing.from_flags(flags)
+    line = str(refused.value)
+    assert f"--{next(iter(flags))}" in line and "\n" not in line and len(line) < 300

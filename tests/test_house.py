@@ -11,7 +11,17 @@ import ptune_scale
 PACKAGE = Path(ptune_scale.__file__).parent
 
 FLOORS = [
-    {"errors", "lazy", "flags", "parser", "files", "progress", "scalars"},
+    {
+        "errors",
+        "lazy",
+        "strict_json",
+        "reading",
+        "flags",
+        "parser",
+        "files",
+        "progress",
+        "scalars",
+    },
     {"task"},
     {"prompt"},
     {"splice"},

@@ -115,3 +115,24 @@ def test_the_end_of_a_command_without_ranks_is_a_line_and_a_status(capsys):
     assert run_alone("thing", refuse) == 2
     assert run_alone("thing", interrupt) == 130
     assert capsys.readouterr().err == "ptune thing: error: not so\nptune thing: stopped\n"
+
+
+@pytest.mark.parametrize("flag", ["--kind", "--layers", "--names", "--help"])
+def test_dashes_are_no_value(flag: str) -> None:
+    with pytest.raises(UserError, match=f"argument {flag}: '--' is no value"):
+        parser().parse_args([f"{flag}=--"])
+    with pytest.raises(UserError):
+        parser().parse_known_args([f"{flag}=--"])
+
+
+def test_long_values_do_not_make_long_messages(capsys) -> None:
+    with pytest.raises(UserError) as refused:
+        parser().parse_args(["--layers", "9" * 5000])
+    assert len(str(refused.value)) < 500
+
+    def fail() -> int:
+        raise UserError("a\n" + "b" * 5000)
+
+    assert run_alone("thing", fail) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and len(said) < 2100

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ptune_scale.backbone.megatron import part_files
+from ptune_scale.errors import UserError
+from ptune_scale.reading import has_file
 
 _BLOCK = 64 * 1024
 _NUM_BLOCKS = 32
@@ -16,9 +18,14 @@ def fingerprint_files(paths: Iterable[Path]) -> str:
     Reads at most 2 MiB per file, so that an 11B model is identified in well under a second. Other
     weights of the same shapes differ in every block; a change of a few bytes in one place may go
     unseen: this guards against mix-ups, not against tampering.
+
+    Raises:
+        UserError: one of them is no file that can be read.
     """
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda p: p.name):
+        if not has_file(path):
+            raise UserError(f"{path} is missing, which is a part of the model")
         size = path.stat().st_size
         digest.update(f"{path.name}:{size};".encode())
         with path.open("rb") as stream:

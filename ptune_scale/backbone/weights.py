@@ -4,7 +4,6 @@ A source knows names and shapes without reading a weight. Formats with more than
 of them before the first slice is read: a missing, truncated or swapped file is named at once.
 """
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import has_file, is_texts, read_object, shown
 
 _COMPARED = 1 << 24
 """Elements of two tensors that are compared at a time."""
@@ -66,6 +66,13 @@ class WeightSource(ABC):
         return rows[start - first * per_row : stop - first * per_row]
 
 
+def _opened(path: Path, what: str) -> safe_open:
+    try:
+        return safe_open(path, "pt")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"weight {what} {path} is truncated or damaged ({error})") from error
+
+
 class SafetensorsSource(WeightSource):
     """``model.safetensors``, or the shards that ``model.safetensors.index.json`` names.
 
@@ -92,30 +99,24 @@ class SafetensorsSource(WeightSource):
     @staticmethod
     def _find_files(directory: Path) -> dict[str, Path]:
         single = directory / "model.safetensors"
-        if single.is_file():
-            try:
-                with safe_open(single, "pt") as file:
-                    return dict.fromkeys(file.keys(), single)
-            except SafetensorError as error:
-                raise UserError(
-                    f"weight file {single} is truncated or damaged ({error})"
-                ) from error
+        if has_file(single):
+            with _opened(single, "file") as file:
+                return dict.fromkeys(file.keys(), single)
         index = directory / "model.safetensors.index.json"
-        if not index.is_file():
+        if not has_file(index):
             raise CannotSlice(f"model directory {directory} has no model.safetensors and no index")
-        try:
-            weight_map = json.loads(index.read_text())["weight_map"]
-            return {name: directory / file for name, file in weight_map.items()}
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"{index} is not an index of safetensors shards") from error
+        weight_map = read_object(index, "weight index").get("weight_map")
+        if not weight_map or not is_texts(weight_map):
+            raise UserError(f"{index} is not an index of safetensors shards")
+        outside = [file for file in weight_map.values() if Path(file).name != file]
+        if outside:
+            raise UserError(f"{index} names {shown(outside[0])}, which is no file beside it")
+        return {name: directory / file for name, file in weight_map.items()}
 
     def _check_file(self, path: Path, expected: set[str]) -> None:
-        if not path.is_file():
+        if not has_file(path):
             raise UserError(f"weight shard {path} is missing (the index names it)")
-        try:
-            file = safe_open(path, "pt")
-        except SafetensorError as error:
-            raise UserError(f"weight shard {path} is truncated or damaged ({error})") from error
+        file = _opened(path, "shard")
         missing = expected - set(file.keys())
         if missing:
             raise UserError(

@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ptune_scale.errors import UserError
 from ptune_scale.files import write_json, write_text
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.reader.prepare import HELD_OUT
+from ptune_scale.reading import read_object
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.metrics import Outcome, find_metric
 from ptune_scale.task.record import Record
@@ -226,15 +228,16 @@ def _error(cell: Results) -> float:
 
 
 def _keep_throughput(results: Results, earlier: Path) -> None:
-    if not earlier.is_file():
-        return
     try:
-        before = json.loads(earlier.read_text(encoding="utf-8"))
-        known = {"": before["throughput"]}
-        known |= {name: s.get("throughput", {}) for name, s in before["methods"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return  # damaged, and about to be replaced
-    trained = {name: scores for name, scores in results["methods"].items() if "training" in scores}
-    for name, now in {"": results, **trained}.items():
-        if not now["throughput"] and isinstance(known.get(name), dict):
-            now["throughput"] = known[name]
+        before = read_object(earlier, "results")
+    except UserError:
+        return  # none, or damaged: what was measured now is worth more than how fast it was then
+    methods = before.get("methods")
+    pairs: list[tuple[Results, Any]] = [(results, before)]
+    for name, scores in results["methods"].items():
+        if "training" in scores and isinstance(methods, dict):
+            pairs.append((scores, methods.get(name)))
+    for now, then in pairs:
+        kept = then.get("throughput") if isinstance(then, dict) else None
+        if not now["throughput"] and isinstance(kept, dict):
+            now["throughput"] = kept

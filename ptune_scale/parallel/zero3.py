@@ -4,7 +4,7 @@ The backbone gets a DeepSpeed engine without optimizer and is called through ``e
 the prompt encoder stays outside, whole on every rank.
 """
 
-import json
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.weights import WeightSource
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.engine import WholeEngine
-from ptune_scale.parallel.launch.start import start_deepspeed
+from ptune_scale.parallel.launch.start import silence_deepspeed, start_deepspeed
 from ptune_scale.parallel.mesh import DATA, PIPELINE, TENSOR, Mesh
 from ptune_scale.parallel.slices import Names, Slices, fill_buffers, pending
+from ptune_scale.reading import check_kind, one_line, read_object, shown
 
 # In a checkout ds_configs/ lies beside the package; setup.py installs it inside.
 _INSTALLED = Path(__file__).resolve().parents[1] / "ds_configs"
@@ -31,18 +32,17 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
 
     Raises:
         UserError: missing file, bad JSON, not ZeRO stage 3, an optimizer (nothing in the backbone
-            trains), or a precision that contradicts ``dtype``.
+            trains), a precision that contradicts ``dtype``, or what DeepSpeed refuses.
     """
-    try:
-        config = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"DeepSpeed config {path}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"DeepSpeed config {path}:{error.lineno}: bad JSON: {error.msg}") from error
+    config = read_object(path, "DeepSpeed config")
     config.pop("purpose", None)  # ours, for the reader of the file
+    for key in ("zero_optimization", "bf16"):
+        check_kind(config.get(key, {}), dict, f"DeepSpeed config {path}: {key}")
     stage = config.get("zero_optimization", {}).get("stage")
     if stage != 3:
-        raise UserError(f"DeepSpeed config {path}: zero_optimization.stage is {stage}, must be 3")
+        raise UserError(
+            f"DeepSpeed config {path}: zero_optimization.stage is {shown(stage)}, must be 3"
+        )
     for key in ("optimizer", "scheduler"):
         if key in config:
             raise UserError(f"DeepSpeed config {path}: remove {key!r}: the backbone is frozen")
@@ -52,7 +52,23 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
     config["bf16"] = {"enabled": wants_bf16}
     # DeepSpeed insists on a batch size; ours is global and lives on the other side of the waist.
     config.setdefault("train_micro_batch_size_per_gpu", 1)
+    _check_values(config, path)
     return config
+
+
+def _check_values(config: dict[str, Any], path: Path) -> None:
+    """Let DeepSpeed read it, which else would happen when the ranks have started.
+
+    Raises:
+        UserError: a name or a value is none that it knows.
+    """
+    silence_deepspeed(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    try:
+        DeepSpeedConfig(copy.deepcopy(config))
+    except Exception as error:  # pydantic's, and whatever its own code meets
+        raise UserError(f"DeepSpeed config {path}: refused: {one_line(error)}") from error
 
 
 class Parallel:

@@ -1,12 +1,12 @@
 """What is planned for: a model, the prompts that are trained, a batch and the GPUs' memory."""
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from ptune_scale.backbone import find_model, gguf
@@ -16,6 +16,7 @@ from ptune_scale.backbone.source import PACKAGED_MODEL, holds_shards
 from ptune_scale.errors import UserError
 from ptune_scale.prompt.encoder import count_parameters
 from ptune_scale.prompt.kinds import EncoderKind, EncoderPlacementKind, EncoderSharing
+from ptune_scale.reading import one_line
 
 _UNITS = {"": 1, "MB": 10**6, "GB": 10**9, "MIB": 2**20, "GIB": 2**30}
 
@@ -109,15 +110,15 @@ def find_config(name: str, dtype: torch.dtype) -> PretrainedConfig:
         UserError: nothing there, or not a language model's configuration.
     """
     path = Path(name).expanduser()
-    if name in NAMED_CONFIGS and not path.exists():
+    if name in NAMED_CONFIGS and not os.path.exists(path):
         return NAMED_CONFIGS[name]
-    if path.is_dir() and holds_shards(path):
+    if os.path.isdir(path) and holds_shards(path):
         return MegatronShardSource(path).config
-    where = path if path.exists() else name
+    where = path if os.path.exists(path) else name
     bare = path.suffix == ".json"
-    if bare and not path.is_file():
+    if bare and not os.path.isfile(path):
         raise UserError(f"model {name}: no such file")
-    if name == PACKAGED_MODEL or not (bare or (path / "config.json").is_file()):
+    if name == PACKAGED_MODEL or not (bare or os.path.isfile(path / "config.json")):
         source = find_model(name)
         where = source.path or name
         if source.path is not None and source.is_gguf:
@@ -125,9 +126,8 @@ def find_config(name: str, dtype: torch.dtype) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
         empty_model(config, dtype)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"model {name}: no usable configuration: {reason}") from error
+    except Exception as error:  # each of its many configurations has errors of its own
+        raise UserError(f"model {name}: no usable configuration: {one_line(error)}") from error
     return config
 
 

@@ -20,7 +20,7 @@ def run_alone(name: str, action: Callable[[], int]) -> int:
         try:
             return action()
         except UserError as error:
-            print(f"{called(name)}: error: {error}", file=sys.stderr)
+            print(f"{called(name)}: error: {error.line}", file=sys.stderr)
             return 2
         except BaseException as error:
             # Within an import an interrupt may have become some other error.

@@ -178,5 +178,5 @@ def _again(name: str, arguments: Sequence[str] | None) -> tuple[list[str], Seque
 
 
 def _refused(name: str, error: UserError) -> int:
-    say(f"{called(name)}: error: {error}", knows_alone=True)
+    say(f"{called(name)}: error: {error.line}", knows_alone=True)
     return 2

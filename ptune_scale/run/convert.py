@@ -1,5 +1,6 @@
 """The command ``convert``: what a directory holds decides the direction."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _convert(arguments: Sequence[str] | None) -> int:
     typed = _build_parser().parse_args(arguments)
-    if not typed.source.is_dir():
+    if not os.path.isdir(typed.source):
         raise UserError(f"--from {typed.source}: no such directory")
     size = _parse_size(typed.max_shard_size)
 

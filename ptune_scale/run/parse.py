@@ -5,7 +5,6 @@ typed.
 """
 
 import argparse
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.flags import Sections, flags_of, unknown_name
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.parser import Parser
+from ptune_scale.reading import read_toml
 from ptune_scale.run.told import find_run, read_told
 
 Config = TypeVar("Config", bound=Sections)
@@ -72,12 +72,7 @@ def read_config(path: Path, config: type[Sections]) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or has a name that is not known there.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"--config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path}: not TOML ({error})") from error
+    content = read_toml(path, "--config")
     sections, known = config.sections(), config.flags()
     found: dict[str, Any] = {}
     for name, value in content.items():

@@ -1,13 +1,13 @@
 """``run.json``: what a run was told, in its output directory, so that it can go on."""
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptune_scale.errors import UserError
 from ptune_scale.files import NotWritten, remove_remains, write_json, write_text
+from ptune_scale.reading import has_file, is_there, read_object, read_text
 
 if TYPE_CHECKING:
     from ptune_scale.parallel import World
@@ -20,10 +20,16 @@ _MOST_LEVELS = 6
 
 
 def find_run(path: Path) -> Path | None:
-    """The output directory of the run that a path lies in; None if there is none."""
+    """The output directory of the run that a path lies in; None if there is none.
+
+    Raises:
+        UserError: the path, or a run's file, leads to nothing that can be read.
+    """
+    is_there(path)  # a link in a circle has no place that it stands for
     path = path.resolve()
     above = [path, *path.parents][:_MOST_LEVELS]
-    return next((place for place in above if (place / RUN_FILE).is_file()), None)
+    # A file is in no directory; one that is a checkpoint's is below its run.
+    return next((p for p in above if p.is_dir() and has_file(p / RUN_FILE)), None)
 
 
 def read_told(run: Path, command: str) -> dict[str, Any]:
@@ -36,14 +42,13 @@ def read_told(run: Path, command: str) -> dict[str, Any]:
         UserError: it is another's, or the file cannot be read.
     """
     path = run / RUN_FILE
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        flags, owner = dict(saved["flags"]), saved["command"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    saved = read_object(path, "--resume_from")
+    flags, owner = saved.get("flags"), saved.get("command")
+    if not isinstance(flags, dict) or not isinstance(owner, str):
         raise UserError(
-            f"--resume_from {run}: {path} cannot be read ({error!r}); without that file the run "
-            "goes on from a checkpoint, in a directory of its own"
-        ) from error
+            f"--resume_from {path}: it is not as it was written; without that file the run goes on "
+            "from a checkpoint, in a directory of its own"
+        )
     if owner != command:
         raise UserError(f"--resume_from {run}: it is a run of {owner!r}, not of {command!r}")
     return flags
@@ -63,7 +68,7 @@ def told(world: "World", output: Path, command: str, flags: Mapping[str, Any]) -
     path = output / RUN_FILE
     if world.is_main:
         remove_remains(output)
-    former = path.read_text(encoding="utf-8") if world.is_main and path.is_file() else None
+    former = read_text(path, "--output_dir") if world.is_main and has_file(path) else None
     kept = {name: value for name, value in flags.items() if name not in _NOT_KEPT}
     content = {"command": command, "flags": kept}
     world.on_main(lambda: write_json(path, content))

@@ -10,6 +10,7 @@ from ptune_scale.backbone.families import context_length
 from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.parallel import Degrees
+from ptune_scale.reading import has_file
 from ptune_scale.run.check import check_encoder, check_layout, check_model
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.methods import METHODS
@@ -97,7 +98,7 @@ def _read(config: SuperglueConfig, own: SuperglueTask, methods: Collection[str])
         return tuple(records[: most or None])
 
     def has(name: str) -> bool:
-        return (directory / own.name / f"{name}.jsonl").is_file()
+        return has_file(directory / own.name / f"{name}.jsonl")
 
     train = split(data.train_split, data.train_records)
     dev = split(data.dev_split, data.eval_records)

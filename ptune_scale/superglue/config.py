@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ptune_scale.flags import OnOff, flag, names_in
+from ptune_scale.reading import shown
 from ptune_scale.run.config import (
     JobConfig,
     ModelConfig,
@@ -123,6 +124,8 @@ class FewShotConfig(TrainConfig):
     )
 
 
+_MOST = 2**31
+
 _PRESETS: dict[str, dict[str, Any]] = {
     "practical": {},
     # The published few-shot scripts: what tasks say of them, and the language model tuned with it.
@@ -186,11 +189,11 @@ class SuperglueConfig(JobConfig):
             ("grid_batch_size", int),
         ):
             try:
-                good = all(value > 0 for value in _numbers(getattr(t, name), kind))
+                good = all(0 < value < _MOST for value in _numbers(getattr(t, name), kind))
             except ValueError:
                 good = False
             if not good:
-                yield f"--{name} must be positive numbers, got {getattr(t, name)!r}"
+                yield f"--{name} must be positive numbers, got {shown(getattr(t, name))}"
         if self.ask.joint == "on":
             own = [
                 n for n, v in (("max_steps", -1), ("lr", 0), ("warmup", -1)) if getattr(t, n) == v
@@ -199,6 +202,12 @@ class SuperglueConfig(JobConfig):
                 yield f"--joint on with --{name} {getattr(t, name):g} (each task's own): give one"
             if "ptuning" not in self.methods:
                 yield f"--joint on is for ptuning, which --method {self.ask.method} leaves out"
+        has_encoders = {"ptuning", "ptuning_joint"} & set(self.methods)
+        if self.parallel.encoder_placement == "owned" and not has_encoders:
+            yield (
+                f"--encoder_placement owned with --method {self.ask.method}: it trains no prompts, "
+                "so there is no encoder to place; leave it out"
+            )
 
     @property
     def methods(self) -> tuple[str, ...]:

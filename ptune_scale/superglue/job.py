@@ -5,7 +5,6 @@ A trial is what one way of asking, or one training, came to: ``dev`` and ``test`
 under a key that is computed from what it depends on.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ptune_scale.errors import UserError
 from ptune_scale.files import write_json
+from ptune_scale.reading import read_object
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.task import SuperglueTask
 from ptune_scale.task.answers.answer import Prediction, Question
@@ -166,7 +167,8 @@ class TaskJob(Job):
             return found
         trial = run()
         path = self.output / "trials" / f"{name}.json"
-        self.world.on_main(lambda: write_json(path, {"key": key, **trial}))
+        sealed = digest(trial)
+        self.world.on_main(lambda: write_json(path, {"key": key, "sha256": sealed, **trial}))
         return trial
 
     def _read(self, name: str, key: str) -> Trial | None:
@@ -175,10 +177,10 @@ class TaskJob(Job):
             return None
         for directory in filter(None, (self.output, self.earlier)):
             try:
-                saved = json.loads((directory / "trials" / f"{name}.json").read_bytes())
-            except (OSError, ValueError):
+                saved = read_object(directory / "trials" / f"{name}.json", "trial")
+            except UserError:
                 continue
-            if isinstance(saved, dict) and saved.pop("key", None) == key:
+            if saved.pop("key", None) == key and saved.pop("sha256", None) == digest(saved):
                 return saved
         return None
 

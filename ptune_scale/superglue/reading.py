@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import has_file
 from ptune_scale.superglue.fields import BadRecord, Fields
 from ptune_scale.superglue.task import SuperglueTask
 from ptune_scale.task.files import OnBadRecord, bad_record, read_rows
@@ -37,7 +38,7 @@ def read_split(
             file, line and reason.
     """
     path = data_dir / task.name / f"{split}.jsonl"
-    if not path.is_file():
+    if not has_file(path):
         present = sorted(p.stem for p in path.parent.glob("*.jsonl"))
         raise UserError(
             f"{path} does not exist; "

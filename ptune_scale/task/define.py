@@ -18,7 +18,6 @@ A task file is TOML::
 
 import difflib
 import hashlib
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import read_text, read_toml, shown
 from ptune_scale.task.answers.answer import Answer
 from ptune_scale.task.answers.data import from_data
 from ptune_scale.task.answers.text import Text
@@ -52,6 +52,7 @@ class Definition:
     Attributes:
         base: directory that paths begin from.
         where: what is read, for messages.
+        is_typed: it is no file.
         name: of the task; the name of the training file if empty.
         pattern: how a record is asked; "" where a conversation is to be asked as it stands.
         train, dev, test: files, or for ``dev`` and ``test`` shares to hold out of ``train``.
@@ -78,6 +79,7 @@ class Definition:
     max_length: int | None = None
     chat: bool = False
     on_bad_record: OnBadRecord = "stop"
+    is_typed: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,7 @@ def read_definition(path: Path) -> Definition:
     Raises:
         UserError: it cannot be read, or says what no task file says; the message names it.
     """
-    try:
-        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"task file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"task file {path}: not TOML ({error})") from error
+    table = read_toml(path, "task file")
     where = f"task file {path}"
     _check_keys(table, _KEYS | _TABLES, where)
     data = _table(table, "data", where)
@@ -121,7 +118,9 @@ def read_definition(path: Path) -> Definition:
         value = data.get(name, 0.5)
         is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
         if not isinstance(value, str) and not is_share:
-            raise UserError(f"{where}: {name} = {value!r} is neither a file nor a share below 1")
+            raise UserError(
+                f"{where}: {name} = {shown(value)} is neither a file nor a share below 1"
+            )
     wanted: dict[str, type] = {
         "name": str,
         "label": str,
@@ -134,7 +133,7 @@ def read_definition(path: Path) -> Definition:
         if value is not None and (
             type(value) is not kind or (isinstance(value, int) and kind is int and value < 1)
         ):
-            raise UserError(f"{where}: {key} = {value!r} is not as it should be")
+            raise UserError(f"{where}: {key} = {shown(value)} is not as it should be")
     if data.get("on_bad_record", "stop") not in ("skip", "stop"):
         raise UserError(f"{where}: on_bad_record is neither 'skip' nor 'stop'")
     return Definition(
@@ -164,6 +163,15 @@ def define(definition: Definition) -> Defined:
     Raises:
         UserError: a file, a record, the pattern or an answer is not as it should be.
     """
+    try:
+        return _define(definition)
+    except UserError as error:
+        if definition.is_typed or definition.where in str(error):
+            raise
+        raise UserError(f"{definition.where}: {error}") from error
+
+
+def _define(definition: Definition) -> Defined:
     columns = Columns.parse({**definition.columns, **_answer_column(definition)})
     dropped: Counter[str] = Counter()
     pattern = _pattern(definition)
@@ -331,12 +339,7 @@ def hold_out(
 
 def words_of(path: Path) -> list[str]:
     """The words of a file, one a line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"candidate file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"candidate file {path}: not UTF-8") from error
+    text = read_text(path, "candidate file")
     words = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not words:
         raise UserError(f"candidate file {path} holds no words")
@@ -360,12 +363,12 @@ def _check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
 
 def _text(value: Any, where: str, name: str) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{where}: {name} = {value!r} is no text")
+        raise UserError(f"{where}: {name} = {shown(value)} is no text")
     return value
 
 
 def _texts(value: Any, where: str, name: str) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-        raise UserError(f"{where}: {name} = {value!r} is no list of texts")
+        raise UserError(f"{where}: {name} = {shown(value)} is no list of texts")
     return tuple(values)

@@ -1,7 +1,6 @@
 """Rows of data files, one at a time; a bad one is named by file and line, or counted."""
 
 import hashlib
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import has_file, is_there, reason_of
 from ptune_scale.task import formats
 
 OnBadRecord = Literal["skip", "stop"]
@@ -137,18 +137,15 @@ def _open(source: str | Path, base: Path) -> tuple[str, formats.Rows]:
 
 def _file(source: str | Path, base: Path) -> Path:
     path = base / source
-    try:
-        mode = path.stat().st_mode
-    # A ValueError: the name has a zero byte.
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if not stat.S_ISREG(mode):
+    if is_there(path) and not path.is_file():
         raise UserError(f"{path} is not a file; name one of {', '.join(formats.BY_SUFFIX)}")
+    if not has_file(path):
+        raise UserError(f"{path} cannot be read: No such file")
     return path
 
 
-def _unreadable(path: str | Path, error: OSError | ValueError) -> UserError:
-    return UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
+def _unreadable(path: str | Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be read: {reason_of(error)}")
 
 
 def _lacks(values: Mapping[str, Any], required: Sequence[str]) -> str | None:

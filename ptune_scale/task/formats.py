@@ -18,7 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from ptune_scale.errors import UserError
-from ptune_scale.task.strict_json import parse_json
+from ptune_scale.reading import NOT_TEXT, one_line
+from ptune_scale.strict_json import parse_json
 
 Rows = Iterator[tuple[str, dict[str, Any] | ValueError]]
 
@@ -27,9 +28,6 @@ _LISTS = ("data", "records")
 
 _LONGEST_CELL = 1 << 27
 """Characters. The csv module's own limit, 131,072, is less than a long document."""
-
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-"""A zero byte, or what stands for a byte that is not UTF-8."""
 
 _BATCH = 1024
 """Rows of a Parquet file that are in memory at a time."""
@@ -102,7 +100,7 @@ def delimited(path: Path, delimiter: str) -> Rows:
                 return
             if not any(map(str.strip, cells)):
                 continue
-            bad = _NOT_TEXT.search("".join(cells))
+            bad = NOT_TEXT.search("".join(cells))
             if not header:
                 header = [cell.strip() for cell in cells]
                 if bad:
@@ -210,4 +208,4 @@ def _library(name: str, source: str | Path) -> ModuleType:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return one_line(next(iter(str(error).splitlines()), "") or type(error).__name__)

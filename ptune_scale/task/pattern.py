@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import shown
 from ptune_scale.task.filters import check_filters, field_name, field_text
 
 Kind = Literal["causal", "masked"]
@@ -41,6 +42,7 @@ _PLACEHOLDER = re.compile(
     r"\{(?P<field>\w[^{}\[\]]*?)(?P<cut>\.\.\.)?\}"
     r"|\[(?P<mark>P|X|Y|SEP)\](?:\*(?P<count>\d+))?"
 )
+_MOST_SLOTS = 100_000
 _TUPLE = re.compile(r"\([\w\s,]*\)")
 _BRACKETED = re.compile(r"\[([A-Za-z]+)\]")
 # Inside of braces a bar names a filter.
@@ -255,7 +257,7 @@ def _from_tuple(text: str) -> str:
     for item in text.strip().strip("()").split(","):
         item = item.strip()
         if item.isdecimal():
-            items += [f"[P]*{item}"] if int(item) else []
+            items += [f"[P]*{item}"] if item.strip("0") else []
         elif item in names:
             items.append(names[item])
         elif item:
@@ -328,7 +330,12 @@ def _whole_piece(stretch: str) -> Piece:
 def _marked(text: str, match: re.Match[str]) -> Piece:
     if match["mark"] == "SEP":
         return Separator()
-    count = int(match["count"] or 1)
-    if count < 1:
+    digits = (match["count"] or "1").lstrip("0")
+    if not digits:
         raise UserError(f"pattern {text!r}: {match[0]!r} is not allowed; repeat [P] once or more")
-    return Slots(count)
+    if len(digits) > len(str(_MOST_SLOTS)) or int(digits) > _MOST_SLOTS:
+        raise UserError(
+            f"pattern {shown(text)}: [P] is repeated more than {_MOST_SLOTS} times, which no model "
+            "takes"
+        )
+    return Slots(int(digits))

@@ -14,7 +14,7 @@ neither. With several nodes checkpoints must lie on a file system that they shar
 
 import contextlib
 import hashlib
-import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -27,8 +27,10 @@ import torch
 from ptune_scale.errors import UserError
 from ptune_scale.files import sync, write_json, writing
 from ptune_scale.parallel import World
+from ptune_scale.reading import check_kind, has_file, is_texts, read_object, shown
 
 _FORMAT = 2
+_META = {"step": int, "sha256": dict, "identity": dict, "flags": dict}
 _KEPT = 2
 _ALONE = World()
 _NAME = re.compile(r"step-(\d+)(\.old)?")
@@ -140,7 +142,7 @@ def checkpoints(directory: Path) -> list[Path]:
     found = [
         path
         for path in (directory.iterdir() if directory.is_dir() else ())
-        if _NAME.fullmatch(path.name) and (path / "meta.json").is_file()
+        if _NAME.fullmatch(path.name) and path.is_dir() and has_file(path / "meta.json")
     ]
     return sorted(found, key=lambda path: (_step(path), not path.name.endswith(".old")))
 
@@ -178,7 +180,7 @@ def find(path: Path) -> Path:
 
 
 def _meant(path: Path) -> Path | None:
-    if (path / "meta.json").is_file():
+    if os.path.isdir(path) and has_file(path / "meta.json"):
         return path
     for directory in (path / "checkpoint", path, *sorted(path.glob("*/checkpoint"))):
         if found := checkpoints(directory):
@@ -250,18 +252,17 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 
 def _description(path: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads((path / "meta.json").read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"checkpoint {path}: meta.json cannot be read ({error})") from error
-    found = meta.get("format") if isinstance(meta, dict) else None
-    if found != _FORMAT:
+    meta = read_object(path / "meta.json", "checkpoint")
+    found = meta.get("format")
+    if type(found) is not int or found != _FORMAT:
         raise UserError(
-            f"checkpoint {path} has format {found}, this version reads {_FORMAT}: "
+            f"checkpoint {path} has format {shown(found)}, this version reads {_FORMAT}: "
             "go on with the version that wrote it, or start again"
         )
-    if not all(isinstance(meta.get(key), dict) for key in ("sha256", "identity", "flags")):
-        raise UserError(f"checkpoint {path}: meta.json is incomplete")
+    for key, kind in _META.items():
+        check_kind(meta.get(key), kind, f"checkpoint {path / 'meta.json'}: {key}")
+    if not is_texts(meta["sha256"]) or not isinstance(meta["identity"].get("method", ""), str):
+        raise UserError(f"checkpoint {path / 'meta.json'} is not as it was written")
     return meta
 
 
@@ -279,10 +280,18 @@ def load_part(path: Path, name: str) -> Any:
         raise UserError(f"checkpoint {path}: {file.name} cannot be read ({error})") from error
     if not intact:
         raise UserError(f"checkpoint {path}: {file.name} is missing or damaged{_others(path)}")
-    saved = torch.load(file, map_location="cpu", weights_only=True)
-    if saved["part"] != name:
-        raise UserError(f"checkpoint {path}: {file.name} is that of {saved['part']}")
-    return saved["value"]
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        found, value = saved["part"], saved["value"]
+    # Whole, but of another version: of what a pickle cannot do, each part has its own error.
+    except Exception as error:
+        raise UserError(
+            f"checkpoint {path}: {file.name} is no part of one; go on with the version that wrote "
+            "it, or start again"
+        ) from error
+    if found != name:
+        raise UserError(f"checkpoint {path}: {file.name} is that of {shown(found)}")
+    return value
 
 
 def check_identity(saved: dict[str, Any], now: dict[str, Any], path: Path) -> None:

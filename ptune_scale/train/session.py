@@ -16,6 +16,7 @@ from ptune_scale.parallel.launch import contact
 from ptune_scale.progress import bar, peak_memory_mb
 from ptune_scale.scalars import Scalars
 from ptune_scale.train import checkpoint
+from ptune_scale.train.saved_state import check_like
 from ptune_scale.train.trainer import Diverged, StepResult, Trainer
 
 # Ends of a run that say nothing against what it has learned.
@@ -95,11 +96,12 @@ def load(trainer: Trainer, path: Path) -> None:
     """Take over a checkpoint, in whatever layout it was written.
 
     Raises:
-        UserError: a part of it is missing or damaged.
+        UserError: a part of it is missing, damaged or of another kind of run.
     """
-    read = functools.partial(checkpoint.load_part, path)
-    trainer.load_state_dict(read("state"))
-    trainer.encoders.load_parts(read)
+    state = checkpoint.load_part(path, "state")
+    check_like(state, trainer.state_dict(), f"checkpoint {path}: state")
+    trainer.load_state_dict(state)
+    trainer.encoders.load_parts(functools.partial(checkpoint.load_part, path))
 
 
 def run_training(

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from ptune_scale.parallel import EncoderPlacement
 from ptune_scale.prompt.bank import PromptBank
 from ptune_scale.train.config import TrainConfig
+from ptune_scale.train.saved_state import check_adam, check_like
 from ptune_scale.train.schedule import learning_rate
 
 
@@ -109,14 +110,22 @@ class TrainableEncoders:
         Args:
             read: returns the part of a name. Asked for one after another, so that only one encoder
                 is in memory twice.
+
+        Raises:
+            UserError: a part is not that of such an encoder.
         """
         for number, group in self.bank.groups.items():
-            saved = read(self._part(number))
+            name, optimizer = self._part(number), self.optimizers[number]
+            saved = read(name)
+            if not isinstance(saved, dict):
+                saved = {}
+            kept = saved.get("optimizer", {})
+            check_like(saved.get("parameters"), group.state_dict(), f"the saved {name}")
+            check_adam(kept, list(group.parameters()), f"the saved {name}")
             group.load_state_dict(saved["parameters"])
             # The settings are this run's: saved ones would also say how Adam is computed.
-            optimizer = self.optimizers[number]
             settings = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({**saved["optimizer"], "param_groups": settings})
+            optimizer.load_state_dict({**kept, "param_groups": settings})
 
     def _part(self, group: int) -> str:
         return f"encoder-{self.bank.group_names[group]}"

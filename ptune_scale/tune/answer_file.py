@@ -6,11 +6,11 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock
 
@@ -20,6 +20,7 @@ from ptune_scale.files import cannot_write, hold, write_json
 from ptune_scale.parallel import Degrees, parallelize
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.progress import bar
+from ptune_scale.reading import has_file, is_texts, read_object
 from ptune_scale.run.check import check_layout, check_model
 from ptune_scale.run.config import ModelConfig
 from ptune_scale.run.site import Site
@@ -65,6 +66,26 @@ class Begun:
     rows: int = 0
     bytes: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what was kept.
+
+        Raises:
+            UserError: it cannot be read, or is not as it was written.
+        """
+        kept = read_object(path, "--output")
+        dropped = kept.get("dropped")
+        counts = [kept.get("rows"), kept.get("bytes")]
+        counts += dropped.values() if isinstance(dropped, dict) else [None]
+        known = kept.keys() == {each.name for each in fields(cls)}
+        if not known or not is_texts(kept["identity"]) or not all(map(_is_count, counts)):
+            raise UserError(f"--output {path} is not as it was written; remove it to begin anew")
+        return cls(**kept)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def check(config: PredictConfig) -> CheckedAnswers:
@@ -120,17 +141,14 @@ def _begun(output: Path, identity: dict[str, str]) -> Begun:
         UserError: there is something else of that name.
     """
     path = _progress_file(output)
-    if output.is_dir():
+    if os.path.isdir(output):
         raise UserError(f"--output {output} is a directory; name a file")
-    if not path.exists():
-        if output.exists() and launch.is_first_rank():
+    if not has_file(path):
+        if os.path.lexists(output) and launch.is_first_rank():
             raise UserError(f"--output {output} is there already; remove it or choose another")
         return Begun(identity)
-    try:
-        begun = Begun(**json.loads(path.read_text(encoding="utf-8")))
-        whole = output.stat().st_size >= begun.bytes
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"--output {output}: {path} cannot be read ({error})") from error
+    begun = Begun.read(path)
+    whole = has_file(output) and output.stat().st_size >= begun.bytes
     if begun.identity != identity or not whole:
         raise UserError(
             f"--output {output} holds the unfinished answers of another prompt or input; remove it "

@@ -101,6 +101,7 @@ def _definitions(data: TaskConfig) -> list[Definition]:
         Definition(
             base=Path(),
             where="the command line",
+            is_typed=True,
             pattern=data.pattern,
             train=data.train,
             dev=_file_or_share(data.dev, "dev"),

@@ -9,10 +9,11 @@ Shapes: R tasks, S prompt slots, H embedding size.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,15 +23,25 @@ from torch import Tensor
 from ptune_scale.backbone import Backbone
 from ptune_scale.backbone.options import WeightBits
 from ptune_scale.errors import UserError
-from ptune_scale.files import write_bytes
+from ptune_scale.reading import check_kind, has_file, is_texts, shown
+from ptune_scale.strict_json import parse_json
 from ptune_scale.task.answers.data import as_data, from_data
 from ptune_scale.task.answers.ranked import Ranked
-from ptune_scale.task.pattern import Pattern
+from ptune_scale.task.pattern import Pattern, SpellingName
 from ptune_scale.task.task import Wording
 
 _FILE = "prompt.safetensors"
 _FORMAT = 1
 _KEY = "ptune_scale"
+_ABOUT = {
+    "lists": list,
+    "tasks": list,
+    "model": str,
+    "backbone_fingerprint": str,
+    "weight_bits": str,
+    "tokenizer": str,
+}
+_TASK = {"name": str, "label": str, "pattern": str, "spelling": str, "answer": dict}
 
 
 @dataclass(frozen=True)
@@ -115,11 +126,15 @@ class PromptExport:
         Raises:
             UserError: no file, a damaged one, or one of another format.
         """
-        path = directory / _FILE if directory.is_dir() else directory
-        if not path.exists():
+        path = directory / _FILE if os.path.isdir(directory) else directory
+        if not has_file(path):
             inside = directory / "prompt"
-            advice = f"; did you mean {inside}?" if (inside / _FILE).is_file() else ""
-            raise UserError(f"prompt {path} is not there{advice}")
+            advice = (
+                f"did you mean {inside}?"
+                if (inside / _FILE).is_file()
+                else ("give the prompt folder of a run")
+            )
+            raise UserError(f"prompt {path} is not there; {advice}")
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -127,23 +142,26 @@ class PromptExport:
         except (OSError, SafetensorError) as error:
             raise UserError(f"prompt {path} cannot be read: {error}") from error
         about = _unsealed(metadata.get(_KEY), path)
-        if about.get("format") != _FORMAT:
-            raise UserError(f"prompt {path} has format {about.get('format')}, want {_FORMAT}")
+        if about.get("format") != _FORMAT or about["format"] is True:
+            raise UserError(
+                f"prompt {path} has format {shown(about.get('format'))}, want {_FORMAT}"
+            )
         if _digest(prompts) != about.get("prompts_sha256"):
             raise UserError(f"prompt {path} is damaged: its vectors are not those that were saved")
-        try:
-            lists = [tuple(each) for each in about["lists"]]
-            tasks = tuple(_task_from(data, lists, path) for data in about["tasks"])
-            export = cls(
-                prompts,
-                tasks,
-                str(about["model"]),
-                str(about["backbone_fingerprint"]),
-                about["weight_bits"],
-                str(about["tokenizer"]),
-            )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise UserError(f"prompt {path}: its description is not complete ({error})") from error
+        for key, kind in _ABOUT.items():
+            check_kind(about.get(key), kind, f"prompt {path}: {key}")
+        lists = [_list_of_texts(each, path) for each in about["lists"]]
+        tasks = tuple(_task_from(data, lists, path) for data in about["tasks"])
+        if about["weight_bits"] not in get_args(WeightBits):
+            raise UserError(f"prompt {path}: weight_bits is {shown(about['weight_bits'])}")
+        export = cls(
+            prompts,
+            tasks,
+            about["model"],
+            about["backbone_fingerprint"],
+            about["weight_bits"],
+            about["tokenizer"],
+        )
         export.check(path)
         return export
 
@@ -156,6 +174,8 @@ class PromptExport:
         shape = tuple(self.prompts.shape)
         if self.prompts.dtype != torch.float32 or len(shape) != 3 or shape[0] != len(self.tasks):
             raise UserError(f"prompt {path}: vectors {shape} do not fit {len(self.tasks)} tasks")
+        if not self.tasks or not shape[2]:
+            raise UserError(f"prompt {path}: vectors {shape} are of no task, or empty")
         if not bool(self.prompts.isfinite().all()):
             raise UserError(f"prompt {path}: its vectors are not finite")
         names = [task.name for task in self.tasks]
@@ -171,7 +191,7 @@ class PromptExport:
         """Make sure that a backbone is the one that the prompts were trained with.
 
         Raises:
-            UserError: it is another.
+            UserError: it is another, or takes vectors of another width.
         """
         if backbone.fingerprint != self.fingerprint:
             raise UserError(
@@ -183,6 +203,11 @@ class PromptExport:
             raise UserError(
                 f"the prompt was trained with another tokenizer than that of {backbone.name}; give "
                 "the model with its own tokenizer by --model"
+            )
+        if self.prompts.shape[2] != backbone.hidden_size:
+            raise UserError(
+                f"the prompt's vectors have {self.prompts.shape[2]} numbers each, the words of "
+                f"{backbone.name} {backbone.hidden_size}: it is damaged"
             )
 
     def row(self, task: str) -> int:
@@ -231,20 +256,43 @@ def _task_data(task: ExportedTask, lists: list[list[str]]) -> dict[str, Any]:
 def _task_from(
     data: Mapping[str, Any], lists: Sequence[tuple[str, ...]], path: Path
 ) -> ExportedTask:
-    table = dict(data["answer"])
+    where = f"prompt {path}: a task"
+    check_kind(data, dict, where)
+    for key, kind in _TASK.items():
+        check_kind(data.get(key), kind, f"{where}'s {key}")
+    where = f"prompt {path}: task {shown(data['name'])}"
+    limit, columns, table = data.get("max_length"), data.get("columns"), dict(data["answer"])
+    fits = limit is None or (type(limit) is int and limit > 0)
+    if not fits or not isinstance(columns, dict) or not is_texts(columns):
+        raise UserError(f"{where}: max_length or columns are not as they were written")
     if "candidates" in table:
-        table["candidates"] = {
-            name: None if place is None else lists[place]
-            for name, place in table["candidates"].items()
-        }
-    answer = from_data(table, f"prompt {path}")
+        table["candidates"] = _candidates(table["candidates"], lists, where)
+    if data["spelling"] not in get_args(SpellingName):
+        raise UserError(f"{where}: spelling is {shown(data['spelling'])}")
     return ExportedTask(
-        str(data["name"]),
-        str(data["label"]),
-        Wording(Pattern.read(data["pattern"], data["spelling"]), answer),
-        data["max_length"],
-        dict(data["columns"]),
+        data["name"],
+        data["label"],
+        Wording(Pattern.read(data["pattern"], data["spelling"]), from_data(table, where)),
+        limit,
+        columns,
     )
+
+
+def _candidates(
+    sets: Any, lists: Sequence[tuple[str, ...]], where: str
+) -> dict[str, tuple[str, ...] | None]:
+    """Sets of candidates, of which the file has the places among its lists."""
+    check_kind(sets, dict, f"{where}: candidates")
+    for place in sets.values():
+        if place is not None and (type(place) is not int or not 0 <= place < len(lists)):
+            raise UserError(f"{where}: there is no list {shown(place)} of candidates")
+    return {name: None if place is None else lists[place] for name, place in sets.items()}
+
+
+def _list_of_texts(value: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise UserError(f"prompt {path}: a list of candidates is {shown(value)}")
+    return tuple(value)
 
 
 def _unsealed(text: str | None, path: Path) -> dict[str, Any]:
@@ -252,16 +300,20 @@ def _unsealed(text: str | None, path: Path) -> dict[str, Any]:
     if text is None:
         raise UserError(f"prompt {path} is none of this library's: it has no description")
     try:
-        sealed = json.loads(text)
-        about = sealed["about"]
-        intact = hashlib.sha256(about.encode()).hexdigest() == sealed["sha256"]
-        described = json.loads(about) if intact else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"prompt {path} is damaged: its description cannot be read") from error
+        sealed = parse_json(text.encode())
+        about = sealed.get("about") if isinstance(sealed, dict) else None
+        raw = about.encode() if isinstance(about, str) else b""
+        intact = raw and hashlib.sha256(raw).hexdigest() == sealed.get("sha256")
+        described = parse_json(raw) if intact else None
+    except ValueError as error:
+        raise UserError(
+            f"prompt {path} is damaged: its description cannot be read ({error})"
+        ) from error
     if not isinstance(described, dict):
         raise UserError(f"prompt {path} is damaged: its description is not what was saved")
     return described
 
 
 def _digest(prompts: Tensor) -> str:
-    return hashlib.sha256(prompts.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    flat = prompts.contiguous().reshape(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()

@@ -20,6 +20,7 @@ from ptune_scale.backbone import Backbone, load_backbone
 from ptune_scale.backbone.families import context_length
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import PromptFunction, single
+from ptune_scale.reading import NOT_TEXT, shown
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.answers.phrases import BoundPhrases
 from ptune_scale.task.answers.ranked import Ranked
@@ -154,6 +155,8 @@ class TunedPrompt:
         """
         if not subject.strip():
             raise UserError("the subject is empty")
+        if NOT_TEXT.search(subject):
+            raise UserError(f"the subject {shown(subject)} is not UTF-8")
         row = self.row_of({}, task)
         asked = self.tasks[row]
         answer = asked.wording.answer
@@ -214,7 +217,11 @@ class TunedPrompt:
         if isinstance(given, Record):
             return given
         raw = RawRow(dict(given), f"record {number}")
-        return self.read(raw, number, row)
+        record = self.read(raw, number, row)
+        for name, text in record.fields.items():
+            if NOT_TEXT.search(text):
+                raise UserError(f"record {number}: field {shown(name)} is not UTF-8")
+        return record
 
     def read(self, raw: RawRow, number: int, row: int) -> Record:
         """The record of a row of a file; its right answer, if it is there, is not looked at.

@@ -4,6 +4,7 @@ import json
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from ptune_scale.backbone import load_backbone
+from ptune_scale.backbone.fingerprint import fingerprint_files
 from ptune_scale.backbone.source import download
 from ptune_scale.backbone.weights import CannotSlice, SafetensorsSource
 from ptune_scale.errors import UserError
+from tests.campaigns.damage import JSON_VALUES, UNREADABLE
 
 REPOSITORY = ["config.json", "tokenizer.json", "merges.txt", "README.md", "modeling.py"]
 REPOSITORY += ["pytorch_model.bin", "tf_model.h5", "onnx/model.safetensors", "model.gguf"]
@@ -65,3 +68,28 @@ def test_one_format_of_the_weights_is_fetched(has_safetensors, tmp_path, monkeyp
     fetched = {path.name for path in download("someone/model").iterdir()}
     weights = "model.safetensors" if has_safetensors else "pytorch_model.bin"
     assert fetched == {"config.json", "tokenizer.json", "merges.txt", weights}
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_index_is_taken_or_refused_in_one_line(value: str, tmp_path: Path):
+    save_file({"w": torch.zeros(3)}, tmp_path / "a.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    for text in (value, f'{{"weight_map": {value}}}', f'{{"weight_map": {{"w": {value}}}}}'):
+        index.write_text(text)
+        try:
+            SafetensorsSource(tmp_path)
+        except UserError as error:
+            assert str(tmp_path) in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("name", ["model.safetensors", "a.safetensors"])
+def test_a_weight_file_that_nobody_can_read_is_named(damage, name: str, tmp_path: Path):
+    if name == "a.safetensors":
+        index = '{"weight_map": {"w": "a.safetensors"}}'
+        (tmp_path / "model.safetensors.index.json").write_text(index)
+    save_file({"w": torch.zeros(3)}, tmp_path / name)
+    damage(tmp_path / name, Random(0))
+    for read in (SafetensorsSource, lambda directory: fingerprint_files([directory / name])):
+        with pytest.raises(UserError, match=name):
+            read(tmp_path)

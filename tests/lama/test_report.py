@@ -7,6 +7,7 @@ import pytest
 from ptune_scale.lama import report
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.tune.job import MethodResult
+from tests.campaigns.damage import JSON_VALUES
 
 
 @pytest.fixture
@@ -119,3 +120,18 @@ def test_of_phrases_the_exact_match_is_reported_and_of_words_the_rank_too(job_of
     right = sum(record.answer == "Oslo" for record in job.tasks[0].splits.test[1:])
     assert scores["exact_match"] == right / 4
     assert "Exact match of whole phrases:" in report.table(found)
+
+
+def test_damaged_earlier_results_do_not_lose_the_new_ones(job):
+    answered = results(job, manual=4, ptuning=1)
+    job.training["ptuning"]["throughput"] = {}
+    path = job.output / "results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for value in JSON_VALUES:
+        for text in (value, f'{{"throughput": {value}}}', f'{{"methods": {{"ptuning": {value}}}}}'):
+            path.write_text(text)
+            summary = report.build_results(job, answered)
+            report._keep_throughput(summary, path)
+            assert isinstance(summary["throughput"], dict)
+    report.write(job, answered, report.build_results(job, answered))
+    assert json.loads(path.read_text())["methods"]["manual"]["micro"]["p_at_1"] > 0

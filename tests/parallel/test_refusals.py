@@ -1,5 +1,6 @@
 """What a layout cannot do with a model is said before ranks start."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from transformers import CohereConfig, GraniteConfig, LlamaConfig, Qwen3Config
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.errors import UserError
-from ptune_scale.parallel import Degrees
+from ptune_scale.parallel import Degrees, zero3
 from ptune_scale.parallel.layout import check, check_backbone, why_whole
+from tests.campaigns.damage import JSON_VALUES
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 65}
 SIZES |= {"intermediate_size": 48}
@@ -101,3 +103,25 @@ def test_damaged_files_are_errors_not_another_way_to_load(changed):
             check_backbone(load_backbone(where), degrees)
     with pytest.raises(UserError, match="truncated or damaged"):
         load_backbone(where).lm  # noqa: B018
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_deepspeed_file_is_taken_or_refused_in_one_line(value: str, tmp_path) -> None:
+    path = tmp_path / "ds.json"
+    good = json.loads(zero3.DEFAULT_CONFIG.read_text())
+    zero = good["zero_optimization"]
+    texts = [value, *(json.dumps({**good, key: "HERE"}) for key in (*good, "bf16", "x"))]
+    texts += [json.dumps({**good, "zero_optimization": {**zero, k: "HERE"}}) for k in (*zero, "x")]
+    for text in texts:
+        path.write_text(text.replace('"HERE"', value))
+        try:
+            zero3.read_config(path, torch.float32)
+        except UserError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_what_deepspeed_refuses_is_told_before_ranks_start(tmp_path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text('{"zero_optimization": {"stage": 3, "stage3_prefetch_bucket_size": "x"}}')
+    with pytest.raises(UserError, match="ds.json: refused: .*stage3_prefetch_bucket_size"):
+        zero3.read_config(path, torch.float32)

@@ -9,6 +9,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.lama.config import LamaConfig
 from ptune_scale.run.parse import build_parser, settle
 from ptune_scale.run.told import RUN_FILE
+from tests.campaigns.damage import JSON_VALUES, TOML_VALUES
 
 
 def parse(*arguments: str) -> LamaConfig:
@@ -89,7 +90,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"--config .*none.toml: No such file"):
         parse("--config", str(tmp_path / "none.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"seed = '\xff'")
-    with pytest.raises(UserError, match="--config .*bytes.toml: not TOML"):
+    with pytest.raises(UserError, match="--config .*bytes.toml:1: not UTF-8"):
         parse("--config", str(tmp_path / "bytes.toml"))
 
 
@@ -132,7 +133,7 @@ def test_a_run_of_another_command_or_version_is_refused(tmp_path, told, words):
 def test_a_damaged_run_file_is_refused(tmp_path):
     for text in ("{", "[]", '{"flags": {}}', '{"flags": 3, "command": "lama"}'):
         (tmp_path / RUN_FILE).write_text(text)
-        with pytest.raises(UserError, match="run.json cannot be read"):
+        with pytest.raises(UserError, match="run.json"):
             parse("--resume_from", str(tmp_path))
 
 
@@ -156,3 +157,40 @@ def test_the_number_of_ranks_is_that_of_the_launcher_and_not_of_the_run(tmp_path
     assert parse("--resume_from", str(run)).parallel.num_gpus == 0
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert parse("--resume_from", str(run)).parallel.num_gpus == 3
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_run_file_is_taken_or_refused_in_one_line(value: str, tmp_path) -> None:
+    run = earlier_run(tmp_path / "out")
+    saved = json.loads((run / RUN_FILE).read_text())
+    texts = [
+        value,
+        json.dumps({**saved, "flags": "HERE"}),
+        json.dumps({**saved, "command": "HERE"}),
+    ]
+    for flag in ("seed", "lr", "dtype", "data_dir", "preset"):
+        texts.append(json.dumps({**saved, "flags": {**saved["flags"], flag: "HERE"}}))
+    for text in texts:
+        (run / RUN_FILE).write_text(text.replace('"HERE"', value))
+        try:
+            parse("--resume_from", str(run))
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("target", ["nowhere", RUN_FILE])
+def test_a_run_file_that_leads_nowhere_is_not_no_run(target: str, tmp_path) -> None:
+    (tmp_path / RUN_FILE).symlink_to(target)
+    with pytest.raises(UserError, match=f"{RUN_FILE} is a link that leads nowhere"):
+        parse("--resume_from", str(tmp_path))
+
+
+@pytest.mark.parametrize("value", TOML_VALUES, ids=range(len(TOML_VALUES)))
+def test_any_value_in_a_file_is_taken_or_refused_in_one_line(value: str, tmp_path) -> None:
+    path = tmp_path / "own.toml"
+    for flag in ("seed", "lr", "dtype", "data_dir", "preset", "train", "[train]"):
+        path.write_text(f"{flag} = {value}" if flag[0] != "[" else f"{flag}\nlr = {value}")
+        try:
+            parse("--config", str(path))
+        except UserError as error:
+            assert "\n" not in str(error)

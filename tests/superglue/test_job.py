@@ -136,6 +136,10 @@ def test_a_damaged_trial_is_made_again(job_of, tiny_causal) -> None:
     [first, *_] = METHODS["manual"].run(job)
     for path, text in zip((job.output / "trials").iterdir(), ("{", "[]"), strict=False):
         path.write_text(text)
+    for number, path in enumerate((job.output / "trials").iterdir()):
+        if number > 1:  # whole JSON, of which somebody has changed a number
+            saved = json.loads(path.read_text())
+            path.write_text(json.dumps({**saved, "predictions": [None]}))
     [second, *_] = METHODS["manual"].run(job)
     assert second.test == first.test
 

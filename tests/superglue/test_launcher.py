@@ -198,3 +198,14 @@ def test_what_does_not_fit_a_layout_is_refused_before_anything_is_written(refuse
     assert "DeepSpeed config nofile: No such file or directory" in line
     line = refused("--tasks", "CB", "--weight_bits", "8", "--num_gpus", "2", "--method", "manual")
     assert "--weight_bits 8 with layout zero3" in line
+
+
+def test_encoders_are_not_placed_where_none_are_trained(refused) -> None:
+    line = refused("--tasks", "CB", "--method", "manual,pet", "--encoder_placement", "owned")
+    assert "--encoder_placement owned with --method manual,pet: it trains no prompts" in line
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999", "-1", "0", "x", "9" * 40])
+@pytest.mark.parametrize("name", ["grid_lr", "grid_prompt_lr", "grid_batch_size"])
+def test_a_grid_holds_positive_numbers(name: str, value: str, refused) -> None:
+    assert f"--{name} must be positive numbers" in refused("--tasks", "CB", f"--{name}", value)

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Splits, Task, Wording
 from ptune_scale.task.tokenization import Tokenization
+from tests.campaigns.damage import UNREADABLE
 
 GOOD: dict[str, dict[str, Any]] = {
     "BoolQ": {"idx": 1, "passage": "The cat sat.", "question": "is it tired", "label": True},
@@ -244,3 +246,14 @@ def test_fewglue_is_read_whole_and_fits(
         asked = AskedTask(replace(made, max_length=own.few_shot.max_length), word_piece, 0)
         assert len(asked.test) == len(records)
         assert max(question.num_tokens for question in asked.test) <= own.few_shot.max_length
+
+
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_split_that_nobody_can_read_is_not_simply_absent(damage, tmp_path: Path) -> None:
+    path = tmp_path / "CB" / "val.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps(GOOD["CB"]))
+    damage(path, Random(0))
+    with pytest.raises(UserError, match="CB/val.jsonl is") as refused:
+        read_split(tmp_path, find_task("CB"), "val")
+    assert "does not exist" not in str(refused.value)

@@ -15,6 +15,8 @@ from ptune_scale.task.answers.text import Text
 from ptune_scale.task.answers.words import Words
 from ptune_scale.task.define import Definition, define, read_definition
 from ptune_scale.task.task import Task, check_names
+from tests.campaigns import good
+from tests.campaigns.damage import TOML_VALUES
 
 LABELS = ["entailment", "contradiction", "neutral"]
 CB = """
@@ -217,7 +219,7 @@ def test_what_is_no_toml_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="task file .*own.toml: No such file"):
         read_definition(path)
     path.write_bytes(content)
-    with pytest.raises(UserError, match="task file .*own.toml: not TOML"):
+    with pytest.raises(UserError, match="task file .*own.toml.*: (not TOML|not UTF-8)"):
         read_definition(path)
 
 
@@ -261,3 +263,19 @@ def test_a_few_flags_are_enough(own, tmp_path: Path) -> None:
     assert len(defined.said) == 1
     with pytest.raises(UserError, match="the command line: no pattern; write one such as"):
         define(_flags(tmp_path, pattern=""))
+
+
+@pytest.mark.parametrize("value", TOML_VALUES, ids=range(len(TOML_VALUES)))
+def test_any_value_in_a_task_file_is_taken_or_refused_in_one_line(
+    value: str, tmp_path: Path
+) -> None:
+    path = good.own(tmp_path) / "where.toml"
+    lines = good.TASK.splitlines()
+    for place, line in enumerate(lines):
+        if "=" in line:
+            name = line.partition("=")[0]
+            path.write_text("\n".join([*lines[:place], f"{name}= {value}", *lines[place + 1 :]]))
+            try:
+                define(read_definition(path))
+            except UserError as error:
+                assert str(path) in str(error) and "\n" not in str(error)

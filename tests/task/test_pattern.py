@@ -180,3 +180,12 @@ def test_a_field_that_records_lack_is_named_with_those_that_they_have() -> None:
     pattern.check_fields({"text", "more", "label"}, "a.jsonl")
     with pytest.raises(UserError, match="a.jsonl has no field 'more'; it has text, label"):
         pattern.check_fields(["text", "label"], "a.jsonl")
+
+
+@pytest.mark.parametrize("count", ["100001", "99999999999", "9" * 5000])
+def test_more_slots_than_any_model_takes_are_refused(count: str) -> None:
+    for text in (f"{{a}} [P]*{count} [Y]", f"({count}, sub, obj)"):
+        with pytest.raises(UserError, match="repeated more than 100000 times") as refused:
+            Pattern.parse(text)
+        assert len(str(refused.value)) < 300
+    assert Pattern.parse("{a} [P]*0003 [Y]").num_slots == 3

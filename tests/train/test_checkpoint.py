@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, and only for the run that they belong to."""
 
 import contextlib
+import hashlib
 import json
 import pickle
 import resource
@@ -14,6 +15,7 @@ import torch
 from ptune_scale.errors import UserError
 from ptune_scale.files import NotWritten
 from ptune_scale.train import checkpoint
+from tests.campaigns.damage import JSON_VALUES
 
 IDENTITY = {"backbone": "abc", "template": "[X] [P] [Y]", "seed": 34}
 FLAGS = {"seed": 34, "tasks": ["P36"]}
@@ -154,7 +156,7 @@ def test_parts_that_changed_places_are_refused(tmp_path: Path) -> None:
     digests = meta["sha256"]
     digests["encoder-P36"], digests["encoder-P17"] = digests["encoder-P17"], digests["encoder-P36"]
     (path / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(UserError, match=r"encoder-P36\.pt is that of encoder-P17"):
+    with pytest.raises(UserError, match=r"encoder-P36\.pt is that of 'encoder-P17'"):
         checkpoint.load_part(path, "encoder-P36")
 
 
@@ -286,3 +288,38 @@ def test_a_link_where_a_checkpoint_is_to_be_made_is_not_followed(tmp_path: Path)
     with pytest.raises(NotWritten):
         _save(directory, 5)
     assert list(precious.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_description_is_taken_or_refused_in_one_line(value: str, tmp_path: Path) -> None:
+    path = _save(tmp_path, 5)
+    meta = json.loads((path / "meta.json").read_text())
+    for key in (*meta, None):
+        text = json.dumps({**meta, key: "HERE"}) if key else '"HERE"'
+        (path / "meta.json").write_text(text.replace('"HERE"', value))
+        for look in (checkpoint.read_meta, checkpoint.method_of, checkpoint.find_all):
+            try:
+                look(path)
+            except UserError as error:
+                assert "step-000005" in str(error) and "\n" not in str(error)
+        with contextlib.suppress(UserError):
+            checkpoint.load_part(path, "state")
+
+
+def test_a_description_that_leads_nowhere_is_not_no_checkpoint(tmp_path: Path) -> None:
+    path = _save(tmp_path / "checkpoint", 5)
+    (path / "meta.json").unlink()
+    (path / "meta.json").symlink_to("nowhere")
+    with pytest.raises(UserError, match="meta.json is a link that leads nowhere"):
+        checkpoint.find(tmp_path)
+
+
+def test_a_part_that_is_whole_but_none_is_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path, 5)
+    meta = json.loads((path / "meta.json").read_text())
+    for content in (b"", b"junk", pickle.dumps(print), pickle.dumps([1])):
+        (path / "state.pt").write_bytes(content)
+        meta["sha256"]["state"] = hashlib.sha256(content).hexdigest()
+        (path / "meta.json").write_text(json.dumps(meta))
+        with pytest.raises(UserError, match="state.pt is no part of one"):
+            checkpoint.load_part(path, "state")

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from ptune_scale.errors import UserError
+from ptune_scale.tune.answer_file import Begun
+from tests.campaigns.damage import JSON_VALUES
+
 
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -116,3 +120,19 @@ def test_a_link_is_not_written_through(predict, new: Path, tmp_path: Path) -> No
     (tmp_path / "answers.jsonl").symlink_to(tmp_path / "elsewhere")
     assert "answers.jsonl cannot be written" in predict(new, status=2)
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_record_of_progress_is_taken_or_refused_in_one_line(value: str, tmp_path) -> None:
+    path = tmp_path / ".a.jsonl.unfinished"
+    good = {"identity": {"prompt": "x"}, "rows": 1, "bytes": 2, "dropped": {"bad record": 1}}
+    path.write_text(json.dumps(good))
+    assert Begun.read(path) == Begun(**good)
+    for text in (value, *(json.dumps({**good, key: "HERE"}) for key in (*good, "more"))):
+        path.write_text(text.replace('"HERE"', value))
+        try:
+            begun = Begun.read(path)
+        except UserError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:
+            assert begun.rows >= 0 and begun.bytes >= 0 and all(begun.dropped.values())

@@ -1,12 +1,17 @@
 """Exported prompts: they come back as written, equal ones as equal bytes, changed ones not."""
 
+import copy
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ptune_scale.errors import UserError
@@ -15,6 +20,7 @@ from ptune_scale.task.answers.words import Words
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.task import Wording
 from ptune_scale.use.export import ExportedTask, PromptExport
+from tests.campaigns.damage import JSON_VALUES, odd_json
 
 Export = Callable[..., PromptExport]
 
@@ -115,8 +121,8 @@ def test_junk_is_refused(small: PromptExport, tmp_path: Path) -> None:
         ("prompts", None, "is none of this library's: it has no description"),
         ("prompts", {"format": "pt"}, "is none of this library's"),
         ("prompts", {"ptune_scale": "{"}, "its description cannot be read"),
-        ("prompts", {"ptune_scale": "[1]"}, "its description cannot be read"),
-        ("prompts", {"ptune_scale": '{"about": 1, "sha256": "0"}'}, "cannot be read"),
+        ("prompts", {"ptune_scale": "[1]"}, "its description is not what"),
+        ("prompts", {"ptune_scale": '{"about": 1, "sha256": "0"}'}, "is damaged"),
         ("prompts", {"ptune_scale": '{"about": "{}", "sha256": "0"}'}, "is not what was saved"),
         ("weight", {}, "cannot be read"),
     ],
@@ -167,3 +173,43 @@ def test_a_task_is_found_by_name_or_label_in_any_case(small: PromptExport) -> No
     assert [small.row(name) for name in ("P19", "p36", "Place of Birth")] == [1, 0, 1]
     with pytest.raises(UserError, match="no task 'P1'; it has P36, P19"):
         small.row("P1")
+
+
+def _resealed(path: Path, about: str) -> None:
+    sealed = {"about": about, "sha256": hashlib.sha256(about.encode()).hexdigest()}
+    with safe_open(path, "pt") as file:
+        prompts = file.get_tensor("prompts")
+    save_file({"prompts": prompts}, path, {"ptune_scale": json.dumps(sealed)})
+
+
+def test_any_value_in_a_description_is_taken_or_refused_in_one_line(
+    small: PromptExport, tmp_path: Path
+) -> None:
+    path = small.save(tmp_path)
+    with safe_open(path, "pt") as file:
+        about = json.loads(json.loads(file.metadata()["ptune_scale"])["about"])
+    for number in range(400):
+        chance = Random(number)
+        _resealed(path, odd_json(copy.deepcopy(about), chance, chance.choice(JSON_VALUES)))
+        try:
+            found = PromptExport.load(path)
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert all(isinstance(task.name, str) for task in found.tasks)
+
+
+def test_vectors_of_another_width_are_refused(export_of: Export, backbone) -> None:
+    export = export_of("words")
+    export.check_backbone(backbone)
+    wider = dataclasses.replace(export, prompts=torch.zeros(1, 3, 33))
+    with pytest.raises(UserError, match="vectors have 33 numbers each, the words of .* 32"):
+        wider.check_backbone(backbone)
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 2), (2, 1, 0)])
+def test_no_vectors_at_all_are_refused(shape, small: PromptExport, tmp_path: Path) -> None:
+    tasks = small.tasks[: shape[0]]
+    export = dataclasses.replace(small, prompts=torch.zeros(shape), tasks=tasks)
+    with pytest.raises(UserError, match="of no task, or empty"):
+        PromptExport.load(export.save(tmp_path))

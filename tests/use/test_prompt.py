@@ -198,3 +198,11 @@ def test_what_has_no_open_answer_is_refused(
     prompt = TunedPrompt(export_of("whole", "words", "choices"), backbone)
     with pytest.raises(UserError, match=message):
         prompt.answer(subject, task)
+
+
+def test_half_a_surrogate_pair_is_no_text(export_of, backbone) -> None:
+    prompt = TunedPrompt(export_of("text"), backbone)
+    with pytest.raises(UserError, match="the subject .* is not UTF-8"):
+        prompt.answer("a\udcff")
+    with pytest.raises(UserError, match="record 0: field 'text' is not UTF-8"):
+        prompt.predict([{"text": "\ud800"}])

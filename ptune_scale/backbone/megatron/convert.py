@@ -1,6 +1,7 @@
 """fairseq's shards to a directory of safetensors and back, one tensor in memory at a time."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from ptune_scale.backbone.weights import SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_directory
 from ptune_scale.progress import bar
+from ptune_scale.reading import has_file, one_line, read_object, shown
 
 # fairseq's own names, whatever the copies are called: Hugging Face would take a vocab.json for
 # the tokenizer's ids, which these are not.
@@ -161,17 +163,16 @@ def _specs(weights: WeightSource, config: MegatronConfig, dtype: torch.dtype | N
 
 def _read_config(directory: Path) -> MegatronConfig:
     path = directory / "config.json"
-    try:
-        values = json.loads(path.read_text())
-        found = values.get("model_type")
-        if found == MegatronConfig.model_type:
+    if not has_file(path):
+        raise UserError(f"{directory} holds neither fairseq shards nor a model directory")
+    values = read_object(path, "configuration")
+    found = values.get("model_type")
+    if found == MegatronConfig.model_type:
+        try:
             return MegatronConfig.from_dict(values)
-    except (OSError, ValueError, AttributeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{directory} holds neither fairseq shards nor a model directory ({reason})"
-        ) from error
-    raise UserError(f"{path}: model type {found!r}, expected {MegatronConfig.model_type!r}")
+        except (ValueError, TypeError, ArithmeticError, StrictDataclassError) as error:
+            raise UserError(f"{path}: {one_line(error)}") from error
+    raise UserError(f"{path}: model type {shown(found)}, expected {MegatronConfig.model_type!r}")
 
 
 def _copy_vocabulary(source: Path, target: Path) -> None:
@@ -181,5 +182,5 @@ def _copy_vocabulary(source: Path, target: Path) -> None:
 
 
 def _check_unused(target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"--to {target} is in use; choose another directory")

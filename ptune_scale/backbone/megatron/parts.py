@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import has_file, one_line
 
 DICTIONARY = "dict.txt"
 
@@ -44,7 +45,7 @@ def load_part(path: Path, *, mapped: bool = True) -> dict[str, Any]:
         UserError: truncated or damaged, something else than a shard, or a pickle that names a
             class which is not allowed.
     """
-    if not path.stat().st_size:
+    if not has_file(path) or not path.stat().st_size:
         raise UserError(f"shard {path} is empty")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -57,13 +58,21 @@ def load_part(path: Path, *, mapped: bool = True) -> dict[str, Any]:
             if refused
             else f"shard {path} is damaged: its pickle cannot be read"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split()).partition(". ")[0]
+    except Exception as error:  # what a damaged pickle makes of its reader is anything
+        reason = one_line(error).partition(". ")[0]
         raise UserError(f"shard {path} is truncated or damaged ({reason})") from error
     tensors = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+    if not isinstance(tensors, dict) or not all(map(_is_weight, tensors.items())):
         raise UserError(f"shard {path} is not a fairseq checkpoint: it has no state dict 'model'")
     return content
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    """Whether a name and a value are those of a tensor of numbers that can be put together."""
+    name, value = item
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not value.is_complex()
 
 
 def check_sequence(directory: Path) -> list[Path]:
@@ -84,6 +93,8 @@ def check_sequence(directory: Path) -> list[Path]:
 
 def is_legacy(path: Path) -> bool:
     """Whether a file is what ``torch.save`` wrote before PyTorch 1.6, which cannot be mapped."""
+    if not has_file(path):
+        raise UserError(f"shard {path} is missing")
     with path.open("rb") as stream:
         # A zip archive begins with PK, a bare pickle of protocol 2 and later with 0x80.
         return stream.read(1) == b"\x80"

@@ -17,11 +17,15 @@ from ptune_scale.backbone.megatron.tensors import our_name, part_shape, split_di
 from ptune_scale.backbone.megatron.tokenizer import NUM_SPECIALS, read_dictionary
 from ptune_scale.backbone.weights import WeightSource
 from ptune_scale.errors import UserError
+from ptune_scale.reading import shown
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 # Ranks of one training run may drift apart in these by rounding; biases of two runs, or of two
 # models, have next to nothing in common.
 _SAME_RUN = 0.1
+_CONTEXT = ("max_target_positions", "tokens_per_sample")
+_MOST = 2**31
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 _REQUIRED_ARGS = {
     "activation_fn": "gelu",
     "decoder_learned_pos": False,
@@ -151,8 +155,11 @@ def _named(model: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The tensors of a shard under the names of our model."""
     named = {name: t.detach() for key, t in model.items() if (name := our_name(key)) is not None}
     words = named.get("model.embed_tokens.weight")
-    if words is None:
+    if words is None or words.dim() != 2:
         raise UserError(f"shard {path} is not of a decoder-only model: it has no word embeddings")
+    odd = [name for name, tensor in named.items() if tensor.dtype not in _DTYPES]
+    if odd:
+        raise UserError(f"shard {path}: {odd[0]!r} is {named[odd[0]].dtype}, which no weight is")
     head = model.get("decoder.output_projection.weight", words)
     # A few rows are enough to tell a head that was trained on its own.
     if head.shape != words.shape or not torch.equal(head[:8], words[:8]):
@@ -167,7 +174,7 @@ def _infer_config(
     rows, size = part["model.embed_tokens.weight"].shape
     layers = {int(m[1]) for name in part if (m := _LAYER.match(name))}
     inner = part.get("model.layers.0.fc1.bias")
-    if not layers or inner is None:
+    if not layers or inner is None or inner.dim() != 1:
         raise UserError(f"shard {path} has no tensor 'model.layers.0.fc1.bias'")
     sizes = {
         "decoder_layers": max(layers) + 1,
@@ -176,13 +183,20 @@ def _infer_config(
     }
     said = vars(args) if isinstance(args, argparse.Namespace) else {}
     for key, value in {**sizes, **_REQUIRED_ARGS}.items():
-        if said.get(key, value) != value:
+        # Of the same type: a tensor is equal to nothing, and True to 1.
+        if key in said and (type(said[key]) is not type(value) or said[key] != value):
             raise UserError(
-                f"shard {path}: its settings say {key} = {said[key]!r}, but "
+                f"shard {path}: its settings say {key} = {shown(said[key])}, but "
                 + (f"the tensors of {num_parts} parts make it " if key in sizes else "only ")
                 + (f"{value!r}" if key in sizes else f"{value!r} is supported")
             )
-    context = said.get("max_target_positions") or said.get("tokens_per_sample") or 1024
+    for key in (*_CONTEXT, "decoder_attention_heads"):
+        if said.get(key) is not None and not (type(said[key]) is int and 0 < said[key] < _MOST):
+            raise UserError(
+                f"shard {path}: its settings say {key} = {shown(said[key])}, which is no number "
+                "of them"
+            )
+    context = next((said[key] for key in _CONTEXT if said.get(key) is not None), 1024)
     heads = said.get("decoder_attention_heads")
     if heads is None and size == MEGATRON_11B.hidden_size:
         heads = MEGATRON_11B.num_attention_heads
@@ -198,5 +212,5 @@ def _infer_config(
         num_hidden_layers=sizes["decoder_layers"],
         num_attention_heads=heads,
         intermediate_size=sizes["decoder_ffn_embed_dim"],
-        max_position_embeddings=int(context),
+        max_position_embeddings=context,
     )

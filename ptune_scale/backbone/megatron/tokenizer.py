@@ -10,7 +10,6 @@ gives them templates without any, and there the first prompt vector can learn th
 that wants it says so: "</s>" in its text becomes the special token.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from ptune_scale.errors import UserError
+from ptune_scale.reading import has_file, one_line, read_object, read_text, shown
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 NUM_SPECIALS = len(SPECIALS)
@@ -33,15 +33,15 @@ def read_dictionary(path: Path) -> list[str]:
     Raises:
         UserError: not there, or a line is not "symbol count".
     """
-    if not path.is_file():
+    if not has_file(path):
         raise UserError(f"{path} is missing: without it token ids have no meaning")
     symbols = []
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for number, line in enumerate(stream, start=1):
-            fields = line.split()
-            if len(fields) != 2 or not fields[1].isdecimal():
-                raise UserError(f"{path}, line {number}: expected '<symbol> <count>'")
-            symbols.append(fields[0])
+    lines = read_text(path, "dictionary").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) != 2 or not fields[1].isdecimal():
+            raise UserError(f"{path}, line {number}: expected '<symbol> <count>'")
+        symbols.append(fields[0])
     return symbols
 
 
@@ -53,7 +53,7 @@ def bpe_files(directory: Path) -> tuple[Path, Path]:
     """
     found = []
     for names, what in ((ENCODER_FILES, "vocabulary"), (MERGES_FILES, "merges")):
-        paths = [directory / name for name in names if (directory / name).is_file()]
+        paths = [directory / name for name in names if has_file(directory / name)]
         if not paths:
             raise UserError(
                 f"{directory} lacks the {what} of GPT-2's byte-pair encoding; put GPT-2's "
@@ -72,27 +72,23 @@ def build_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     dictionary = directory / "dict.txt"
     symbols = read_dictionary(dictionary)
     encoder_file, merges_file = bpe_files(directory)
-    try:
-        pieces = {
-            str(index): piece for piece, index in json.loads(encoder_file.read_text()).items()
-        }
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{encoder_file} is not GPT-2's vocabulary ({error})") from error
+    encoder = read_object(encoder_file, "vocabulary")
+    if not all(type(index) is int for index in encoder.values()):
+        raise UserError(f"{encoder_file} is not GPT-2's vocabulary: write a number for each piece")
+    pieces = {str(index): piece for piece, index in encoder.items()}
     vocab = {special: index for index, special in enumerate(SPECIALS)}
     for number, symbol in enumerate(symbols):
         piece = symbol if _FILLER.fullmatch(symbol) else pieces.get(symbol)
         if piece is None or piece in vocab:
             raise UserError(
-                f"{dictionary}, line {number + 1}: {symbol!r} is "
+                f"{dictionary}, line {number + 1}: {shown(symbol)} is "
                 + (f"not in {encoder_file.name}" if piece is None else "there twice")
             )
         vocab[piece] = NUM_SPECIALS + number
     try:
         bpe = models.BPE(vocab, _read_merges(merges_file))
     except Exception as error:  # tokenizers raises nothing more specific
-        raise UserError(
-            f"{merges_file} does not fit {dictionary}: {' '.join(str(error).split())}"
-        ) from error
+        raise UserError(f"{merges_file} does not fit {dictionary}: {one_line(error)}") from error
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -105,7 +101,7 @@ def build_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:
     merges = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(read_text(path, "merges").split("\n"), start=1):
         if (number == 1 and line.startswith("#version")) or not line.strip():
             continue
         left, _, right = line.partition(" ")

@@ -1,6 +1,7 @@
 """From a command line to a directory of measurements."""
 
 import importlib.util
+import os
 import signal
 import sys
 import time
@@ -54,7 +55,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if asked.ablations != "all" and not set(names_in(asked.ablations)) <= set(ABLATIONS):
         raise UserError(f"--ablations {asked.ablations!r}: choose from {', '.join(ABLATIONS)}")
     output = Path(asked.output_dir or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output_dir {output} is in use; choose another")
     case = Case.of(config, read_facts(config.data))
     torch.set_num_threads(asked.threads)

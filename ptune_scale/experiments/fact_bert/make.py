@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def make_fact_bert(config: FactBertConfig) -> Made:
     output = Path(config.output_dir)
     if not config.output_dir:
         raise UserError("--output_dir is missing: say where the model goes")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output_dir {output} is in use; choose another")
     curriculum = plan_lessons(config)
     tokenizer = learn_tokenizer(curriculum, config.vocab_size)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ptune_scale.errors import UserError
 from ptune_scale.lama.reader.facts import Relation
+from ptune_scale.reading import has_directory, has_file, read_text
 
 EMBEDDED = {
     "capital": ("The capital city of [X] is [Y] .", "[X] is governed from [Y] ."),
@@ -43,7 +44,7 @@ def sentences_to_teach(
     if data_dir == "embedded":
         return {relation.id: EMBEDDED[relation.id][:wanted] for relation in relations}
     directory = Path(data_dir) / "prompts" / "lpaqa" / "manual_paraphrase"
-    if not directory.is_dir():
+    if not has_directory(directory):
         raise UserError(
             f"data directory {data_dir} has no prompts/lpaqa/manual_paraphrase to take the "
             "sentences from that facts are taught in; give one that has, or --data_dir embedded"
@@ -64,12 +65,9 @@ def sentences_to_teach(
 
 
 def _read(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
+    if not has_file(path):
         return ()
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"paraphrases {path} cannot be read: {error}") from error
+    lines = read_text(path, "paraphrases").splitlines()
     return tuple(s.strip() for s in lines if s.count("[X]") == 1 and s.count("[Y]") == 1)
 
 

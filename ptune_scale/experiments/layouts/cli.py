@@ -14,6 +14,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.files import write_text
 from ptune_scale.parallel.launch.relaunch import Ending, agent_command
 from ptune_scale.parser import Parser, called
+from ptune_scale.reading import shown
 from ptune_scale.run.alone import run_alone
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _parse(text: str) -> "Degrees":
     try:
         ranks, tensor, pipeline, zero_stage = map(int, text.split(":"))
     except ValueError:
-        raise UserError(f"layout {text!r}: write {_FORM}") from None
+        raise UserError(f"layout {shown(text)}: write {_FORM}") from None
     return Degrees.resolve(ranks, tensor=tensor, pipeline=pipeline, zero_stage=zero_stage)
 
 

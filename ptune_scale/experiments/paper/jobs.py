@@ -1,6 +1,7 @@
 """What a user asks for, the jobs that it means, and what is missing to run a row here."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -77,7 +78,7 @@ class PaperRequest:
         kind = _kind(model) if self.config.model and row.by_kind else row.kind
         flags = {"model": model, "method": row.method, "data_dir": directory, **row.flags}
         flags |= row.by_kind.get(kind, {})
-        if (words := Path(directory, row.vocabulary)).is_file():
+        if os.path.isfile(words := Path(directory, row.vocabulary)):
             flags["candidates"] = str(words)
         extra = _typed(row.launcher, self.extra)
         if wrong := sorted(_NOT_FOR_JOBS & extra.keys()):
@@ -102,7 +103,7 @@ class PaperRequest:
         tasks = [task for part in row.parts for task in self._wanted(part.get("tasks", ""))]
         files = [f"{task}/{split}.jsonl" for task in tasks for split in row.splits]
         files = files if row.splits else ["relations.jsonl"]
-        lacking = [path for file in files if not (path := Path(directory, file)).is_file()]
+        lacking = [path for file in files if not os.path.isfile(path := Path(directory, file))]
         if row.not_here:
             return row.not_here
         if not directory:
@@ -148,7 +149,7 @@ def _program(launcher: str) -> Any:
 def _absolute(path: str) -> str:
     """A path that means the same wherever a job runs; what is no path stays."""
     place = Path(path).expanduser()
-    return str(place.resolve()) if path and place.exists() else path
+    return str(place.resolve()) if path and os.path.exists(place) else path
 
 
 @cache

@@ -1,6 +1,5 @@
 """The numbers of a row, in percent, from what the jobs that cover it left behind."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.paper.rows import AVERAGE, METRICS, PaperRow, names_of
+from ptune_scale.reading import read_object
 
 MACRO = "macro p_at_1"
 """LAMA: mean over relations; the paper's number may be either."""
@@ -36,16 +36,16 @@ def read(row: PaperRow, directories: Iterable[Path]) -> RowResult:
     """
     result = RowResult()
     for directory in directories:
-        path = directory / "results.json"
+        found = read_object(directory / "results.json", "results")
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
             _READERS[row.launcher](row, found, result)
         except KeyError as error:
             reason = f"{row.method} gave no {error.args[0]} on this model; see {directory}"
             raise UserError(reason) from error
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (TypeError, AttributeError, IndexError) as error:
             again = f"remove {directory.with_suffix('.json')} to go on with its job"
-            raise UserError(f"{path} cannot be read ({error}); {again}") from error
+            path = directory / "results.json"
+            raise UserError(f"results {path} are not as they were written; {again}") from error
     means = [_mean_of_task(task, result.values) for task in METRICS]
     if AVERAGE in row.paper and None not in means:
         result.values[AVERAGE] = sum(mean or 0.0 for mean in means) / len(means)

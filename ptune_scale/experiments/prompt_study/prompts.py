@@ -1,6 +1,5 @@
 """The prompts of a study: where they come from, and how files of them are read."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.paper.rows import PaperRow, rows
 from ptune_scale.lama.reader.published import LPAQA_KINDS, read_lpaqa, word_pattern
+from ptune_scale.reading import has_file, read_text
+from ptune_scale.strict_json import parse_json
 from ptune_scale.task.answers.words import Words
 from ptune_scale.task.pattern import Kind, Pattern
 from ptune_scale.task.task import Task, Wording
@@ -48,7 +49,7 @@ def of_relation(
     elif not prompts:
         found += [(wording.pattern.text, "LAMA") for wording in list(task.manual.values())[:1]]
         for name in LPAQA_KINDS:
-            if (data_dir / "prompts" / "lpaqa" / name / f"{task.name}.jsonl").is_file():
+            if has_file(data_dir / "prompts" / "lpaqa" / name / f"{task.name}.jsonl"):
                 published = read_lpaqa(data_dir / "prompts", name, [task.name]).prompts[task.name]
                 heaviest = sorted(published, key=lambda prompt: -prompt.weight)
                 found += [(prompt.text, f"LPAQA {name}") for prompt in heaviest]
@@ -108,18 +109,15 @@ def _wording(task: Task, value: Mapping[str, Any]) -> Wording:
 
 def _lines(path: Path, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number, object with a text at ``key``) of each line that is not blank."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    lines = read_text(path, f"file of {key}s").splitlines()
     if not any(map(str.strip, lines)):
         raise UserError(f"{path} holds no {key}s")
     for number, line in enumerate(map(str.strip, lines), start=1):
         # A pattern may begin with a brace, too: "{premise...} ...".
         try:
-            value = json.loads(line) if line.startswith('{"') else {key: line}
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: bad record: not JSON ({error.msg})") from error
+            value = parse_json(line.encode()) if line.startswith('{"') else {key: line}
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: bad record: {error}") from error
         if line and not (isinstance(value.get(key), str) and value[key].strip()):
             raise UserError(f"{path}:{number}: bad record: {key!r} is missing or not a text")
         if line:

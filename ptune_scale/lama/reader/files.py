@@ -11,15 +11,17 @@ The reference implementation's (github.com/THUDM/P-tuning, its data/LAMA directo
 Every record is a JSON object with "sub_label" and "obj_label".
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ptune_scale.errors import UserError
 from ptune_scale.lama.reader.facts import Fact, FactSet, Relation
+from ptune_scale.reading import has_directory, has_file, read_object, shown
 from ptune_scale.task.define import words_of
 from ptune_scale.task.files import OnBadRecord, bad_record, read_rows
+from ptune_scale.task.pattern import SUBJECT as SUBJECT_FIELD
 from ptune_scale.task.pattern import Pattern
 
 SUBJECT, OBJECT = "sub_label", "obj_label"
@@ -34,59 +36,48 @@ def load_lama(directory: Path, on_bad_record: OnBadRecord = "stop") -> FactSet:
     Parts without a file are empty here; they are held out of ``train`` later.
 
     Raises:
-        UserError: the directory is missing or of neither layout, a link leads nowhere, or a bad
-            record was met and ``on_bad_record`` is "stop"; the message names file, line and reason.
+        UserError: the directory is missing or of neither layout, a name in it leads to nothing that
+            can be read, or a bad record was met and ``on_bad_record`` is "stop"; the message names
+            file, line and reason.
     """
-    if not is_there(directory):
+    if not has_directory(directory):
         raise UserError(f"data directory {directory} does not exist")
     dropped: Counter[str] = Counter()
     pattern = _file_pattern(directory)
     described = directory / "relations.jsonl"
-    if not is_there(described):
+    if not has_file(described):
         raise UserError(f"data directory {directory} has no relations.jsonl")
     relations: dict[str, Relation] = {}
     for row in read_rows(
         described, required=("relation", "template"), on_bad_record=on_bad_record, dropped=dropped
     ):
         name, prompt = row.values["relation"], row.values["template"]
+        label = row.values.get("label")
         reason = f"relation {name!r} is there twice" if name in relations else _fault(prompt)
+        if not reason and not isinstance(label, str | None):
+            reason = f"'label' is {shown(label)}, not a string"
         if reason:
             bad_record(row.source, reason, on_bad_record, dropped)
             continue
         files = [directory / pattern.format(relation=name, part=part) for part in _PARTS]
         train, dev, test = (tuple(_facts(file, on_bad_record, dropped)) for file in files)
         if train or test:
-            label = str(row.values.get("label") or name)
-            relations[name] = Relation(name, label, prompt, train, dev, test)
+            relations[name] = Relation(name, label or name, prompt, train, dev, test)
     if not relations:
         raise UserError(f"data directory {directory} has no relation with facts")
     common = _common_vocab(directory)
     return FactSet(str(directory), tuple(relations.values()), dropped, common)
 
 
-def is_there(path: Path) -> bool:
-    """Whether a path exists. A link that leads nowhere, on the way too, is not simply absent.
-
-    Raises:
-        UserError: there is such a link.
-    """
-    if path.exists():
-        return True
-    for place in (path, *path.parents):
-        if place.is_symlink() and not place.exists():
-            raise UserError(f"{place} is a link that leads nowhere; mend or remove it")
-    return False
-
-
 def _file_pattern(directory: Path) -> str:
     """Where the file of a relation's part is in this directory."""
-    if is_there(directory / "fact-retrieval" / "original"):
+    if has_directory(directory / "fact-retrieval" / "original"):
         return "fact-retrieval/original/{relation}/{part}.jsonl"
-    if is_there(directory / "test"):
+    if any([has_directory(directory / part) for part in _PARTS]):
         return "{part}/{relation}.jsonl"
     raise UserError(
-        f"data directory {directory} has neither test/ nor fact-retrieval/original/; the README "
-        "shows the two layouts"
+        f"data directory {directory} has neither train/ and test/ nor fact-retrieval/original/; "
+        "the README shows the two layouts"
     )
 
 
@@ -95,14 +86,17 @@ def _fault(prompt: str) -> str:
     if "[X]" not in prompt or "[Y]" not in prompt:
         return "template needs [X] and [Y]"
     try:
-        Pattern.parse(prompt)
+        pattern = Pattern.parse(prompt)
     except UserError as error:
         return str(error)
-    return ""
+    if pattern.num_slots:
+        return "a manual prompt has no slots; leave [P] out of the template"
+    others = [name for name in pattern.names if name != SUBJECT_FIELD]
+    return f"template asks about {', '.join(others)}; a fact has [X] alone" if others else ""
 
 
 def _facts(path: Path, on_bad_record: OnBadRecord, dropped: Counter[str]) -> Iterator[Fact]:
-    if is_there(path):
+    if has_file(path):
         required = (SUBJECT, OBJECT)
         for row in read_rows(path, required=required, on_bad_record=on_bad_record, dropped=dropped):
             yield Fact(row.values[SUBJECT].strip(), row.values[OBJECT].strip(), row.source)
@@ -110,7 +104,7 @@ def _facts(path: Path, on_bad_record: OnBadRecord, dropped: Counter[str]) -> Ite
 
 def _common_vocab(directory: Path) -> tuple[str, ...] | None:
     for name in ("common_vocab_cased.txt", "29k-vocab.json"):
-        if is_there(directory / name):
+        if has_file(directory / name):
             return read_vocab(directory / name)
     return None
 
@@ -125,14 +119,11 @@ def read_vocab(path: Path) -> tuple[str, ...]:
     """
     if path.suffix != ".json":
         return tuple(words_of(path))
-    try:
-        lists = json.loads(path.read_text(encoding="utf-8-sig"))
-        chosen = lists.get("gpt2-xl") or next(iter(lists.values()))
-        words = tuple(dict.fromkeys(word for token in chosen if (word := token.lstrip("Ġ▁"))))
-    except OSError as error:
-        raise UserError(f"candidate file {path}: {error.strerror}") from error
-    except (ValueError, AttributeError, StopIteration, TypeError, RecursionError) as error:
-        raise UserError(f"candidate file {path}: not a word list ({error})") from error
+    lists = read_object(path, "candidate file")
+    chosen: Any = lists.get("gpt2-xl") or next(iter(lists.values()), [])
+    if not isinstance(chosen, list) or not all(isinstance(token, str) for token in chosen):
+        raise UserError(f"candidate file {path}: write lists of words by model")
+    words = tuple(dict.fromkeys(word for token in chosen if (word := token.lstrip("Ġ▁"))))
     if not words:
         raise UserError(f"candidate file {path} holds no words")
     return words

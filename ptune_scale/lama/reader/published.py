@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptune_scale.errors import UserError
-from ptune_scale.lama.reader.files import is_there
+from ptune_scale.reading import has_file
 from ptune_scale.task.files import OnBadRecord, bad_record, read_rows
 from ptune_scale.task.pattern import SUBJECT, Kind, Pattern, Piece, Target, TextPiece
 
@@ -84,7 +84,7 @@ def read_lpaqa(
     dropped: Counter[str] = Counter()
     for relation in relations:
         path = directory / "lpaqa" / kind / f"{relation}.jsonl"
-        if not is_there(path):
+        if not has_file(path):
             raise UserError(
                 f'{path} does not exist; expected a {{"template": "[X] is in [Y] .", '
                 '"weight": 0.5} a line (see --prompts_dir)'

@@ -17,7 +17,7 @@ def start_deepspeed(world: World) -> None:
     It knows no job without a process group, so a process that is alone becomes the only member of
     one, until ``leave_group``.
     """
-    _silence(world.device)
+    silence_deepspeed(world.device)
     import deepspeed
     import deepspeed.ops
 
@@ -50,7 +50,7 @@ def local_rank() -> Iterator[None]:
             del os.environ["LOCAL_RANK"]
 
 
-def _silence(device: torch.device) -> None:
+def silence_deepspeed(device: torch.device) -> None:
     """Keep DeepSpeed from telling the user what the user cannot change."""
     if device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns that it found nothing else

@@ -286,3 +286,50 @@ def test_a_directory_of_shards_is_a_model_with_an_identity(tiny_megatron, copy: 
 def test_the_11b_name_alone_says_which_files_it_takes() -> None:
     with pytest.raises(UserError, match="model-model_part-0.pt .* encoder.json"):
         find_model("megatron-11b")
+
+
+ODD_SETTINGS = (
+    True,
+    -1,
+    0,
+    1.5,
+    "8",
+    "",
+    [8],
+    {},
+    10**30,
+    float("nan"),
+    torch.zeros(2),
+    torch.eye(2).to_sparse(),
+)
+
+
+@pytest.mark.parametrize("odd", ODD_SETTINGS, ids=range(len(ODD_SETTINGS)))
+def test_settings_of_any_type_are_refused_in_one_line(tiny_megatron, copy, write_shards, odd):  # noqa: ANN001
+    for name in ("decoder_layers", "decoder_attention_heads", "tokens_per_sample", "activation_fn"):
+        write_shards(copy, tiny_megatron.weights, only=0, **{name: odd})
+        with pytest.raises(UserError, match=f"part-0.pt: .*{name}") as refused:
+            MegatronShardSource(copy)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        3,
+        torch.zeros(()),
+        torch.zeros(2, dtype=torch.int64),
+        torch.zeros(2, dtype=torch.complex64),
+        torch.eye(2).to_sparse(),
+    ],
+)
+def test_what_is_no_weight_is_refused(copy, odd) -> None:  # noqa: ANN001
+    content = torch.load(part(copy, 0), weights_only=False)
+    for key in ("decoder.embed_tokens.weight", "decoder.layers.0.fc1.bias"):
+        kept = content["model"][key]
+        content["model"][key] = odd
+        torch.save(content, part(copy, 0))
+        with pytest.raises(UserError, match="part-0.pt"):
+            MegatronShardSource(copy)
+        content["model"][key] = kept

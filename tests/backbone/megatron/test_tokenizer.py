@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 from tokenizers import ByteLevelBPETokenizer
@@ -12,6 +13,7 @@ from ptune_scale.backbone.megatron import build_tokenizer
 from ptune_scale.backbone.source import find_model
 from ptune_scale.errors import UserError
 from ptune_scale.task.tokenization import Tokenization
+from tests.campaigns.damage import JSON_VALUES, UNREADABLE
 
 
 @pytest.fixture(scope="module")
@@ -114,4 +116,21 @@ def test_a_dictionary_over_another_encoding_is_refused(copy: Path, line: str, me
 def test_merges_of_another_encoding_are_refused(copy: Path) -> None:
     (copy / "vocab.bpe").write_text("#version: 0.2\nĠz qq\n")
     with pytest.raises(UserError, match="vocab.bpe does not fit"):
+        build_tokenizer(copy)
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_vocabulary_is_taken_or_refused_in_one_line(value: str, copy: Path) -> None:
+    for text in (value, f'{{"the": {value}}}'):
+        (copy / "encoder.json").write_text(text)
+        with pytest.raises(UserError) as refused:
+            build_tokenizer(copy)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["dict.txt", "encoder.json", "vocab.bpe"])
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_nobody_can_read_is_named(name: str, damage, copy: Path) -> None:
+    damage(copy / name, Random(0))
+    with pytest.raises(UserError, match=name):
         build_tokenizer(copy)

@@ -10,6 +10,7 @@ from ptune_scale.experiments.paper.jobs import PaperConfig, PaperRequest
 from ptune_scale.experiments.paper.report import RowOutcome
 from ptune_scale.experiments.paper.results import RowResult, read
 from ptune_scale.experiments.paper.rows import METRICS, find_row
+from tests.campaigns.damage import JSON_VALUES
 
 
 def task(method: str, test: dict, dev: dict | None = None, split: str = "val", **more) -> dict:
@@ -96,3 +97,14 @@ def test_differences_are_given_for_the_papers_model_alone(tmp_path):
         assert row["difference"] == ({} if model else pytest.approx({"p_at_1": -2.4}))
         assert row["run_on"] == (model or "openai-community/gpt2-xl")
         assert (tmp_path / "paper.png").is_file()
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_damaged_results_are_refused_in_one_line(value: str, tmp_path):
+    row = find_row("table3/gpt2/ft")
+    for text in (value, f'{{"tasks": {value}}}', f'{{"tasks": {{"CB": {value}}}}}'):
+        (tmp_path / "results.json").write_text(text)
+        try:
+            read(row, [tmp_path])
+        except UserError as error:
+            assert "\n" not in str(error)

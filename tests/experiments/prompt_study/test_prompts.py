@@ -18,6 +18,7 @@ from ptune_scale.task.answers.words import Words
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Splits, Task, Wording
+from tests.campaigns.damage import JSON_VALUES
 
 OWN = "[X] is in [Y] ."
 
@@ -120,5 +121,14 @@ def test_a_bad_line_is_named(line: str, reason: str, tmp_path: Path) -> None:
 def test_a_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mine.txt holds no patterns"):
         of_task(rte(), file_of(tmp_path, "", ""))
-    with pytest.raises(UserError, match="nowhere.txt cannot be read"):
+    with pytest.raises(UserError, match="nowhere.txt: No such file"):
         list(of_relation(relation("P17"), "causal", tmp_path, str(tmp_path / "nowhere.txt")))
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_line_of_a_file_is_taken_or_refused_in_one_line(value: str, tmp_path: Path) -> None:
+    for text in (f'{{"pattern": {value}}}', f'{{"pattern": "{{premise}} [Y]", "words": {value}}}'):
+        try:
+            of_task(rte(), file_of(tmp_path, text))
+        except UserError as error:
+            assert "mine.txt:1" in str(error) and "\n" not in str(error)

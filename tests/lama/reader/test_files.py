@@ -1,6 +1,7 @@
 """LAMA directories: both layouts, and what happens to what cannot be read."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from ptune_scale.errors import UserError
 from ptune_scale.lama.reader.facts import Fact
 from ptune_scale.lama.reader.files import load_lama, read_vocab
+from tests.campaigns.damage import JSON_VALUES
 
 RELATIONS = [
     {"relation": "P36", "template": "The capital of [X] is [Y] .", "label": "capital"},
@@ -130,7 +132,7 @@ def test_a_link_that_leads_nowhere_is_not_simply_absent(plain: Path, name: str, 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere does not exist"):
         load_lama(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="neither test/ nor fact-retrieval"):
+    with pytest.raises(UserError, match="neither train/ and test/ nor fact-retrieval"):
         load_lama(tmp_path)
     (tmp_path / "test").mkdir()
     with pytest.raises(UserError, match=r"no relations\.jsonl"):
@@ -164,3 +166,67 @@ def test_a_candidate_file_that_is_no_word_list_is_refused(tmp_path: Path) -> Non
         (tmp_path / name).write_text(text)
         with pytest.raises(UserError, match=name):
             read_vocab(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"label": ["capital"]}, r"relations.jsonl:2: .*'label' is \['capital'\], not a string"),
+        ({"label": 3}, "relations.jsonl:2: .*'label' is 3, not a string"),
+        ({"template": "[P] [X] [P] [Y]"}, "relations.jsonl:2: .*a manual prompt has no slots"),
+        ({"template": "[X] of {country} is [Y]"}, "relations.jsonl:2: .*asks about country"),
+        ({"template": "[X] [P]*" + "9" * 5000 + " [Y]"}, "relations.jsonl:2: .*repeated more"),
+    ],
+)
+def test_a_relation_that_cannot_be_asked_is_named_by_line(
+    described: dict, message: str, plain: Path
+) -> None:
+    _write(plain / "relations.jsonl", [RELATIONS[0], RELATIONS[1] | described])
+    with pytest.raises(UserError, match=message):
+        load_lama(plain)
+    assert [r.id for r in load_lama(plain, "skip").relations] == ["P36"]
+
+
+def test_a_relation_without_a_label_is_called_by_its_id(plain: Path) -> None:
+    _write(plain / "relations.jsonl", [{**RELATIONS[0], "label": None}])
+    assert load_lama(plain).relations[0].label == "P36"
+
+
+@pytest.mark.parametrize("name", ["test", "fact-retrieval/original", "train"])
+def test_a_file_in_the_place_of_a_directory_is_named(name: str, plain: Path) -> None:
+    place = plain / name
+    if place.is_dir():
+        place.rename(plain / "away")
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("")
+    with pytest.raises(UserError, match=f"{name} is not a directory"):
+        load_lama(plain)
+
+
+@pytest.mark.parametrize("name", ["train/P36.jsonl", "dev/P36.jsonl", "common_vocab_cased.txt"])
+def test_a_directory_in_the_place_of_a_file_is_named(name: str, plain: Path) -> None:
+    (plain / name).unlink(missing_ok=True)
+    (plain / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"{name} is not a file"):
+        load_lama(plain)
+
+
+def test_data_without_test_facts_or_relations_is_told_in_one_line(plain: Path) -> None:
+    shutil.rmtree(plain / "test")
+    with pytest.raises(UserError, match="has test facts of no relation; name relations"):
+        load_lama(plain).select(["all"])
+    assert load_lama(plain).select(["P36"]).relations[0].test == ()
+    (plain / "relations.jsonl").write_text("")
+    with pytest.raises(UserError, match="has no relation with facts"):
+        load_lama(plain)
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+def test_any_word_list_is_read_or_refused_in_one_line(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "29k-vocab.json"
+    for text in (value, f'{{"gpt2-xl": {value}}}', f'{{"bert": [{value}]}}'):
+        path.write_text(text)
+        try:
+            assert all(isinstance(word, str) and word for word in read_vocab(path))
+        except UserError as error:
+            assert str(path) in str(error) and "\n" not in str(error)

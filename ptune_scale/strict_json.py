@@ -1,5 +1,6 @@
 """JSON that means one thing and can be written again as it was."""
 
+import codecs
 import json
 import math
 from typing import Any, NoReturn
@@ -7,13 +8,17 @@ from typing import Any, NoReturn
 _MOST_DIGITS = 4300
 """Of a whole number: what Python turns into text and back without being told to."""
 
+_DEEPEST = 200
+"""Levels of lists and objects: what Python's recursive functions take wherever they are called."""
+
 
 def parse_json(raw: bytes) -> Any:
-    """A JSON value that can be written again as it was.
+    """A JSON value that can be written again as it was. A byte-order mark does not matter.
 
     Raises:
         ValueError: it is none; the message is the reason.
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         value = json.loads(
             raw.decode(),
@@ -22,6 +27,8 @@ def parse_json(raw: bytes) -> Any:
             parse_int=_whole,
             object_pairs_hook=_each_name_once,
         )
+        if raw.count(b"[") + raw.count(b"{") > _DEEPEST:
+            _check_depth(value)
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
@@ -58,3 +65,13 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is there twice")
     return values
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise ValueError("nested too deeply")

@@ -1,0 +1,11 @@
+"""A small campaign: damaged inputs and odd command lines end in a result or in one line."""
+
+from pathlib import Path
+
+from tests.campaigns.inputs import campaign
+
+
+def test_damaged_inputs_end_in_a_result_or_in_one_line(tmp_path: Path) -> None:
+    findings = campaign(tmp_path, count=150, seed=7, lines=40, skip="model, ")
+    assert not findings.bad, "\n".join(findings.bad)
+    assert sum(count.total() for count in findings.counts.values()) == 190

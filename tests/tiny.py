@@ -1,0 +1,38 @@
+"""What tiny models of random weights are made of."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+
+def byte_pairs(text: str, vocab_size: int = 600) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer for which each word of a text is one token, if there is room."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([f"x {text} ."] * 8, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    )
+
+
+def save(model_class, config, tokenizer, directory: Path) -> Path:  # noqa: ANN001
+    """Save a model of random weights with its tokenizer; returns the directory."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = model_class(config)
+        # The usual tiny initialization makes all logits nearly equal.
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+        model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
