@@ -56,6 +56,7 @@ def bar(description: str, total: int | None, unit: str, *, shown: bool, initial:
     if not sys.stderr.isatty():
         seconds = _SECONDS_BETWEEN_LINES
         lines = {"file": _Lines(), "delay": seconds, "mininterval": seconds, "ncols": 110}
+        lines["miniters"] = 1  # else tqdm, seeing few moves, repeats a line every ten seconds
     return _Bar(
         desc=description,
         total=total,

@@ -23,6 +23,7 @@ from torch import Tensor
 from ptune_scale.backbone import Backbone
 from ptune_scale.backbone.options import WeightBits
 from ptune_scale.errors import UserError
+from ptune_scale.files import write_bytes
 from ptune_scale.reading import check_kind, has_file, is_texts, shown
 from ptune_scale.strict_json import parse_json
 from ptune_scale.task.answers.data import as_data, from_data
