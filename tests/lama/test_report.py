@@ -134,4 +134,4 @@ def test_damaged_earlier_results_do_not_lose_the_new_ones(job):
             report._keep_throughput(summary, path)
             assert isinstance(summary["throughput"], dict)
     report.write(job, answered, report.build_results(job, answered))
-    assert json.loads(path.read_text())["methods"]["manual"]["micro"]["p_at_1"] > 0
+    assert json.loads(path.read_text())["methods"]["manual"]["micro"]["facts"] > 0
