@@ -20,6 +20,7 @@ from ptune_scale.parallel.engine import Engine, WholeEngine
 from ptune_scale.parallel.generation import Generated
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.rows import count_parts, cut, deal
+from ptune_scale.parallel.slices import local_part
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch
 from ptune_scale.task.objective import Objective, Vocabulary, cross_entropy, log_probabilities
@@ -169,11 +170,22 @@ class PromptFunction:
         if self._contributes and found is not None:
             result[index] = found[: len(index)].to(dtype)
         if self.world.sum_(not_finite).item():
-            raise UserError(
-                "the model's logits are not finite: its weights, or the prompt's vectors, hold NaN "
-                "or infinity; nothing can be scored with them"
-            )
+            raise UserError(f"the model's logits are not finite: {self._why_not_finite(prompts)}")
         return self.world.sum_(result).cpu()
+
+    def _why_not_finite(self, prompts: Tensor) -> str:
+        """What makes logits NaN or infinite, as far as the weights tell; all ranks call it."""
+        if not bool(prompts.isfinite().all()):
+            return "the prompt's vectors hold NaN or infinity; nothing can be scored with them"
+        found = (
+            name
+            for name, parameter in self.engine.lm.model.named_parameters()
+            if not bool(local_part(parameter).isfinite().all())
+        )
+        names = [name for name in self.world.gather(next(found, "")) if name]
+        if names:
+            return f"weight {names[0]!r} holds NaN or infinity: is its file damaged?"
+        return "all weights are finite, so the model overflows on these rows; try --dtype float32"
 
     @property
     def has_cache(self) -> bool:

@@ -6,8 +6,10 @@ that it changed which slice of the checkpoint belongs there. Only then are weigh
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -198,6 +200,17 @@ def count_local_elements(model: nn.Module) -> int:
         else:
             total += local_shape(parameter).numel()
     return total
+
+
+def local_part(parameter: Any) -> Tensor:
+    """What of a laid-out parameter this rank keeps between steps, without padding."""
+    if isinstance(parameter, DTensor):
+        return parameter.to_local()
+    if not hasattr(parameter, "ds_tensor"):
+        return parameter
+    part = parameter.ds_tensor.flatten()
+    start = dist.get_rank(parameter.ds_process_group) * part.numel()
+    return part[: max(0, parameter.ds_numel - start)]
 
 
 def put(model: nn.Module, parameter: nn.Parameter, content: Tensor) -> None:

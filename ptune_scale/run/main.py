@@ -1,6 +1,7 @@
 """The command ``ptune``: its first word names what is to be done."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +56,9 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
         name: one of ``COMMANDS``.
         arguments: None for those of the process.
     """
+    # Threads that spin while they wait take the cores from whatever else runs on them: beside one
+    # busy program that made a run four times slower. Read when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with guarded(name):
         return importlib.import_module(COMMANDS[name][0]).main(arguments)
 

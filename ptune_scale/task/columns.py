@@ -74,9 +74,12 @@ class Columns:
         for name in (*needed, *filter(None, (self.id, self.task))):
             if name not in fields:
                 listed = [*list(fields)[:_MOST_LISTED], *["..."] * (len(fields) > _MOST_LISTED)]
+                # A table of one column whose name holds what other tables separate theirs by.
+                sign = next((s for s in ";\t|" if len(fields) == 1 and s in listed[0]), "")
+                advice = f"; its columns are separated by {sign!r}, not by commas" if sign else ""
                 raise UserError(
                     f"{row.source}: no field {self.fields.get(name, name)!r}; "
-                    f"it has {', '.join(listed) or 'none'}"
+                    f"it has {', '.join(listed) or 'none'}{advice}"
                 )
         answers = [self.answer] if self.answer else USUAL_ANSWERS
         ids = [self.id] if self.id else _IDS

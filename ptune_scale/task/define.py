@@ -231,6 +231,10 @@ def _task(
     both = sum(tuple(record.fields[n] for n in pattern.names) in seen for record in test)
     if both:
         notes.append(f"{name}: {both} of {len(test)} test records have the texts of a training one")
+    for column in pattern.names:
+        blank = sum(not record.fields[column].strip() for record in (*train, *dev, *test))
+        if blank:
+            notes.append(f"{name}: {column!r} is empty in {blank} records, used as they are")
     turns = sum(bool(record.fields.get("history")) for record in (*train, *dev, *test))
     if turns and "history" not in pattern.names:
         notes.append(

@@ -100,7 +100,10 @@ class Task:
         """
         for name, records in (("training", self.splits.learned), ("test", self.splits.test)):
             if not records:
-                raise UserError(f"task {self.name}: there are no {name} records")
+                raise UserError(
+                    f"task {self.name}: there are no {name} records; shares for dev and test are "
+                    "taken from those of train, which may be too few"
+                )
         needed = self.wording.pattern.names
         for record in (*self.splits.learned, *self.splits.dev, *self.splits.test):
             lacks = [name for name in needed if name not in record.fields]

@@ -279,3 +279,18 @@ def test_any_value_in_a_task_file_is_taken_or_refused_in_one_line(
                 define(read_definition(path))
             except UserError as error:
                 assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_empty_texts_are_used_and_told(tmp_path: Path) -> None:
+    rows = [{"text": "  " if i < 3 else f"word {i}", "label": "ab"[i % 2]} for i in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = {"pattern": "{text} [P] [Y]", "train": "rows.jsonl", "name": "t"}
+    [task] = define(Definition(tmp_path, "flags", **flags)).tasks
+    assert "t: 'text' is empty in 3 records, used as they are" in task.splits.notes
+
+
+def test_a_table_of_another_separator_is_recognized(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text;label\ngood;a\nbad;b\n")
+    flags = {"pattern": "{text} [P] [Y]", "train": "rows.csv", "name": "t"}
+    with pytest.raises(UserError, match="separated by ';', not by commas"):
+        define(Definition(tmp_path, "flags", **flags))
