@@ -114,7 +114,7 @@ def test_the_end_of_a_command_without_ranks_is_a_line_and_a_status(capsys):
     assert run_alone("thing", lambda: 0) == 0
     assert run_alone("thing", refuse) == 2
     assert run_alone("thing", interrupt) == 130
-    assert capsys.readouterr().err == "ptune thing: error: not so\nptune thing: stopped\n"
+    assert capsys.readouterr().err == "ptune thing: error: not so\nptune thing: stopped by SIGINT\n"
 
 
 @pytest.mark.parametrize("flag", ["--kind", "--layers", "--names", "--help"])

@@ -279,7 +279,7 @@ def _claim(checked: CheckedAnswers, lock: FileLock) -> Begun:
         # Not through a link that somebody put there.
         os.close(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
     except OSError as error:
-        raise cannot_write(output, error) from error
+        raise UserError(f"--output {cannot_write(output, error)}") from error
     write_json(_progress_file(output), asdict(begun))
     return begun
 

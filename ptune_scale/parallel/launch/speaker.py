@@ -43,10 +43,11 @@ def say(line: str, *, knows_alone: bool = False) -> None:
             if not knows_alone:
                 return
             wait_for_the_speaker()
-        # In one piece, so that lines of other ranks do not come between.
         with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            os.write(2, f"{line}\n".encode())
+            if threading.current_thread() is threading.main_thread():
+                print(line, file=sys.stderr, flush=True)
+            else:  # the main thread may be at it, and may never come to an end
+                os.write(2, f"{line}\n".encode())
 
 
 def wait_for_the_speaker() -> None:

@@ -111,7 +111,11 @@ def run_agent(*command: str, ranks: int = 2, output: str = "") -> subprocess.Com
         ("os.kill(os.getpid(), 9 if not rank else 0)", 137, "error: rank 0 was killed by SIGKILL"),
         ("os.kill(os.getpid(), 9)", 137, "error: rank 0 was killed by SIGKILL"),
         ("os.kill(os.getppid(), 15); time.sleep(60)", 143, "stopped by SIGTERM"),
-        ("os.unlink(os.environ['PTUNE_SCALE_UNSAID']) if rank else 0; sys.exit(2)", 2, None),
+        (
+            "os.unlink(os.environ['PTUNE_SCALE_UNSAID']) if rank else time.sleep(60); sys.exit(2)",
+            2,
+            None,
+        ),
     ],
 )
 def test_whatever_becomes_of_ranks_somebody_says_it(tmp_path, code, status, line):
