@@ -42,13 +42,16 @@ def read_told(run: Path, command: str) -> dict[str, Any]:
         UserError: it is another's, or the file cannot be read.
     """
     path = run / RUN_FILE
-    saved = read_object(path, "--resume_from")
-    flags, owner = saved.get("flags"), saved.get("command")
-    if not isinstance(flags, dict) or not isinstance(owner, str):
+    try:
+        saved = read_object(path, "--resume_from")
+        flags, owner = saved.get("flags"), saved.get("command")
+        if not isinstance(flags, dict) or not isinstance(owner, str):
+            raise UserError(f"--resume_from {path}: it is not as it was written")
+    except UserError as error:
         raise UserError(
-            f"--resume_from {path}: it is not as it was written; without that file the run goes on "
-            "from a checkpoint, in a directory of its own"
-        )
+            f"{error}; without that file the run goes on from a checkpoint, in a directory of its "
+            "own"
+        ) from error
     if owner != command:
         raise UserError(f"--resume_from {run}: it is a run of {owner!r}, not of {command!r}")
     return flags

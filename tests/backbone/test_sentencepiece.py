@@ -54,7 +54,7 @@ SIZES = {
     "intermediate_size": 16,
     "max_position_embeddings": 40,
     "embedding_size": 16,
-    "vocab_size": 400,
+    "vocab_size": 440,
 }
 
 

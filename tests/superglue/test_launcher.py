@@ -99,7 +99,7 @@ def test_data_must_be_named(refused) -> None:
 def test_a_directory_without_a_run_cannot_be_resumed(tmp_path, capsys) -> None:
     assert main(["--resume_from", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"--resume_from {tmp_path}: no checkpoint there" in line
+    assert f"--resume_from {tmp_path}: no run and no checkpoint there" in line
 
 
 def test_where_there_is_no_val_the_dev_split_is_reported_and_said_so(

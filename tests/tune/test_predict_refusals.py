@@ -118,7 +118,7 @@ def test_a_damaged_note_of_how_far_it_was_is_refused(
 
 def test_a_link_is_not_written_through(predict, new: Path, tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").symlink_to(tmp_path / "elsewhere")
-    assert "answers.jsonl cannot be written" in predict(new, status=2)
+    assert "answers.jsonl is there already" in predict(new, status=2)
     assert not (tmp_path / "elsewhere").exists()
 
 
