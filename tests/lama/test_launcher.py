@@ -101,6 +101,12 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(ranks, tiny_gpt2
     assert done.stderr.count("lama.py: error: the loss is nan at step 1") == 1
     assert "Traceback" not in done.stderr and "FAILED" not in done.stderr
     assert not (tmp_path / "out" / "results.json").exists()
+    if ranks > 1:  # what is not trained is not scored either, and the weight is named
+        out = ["--output_dir", str(tmp_path / "out2")]
+        done = run(LAUNCHER, *flags, *out, "--method", "manual", "--self_check", "off")
+        assert done.returncode == 2
+        named = "not finite: weight 'transformer.ln_f.weight' holds NaN"
+        assert done.stderr.count(named) == 1
 
 
 def test_an_exported_prompt_is_asked_for_whole_words(flags, tmp_path, main, capsys):
