@@ -8,7 +8,8 @@ fingerprint.py  identity of weight files
 network.py      models without weights, and the names of their weights in checkpoints
 weights.py      a checkpoint, read slice by slice
 families.py     what is known of families of models, one record for each
-fit.py          which models can be a backbone; self_check.py: whether ours is the library's
+fit.py          which models can be a backbone
+parity.py       whether they compute here what the library does; small_copy.py: tried on that
 options.py      how a backbone can be asked for; shortcuts.py: what need not be computed
 frozen.py       the forward pass: splice in, logits at the targets out
 past.py         keys and values that a next pass goes on behind

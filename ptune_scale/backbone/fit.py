@@ -15,14 +15,23 @@ from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoHfQuantizer
 
 from ptune_scale.backbone.families import family_of
-from ptune_scale.reading import has_file
+from ptune_scale.reading import has_file, one_line
 from ptune_scale.task.pattern import Kind
 from ptune_scale.task.tokenization import Tokenization
 
 _MOST_LAYERS = 10_000
 _ADAPTER = "adapter_config.json"
 _LISTED = 4
-_FILES = (".json", ".txt", ".model", ".safetensors", ".bin", ".jinja")
+_FILES = (
+    "*config.json",
+    "*token*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "*.safetensors*",
+    "pytorch_model*",
+    "*.jinja",
+)
 
 
 def check_directory(directory: Path) -> None:
@@ -35,7 +44,7 @@ def check_directory(directory: Path) -> None:
             not.
     """
     for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-        if path.suffix in _FILES:
+        if any(path.match(pattern) for pattern in _FILES):
             has_file(path)
     if (directory / _ADAPTER).is_file():
         raise ValueError(
@@ -102,7 +111,7 @@ def _check_quantization(config: PretrainedConfig) -> None:
     except Exception as error:  # each quantizer says in its own way what it lacks
         raise ValueError(
             f"its weights are quantized by {method}, which cannot be had here: "
-            f"{' '.join(str(error).split())}; take the model that is not quantized, or install that"
+            f"{one_line(error)}; take the model that is not quantized, or install that"
         ) from error
 
 
@@ -182,7 +191,9 @@ def check_unread(model: PreTrainedModel, unread: Sequence[str]) -> str | None:
         if found := re.match(r"(.*?)\.(\d+)\.", name):
             path, number = found.group(1), int(found.group(2))
             layers = _module_list(model, path)
-            if layers is not None and number >= len(layers):
+            # Layers that predict further tokens lie behind the others, and are not used.
+            further = getattr(model.config, "num_nextn_predict_layers", None) or 0
+            if layers is not None and number >= len(layers) + further:
                 raise ValueError(
                     f"its config.json makes {len(layers)} of {path}, but the weights hold number "
                     f"{number} too ({name}): they belong to different models"

@@ -67,6 +67,8 @@ def converted_directory(path: Path, dtype: torch.dtype) -> Path:
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     root = cache_root()
     target = root / f"{path.stem}-{key}-{str(dtype).removeprefix('torch.')}"
+    if _is_intact(target):
+        return target
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not _is_intact(target):
@@ -80,7 +82,9 @@ def _is_intact(copy: Path) -> bool:
     """Whether a copy holds what was written into it, tokenizer and configuration too."""
     try:
         digests = json.loads((copy / _DIGESTS).read_text(encoding="utf-8"))
-        return all(sha256_of(copy / name) == digest for name, digest in digests.items())
+        return "config.json" in digests and all(
+            sha256_of(copy / name) == digest for name, digest in digests.items()
+        )
     except (OSError, ValueError, AttributeError):
         return False
 

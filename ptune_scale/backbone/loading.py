@@ -38,6 +38,7 @@ from ptune_scale.backbone.source import ModelSource, download, find_model
 from ptune_scale.backbone.tokenizer import load_tokenizer
 from ptune_scale.backbone.weights import CannotSlice, SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
+from ptune_scale.reading import one_line
 from ptune_scale.task.pattern import Kind
 from ptune_scale.task.tokenization import Tokenization
 
@@ -109,7 +110,7 @@ class Backbone:
 
     def _cannot_load(self, error: Exception) -> UserError:
         """What is wrong in one line; what is no sentence is named by its kind too."""
-        said = " ".join(str(error).split())
+        said = one_line(error)
         if isinstance(error, KeyError):
             said = f"{said} is no value that transformers knows for what config.json says so"
         elif not isinstance(error, UserError | OSError) and type(error) is not ValueError:

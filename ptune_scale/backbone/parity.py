@@ -8,7 +8,6 @@ compute them side by side, with prompts in the place of words, and with other wo
 Shapes: T tokens, K targets in a row, V vocabulary, H embedding size.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,9 +16,8 @@ from transformers import PreTrainedModel
 
 from ptune_scale.backbone.fit import quantized_by
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.backbone.loading import Backbone
-from ptune_scale.backbone.network import auto_class, empty_model
 from ptune_scale.errors import UserError
+from ptune_scale.reading import one_line
 from ptune_scale.task.example import NO_SLOT, Example, collate
 
 Ids = tuple[int, ...]
@@ -27,9 +25,7 @@ Ids = tuple[int, ...]
 # Root mean square of the difference, in standard deviations of the logits. In fp32 what is right
 # differs by some 1e-6. In bf16 rounding alone makes up to 0.2 where rows lie otherwise: that tells
 # damage, and the copy in fp32 what a family does.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
-_COPY_PARAMETERS = 1 << 30
-_COPY_LAYERS = 2
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.5}
 
 
 @torch.no_grad()
@@ -38,20 +34,23 @@ def check_parity(lm: FrozenLM, rows: Sequence[Ids], name: str) -> None:
 
     Args:
         lm: a whole model; it may have its layers prepared.
-        rows: of unlike lengths, two tokens or more in each.
+        rows: of unlike lengths, two tokens or more in each; ids beyond the model's are folded.
         name: of the model, for messages.
 
     Raises:
         UserError: the library cannot run it, ours differs, or its logits are not finite.
     """
     model = lm.model
+    words = model.get_input_embeddings().weight.shape[0]
+    rows = [tuple(token % words for token in ids) for ids in rows]
     try:
         expected = [
             _by_library(model, input_ids=torch.tensor([ids], device=model.device)) for ids in rows
         ]
     except Exception as error:  # each family fails in its own way
         raise UserError(
-            f"model {name}: transformers itself cannot run {_kind(model)} here: {_in_a_line(error)}"
+            f"model {name}: transformers itself cannot run {_kind(model)} here: "
+            f"{type(error).__name__}: {one_line(error)}"
         ) from error
     if not all(bool(each.isfinite().all()) for each in expected):
         raise UserError(f"model {name}: its logits are not finite; {_not_finite(model)}")
@@ -72,9 +71,9 @@ def _check(name: str, model: PreTrainedModel, way: str, difference: Callable[[],
     except Exception as error:  # as above
         raise UserError(
             f"model {name}: {_kind(model)} cannot be given embeddings as they are given here "
-            f"({way}): {_in_a_line(error)}"
+            f"({way}): {type(error).__name__}: {one_line(error)}"
         ) from error
-    limit = _TOLERANCE[model.dtype]
+    limit = _TOLERANCE.get(model.dtype, max(_TOLERANCE.values()))
     if not found <= limit:
         raise UserError(
             f"model {name}: with {way} the logits differ from those of transformers' own forward "
@@ -89,10 +88,6 @@ def _kind(model: PreTrainedModel) -> str:
     return f"models of type {model.config.model_type!r}" + (
         f" with weights quantized by {method}" if method else ""
     )
-
-
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
 def _not_finite(model: PreTrainedModel) -> str:
@@ -185,42 +180,3 @@ def _other_words_behind(lm: FrozenLM, rows: Sequence[Ids], expected: Sequence[Te
         changed = (*ids[: middle + 1], *ids[::-1][: len(ids) - middle - 1])
         examples.append(Example(0, changed, (NO_SLOT,) * len(changed), (middle,), (0,)))
     return _compare(lm, examples, torch.zeros(1, 0, size), expected)
-
-
-def small_copy(backbone: Backbone) -> FrozenLM | None:
-    """A model of the same family and sizes with a few layers and random weights, in fp32.
-
-    It stands in for one that no rank holds whole. None if even that would be large.
-    """
-    if quantized_by(backbone.config):
-        return None
-    config = copy.deepcopy(backbone.config)
-    kinds = list(getattr(config, "layer_types", None) or ())
-    # As many as it takes to have a layer of each kind.
-    layers = max([_COPY_LAYERS, *(kinds.index(kind) + 1 for kind in set(kinds))])
-    layers = min(layers, config.num_hidden_layers)
-    config.num_hidden_layers = layers
-    if kinds:
-        config.layer_types = kinds[:layers]
-    try:
-        sizes = sum(p.numel() for p in empty_model(config, torch.float32).parameters())
-        if sizes > _COPY_PARAMETERS:
-            return None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = auto_class(backbone.kind).from_config(
-                config,
-                attn_implementation=backbone.attention,
-                dtype=torch.float32,
-                trust_remote_code=False,
-            )
-            for parameter in model.parameters():
-                # Other than fresh weights, some of which are small or 0, so that all parts of the
-                # model have a say in the logits.
-                if parameter.dim() > 1:
-                    parameter.data.normal_(std=parameter.shape[-1] ** -0.5)
-                else:
-                    parameter.data.add_(torch.randn_like(parameter), alpha=0.3)
-    except Exception:  # a family that cannot be had with fewer layers
-        return None
-    return FrozenLM(model, shortcuts=backbone.shortcuts).prepare()

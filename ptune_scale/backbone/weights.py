@@ -5,6 +5,7 @@ of them before the first slice is read: a missing, truncated or swapped file is 
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -41,7 +42,16 @@ class WeightSource(ABC):
         """
 
     def same(self, name: str, other: str) -> bool:
-        """Whether two tensors are equal, read some rows at a time."""
+        """Whether two tensors are equal, read some rows at a time, and remembered."""
+        if (name, other) not in self._compared:
+            self._compared[name, other] = self._are_equal(name, other)
+        return self._compared[name, other]
+
+    @cached_property
+    def _compared(self) -> dict[tuple[str, str], bool]:
+        return {}
+
+    def _are_equal(self, name: str, other: str) -> bool:
         shape = self.shape(name)
         if shape != self.shape(other):
             return False

@@ -1,5 +1,6 @@
 """The one place where a layout is chosen and applied."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -173,6 +174,7 @@ def shape(
     return model, names, slices, vocabulary
 
 
+@functools.lru_cache(maxsize=2)
 def why_whole(backbone: Backbone) -> str | None:
     """What keeps a checkpoint from being read in slices: its format or names; None if nothing.
 

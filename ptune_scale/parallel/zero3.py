@@ -65,8 +65,10 @@ def _check_values(config: dict[str, Any], path: Path) -> None:
     silence_deepspeed(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     from deepspeed.runtime.config import DeepSpeedConfig
 
+    # Sizes of batches have to go with the number of ranks, and this process is none of them.
+    values = {key: value for key, value in config.items() if "batch" not in key}
     try:
-        DeepSpeedConfig(copy.deepcopy(config))
+        DeepSpeedConfig(copy.deepcopy(values) | {"train_micro_batch_size_per_gpu": 1})
     except Exception as error:  # pydantic's, and whatever its own code meets
         raise UserError(f"DeepSpeed config {path}: refused: {one_line(error)}") from error
 

@@ -69,12 +69,17 @@ def told(world: "World", output: Path, command: str, flags: Mapping[str, Any]) -
         UserError: it cannot be written.
     """
     path = output / RUN_FILE
-    if world.is_main:
-        remove_remains(output)
-    former = read_text(path, "--output_dir") if world.is_main and has_file(path) else None
+    former: str | None = None
     kept = {name: value for name, value in flags.items() if name not in _NOT_KEPT}
     content = {"command": command, "flags": kept}
-    world.on_main(lambda: write_json(path, content))
+
+    def begin() -> None:
+        nonlocal former
+        remove_remains(output)
+        former = read_text(path, "--output_dir") if has_file(path) else None
+        write_json(path, content)
+
+    world.on_main(begin)
     try:
         yield
     except NotWritten:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptune_scale.errors import UserError
+from ptune_scale.files import sha256_of
 from ptune_scale.reading import has_file, is_there, reason_of
 from ptune_scale.task import formats
 
@@ -111,8 +112,7 @@ def digest_file(source: str | Path, base: Path = Path()) -> str:
         return hashlib.sha256(str(source).encode()).hexdigest()
     path = _file(source, base)
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -13,7 +13,6 @@ neither. With several nodes checkpoints must lie on a file system that they shar
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -25,11 +24,11 @@ from urllib.parse import quote
 import torch
 
 from ptune_scale.errors import UserError
-from ptune_scale.files import sync, write_json, writing
+from ptune_scale.files import sha256_of, sync, write_json, writing
 from ptune_scale.parallel import World
 from ptune_scale.reading import check_kind, has_file, is_texts, read_object, shown
 
-_FORMAT = 2
+_FORMAT = 3
 _META = {"step": int, "sha256": dict, "identity": dict, "flags": dict}
 _KEPT = 2
 _ALONE = World()
@@ -97,7 +96,7 @@ def _write(scratch: Path, name: str, part: Any) -> str:
         with file.open("xb") as stream:
             torch.save({"part": name, "value": part}, stream)
         sync(file)
-        return _sha256(file)
+        return sha256_of(file)
 
 
 def _complete(scratch: Path, target: Path, meta: dict[str, Any]) -> None:
@@ -275,7 +274,7 @@ def load_part(path: Path, name: str) -> Any:
     file = path / _file(name)
     expected = read_meta(path)["sha256"].get(name)
     try:
-        intact = file.is_file() and _sha256(file) == expected
+        intact = file.is_file() and sha256_of(file) == expected
     except OSError as error:
         raise UserError(f"checkpoint {path}: {file.name} cannot be read ({error})") from error
     if not intact:
@@ -316,8 +315,3 @@ def _file(name: str) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:24] + "..." + text[-24:]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

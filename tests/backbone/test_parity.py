@@ -11,7 +11,8 @@ from transformers import AutoConfig
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.backbone.network import auto_class
-from ptune_scale.backbone.parity import check_parity, small_copy
+from ptune_scale.backbone.parity import check_parity
+from ptune_scale.backbone.small_copy import small_copy
 from ptune_scale.errors import UserError
 
 SMALL = {
@@ -91,7 +92,6 @@ def test_families_that_prompts_go_along_with_pass(
     backbone = load_backbone(_save(family, RIGHT[family], tokenizer, tmp_path))
     check_parity(backbone.lm.prepare(), ROWS, family)
     copy = small_copy(backbone)
-    assert copy is not None
     check_parity(copy, ROWS, family)
 
 
@@ -146,7 +146,21 @@ def test_a_run_ends_with_the_reason_unless_the_check_is_off(
     assert main([*flags, "--output_dir", str(tmp_path / "out2"), "--self_check", "off"]) == 0
 
 
-def test_a_large_model_has_no_copy(tiny_llama: Path) -> None:
+def test_the_copy_of_a_large_model_is_cut(tiny_llama: Path) -> None:
     backbone = load_backbone(str(tiny_llama))
-    backbone.config.vocab_size = 2**26
-    assert small_copy(backbone) is None
+    backbone.config.vocab_size, backbone.config.num_hidden_layers = 2**26, 80
+    copy = small_copy(backbone)
+    assert sum(p.numel() for p in copy.model.parameters()) < 2**20
+    check_parity(copy, [(5, 6, 2**25), (7, 8, 9, 10)], "it")
+
+
+def test_the_copy_has_a_layer_of_each_kind(tmp_path: Path, tiny_gpt2: Path) -> None:
+    mixture = {**SMALL, "num_hidden_layers": 5, "first_k_dense_replace": 3, "n_routed_experts": 4}
+    mixture |= {"moe_intermediate_size": 16, "num_experts_per_tok": 2, "n_group": 1}
+    mixture |= {"topk_group": 1, "q_lora_rank": None, "kv_lora_rank": 8, "qk_rope_head_dim": 8}
+    mixture |= {"qk_nope_head_dim": 8, "v_head_dim": 16, "pad_token_id": None}
+    del mixture["head_dim"]
+    backbone = load_backbone(_save("deepseek_v3", mixture, tiny_gpt2, tmp_path))
+    copy = small_copy(backbone)
+    assert copy.model.config.num_hidden_layers == 4
+    check_parity(copy, ROWS, "it")

@@ -76,10 +76,9 @@ class _Guard:
             signal.set_wakeup_fd(self.wakeup)
 
     def end(self) -> None:
-        if self.is_early:
-            self.hand_over()
-            for number, handler in self.handlers.items():
-                signal.signal(number, handler)
+        self.hand_over()
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
         os.close(self.writer)  # the thread sees it, and ends
 
     def _watch(self) -> None:
@@ -88,7 +87,7 @@ class _Guard:
                 read = os.read(self.reader, 1)
                 if not read:
                     break
-                if self.is_early:
+                if self.is_early and read[0] in _SIGNALS:
                     self._leave(128 + read[0], f"stopped by {signal.Signals(read[0]).name}")
             if self.lifeline and self.lifeline.is_cut:
                 if self.is_early:
