@@ -67,7 +67,10 @@ def body_of(model: PreTrainedModel) -> nn.Module:
     That is the innermost model around the word embeddings: heads of some families (OPT's, Llama
     4's) call it past the modules around it.
     """
-    words = model.get_input_embeddings()
+    try:
+        words = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):  # a later stage, which has none any more
+        return model.base_model
     around = [
         module
         for module in model.modules()

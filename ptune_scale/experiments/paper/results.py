@@ -36,15 +36,18 @@ def read(row: PaperRow, directories: Iterable[Path]) -> RowResult:
     """
     result = RowResult()
     for directory in directories:
-        found = read_object(directory / "results.json", "results")
+        path = directory / "results.json"
+        again = f"remove {directory.with_suffix('.json')} to go on with its job"
+        try:
+            found = read_object(path, "results")
+        except UserError as error:
+            raise UserError(f"{error}; {again}") from error
         try:
             _READERS[row.launcher](row, found, result)
         except KeyError as error:
             reason = f"{row.method} gave no {error.args[0]} on this model; see {directory}"
             raise UserError(reason) from error
         except (TypeError, AttributeError, IndexError) as error:
-            again = f"remove {directory.with_suffix('.json')} to go on with its job"
-            path = directory / "results.json"
             raise UserError(f"results {path} are not as they were written; {again}") from error
     means = [_mean_of_task(task, result.values) for task in METRICS]
     if AVERAGE in row.paper and None not in means:

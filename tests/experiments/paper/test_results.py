@@ -43,7 +43,7 @@ def test_tasks_of_several_jobs_are_one_row_with_the_papers_average(tmp_path):
 def test_damaged_results_are_one_line_that_says_what_to_do(tmp_path, content):
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "results.json").write_text(content)
-    with pytest.raises(UserError, match=f"cannot be read .*remove {tmp_path}/job.json to go on"):
+    with pytest.raises(UserError, match=f"results.json.*remove {tmp_path}/job.json to go on"):
         read(find_row("table3/gpt2/ft"), [tmp_path / "job"])
 
 

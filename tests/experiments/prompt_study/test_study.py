@@ -108,7 +108,7 @@ def test_a_pattern_can_be_trained_with_first(study_model, study_tasks, tmp_path)
         (["--relation", "P36,P30"], "name one relation"),
         (["--relation", "P36", "--patterns", "x"], "--patterns is for a --task"),
         (["--relation", "P36", "--method", "pet"], "a relation is only asked"),
-        (["--relation", "P36", "--prompts", "nowhere.txt"], "nowhere.txt cannot be read"),
+        (["--relation", "P36", "--prompts", "nowhere.txt"], "nowhere.txt: No such file"),
         (["--task", "CB"], "CB/train.jsonl does not exist"),
     ],
 )
