@@ -56,9 +56,9 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
         name: one of ``COMMANDS``.
         arguments: None for those of the process.
     """
-    # Threads that spin while they wait take the cores from whatever else runs on them: beside one
-    # busy program that made a run four times slower. Read when PyTorch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin long while they wait take the cores from whatever else is busy there, and
+    # may make a run many times slower; a short spin costs nothing. Read when PyTorch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     with guarded(name):
         return importlib.import_module(COMMANDS[name][0]).main(arguments)
 
