@@ -1,7 +1,7 @@
 """From a command line to an exit status, whatever the job.
 
 main.py     the commands of ``ptune``
-parse.py    a command line, a --config file and a run to go on with -> a configuration
+settle.py   a command line, a --config file and a run to go on with -> a configuration
 config.py   the settings that commands share
 command.py  parse, check, start the ranks, run; every end is one line and an exit status
 site.py     where a job runs: its ranks, and the directory that it has to itself

@@ -15,7 +15,7 @@ from ptune_scale.parallel.launch.guard import guarded
 from ptune_scale.parallel.launch.speaker import say
 from ptune_scale.parser import called
 from ptune_scale.run.config import JobConfig, RanksConfig
-from ptune_scale.run.parse import build_parser, settle
+from ptune_scale.run.settle import build_parser, settle
 from ptune_scale.run.told import RUN_FILE, told
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Program(Generic[Config, Checked]):
         return vars(parser.parse_args(arguments))
 
     def settle(self, typed: dict[str, Any]) -> Config:
-        """The configuration that is meant; see ``run.parse.settle``."""
+        """The configuration that is meant; see ``run.settle``."""
         return settle(typed, self.config, self.name)
 
 

@@ -1,7 +1,7 @@
 """What every run can be told: sections of settings that are the flags of several commands.
 
 Values are layered: defaults, then the preset, then those of the run that is resumed, then those of
-a ``--config`` file, then what was typed; see ``ptune_scale.run.parse``. Imports nothing heavy.
+a ``--config`` file, then what was typed; see ``ptune_scale.run.settle``. Imports nothing heavy.
 """
 
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from ptune_scale.lama.check import read_facts
 from ptune_scale.lama.config import FactsConfig, LamaConfig
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World, zero3
 from ptune_scale.plan.request import find_config
-from ptune_scale.run.parse import settle
+from ptune_scale.run.settle import settle
 from ptune_scale.run.site import Site
 from ptune_scale.superglue.check import check as check_superglue
 from ptune_scale.superglue.config import SuperglueConfig

@@ -7,7 +7,7 @@ import pytest
 
 from ptune_scale.errors import UserError
 from ptune_scale.lama.config import LamaConfig
-from ptune_scale.run.parse import build_parser, settle
+from ptune_scale.run.settle import build_parser, settle
 from ptune_scale.run.told import RUN_FILE
 from tests.campaigns.damage import JSON_VALUES, TOML_VALUES
 
