@@ -28,6 +28,7 @@ import psutil
 
 from tests.campaigns import small_job
 
+_FINISHING_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0
 
 Victim = Literal["process", "launcher", "rank 0", "rank 1", "group"]
@@ -200,10 +201,12 @@ class Campaign:
         )
 
     def _look(self, status: int, text: str, kill: Kill, outcome: Outcome) -> None:
-        by_itself = status == 0  # all was written before the signal came
+        by_itself = status == 0  # training was over before the signal came
         lines = [line for line in text.splitlines() if line.startswith("lama.py: ")]
         if not lines and outcome.was_heard and not by_itself:
             outcome.faults.append("no line")
+        if by_itself and outcome.seconds > _FINISHING_SECONDS:
+            outcome.faults.append("went on to its end")
         if "Traceback" in text:
             outcome.faults.append("a traceback")
         expected = 128 + kill.signal
