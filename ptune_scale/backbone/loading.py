@@ -110,16 +110,16 @@ class Backbone:
 
     def _cannot_load(self, error: Exception) -> UserError:
         """What is wrong in one line; what is no sentence is named by its kind too."""
-        said = one_line(error)
+        said, whole = one_line(error), str(error)
         if isinstance(error, KeyError):
             said = f"{said} is no value that transformers knows for what config.json says so"
         elif not isinstance(error, UserError | OSError) and type(error) is not ValueError:
             said = f"{type(error).__name__}: {said}"
-        if "instantiate the backend tokenizer" in said:
+        if "instantiate the backend tokenizer" in whole:
             said = "it has no tokenizer: add tokenizer.json, or the files it is made from"
-        if "does not support an attention implementation" in said:
+        if "does not support an attention implementation" in whole:
             said = f"it has no --attention {self.attention}; use --attention eager"
-        if "trust_remote_code" in said:
+        if "trust_remote_code" in whole or "custom code" in whole:
             said = "its architecture is code that comes with it, and such code is not run"
         return UserError(f"model {self.name}: cannot load it: {said}")
 
