@@ -183,11 +183,11 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     path = _save(tmp_path, 5)
     meta = {"format": 1, "step": 5, "state_sha256": "0", "identity": IDENTITY, "flags": FLAGS}
     (path / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(UserError, match="has format 1, this version reads 2"):
+    with pytest.raises(UserError, match="has format 1, this version reads 3"):
         checkpoint.read_meta(path)
 
 
-@pytest.mark.parametrize("text", ["{", json.dumps({"format": 99}), '{"format": 2}', None])
+@pytest.mark.parametrize("text", ["{", json.dumps({"format": 99}), '{"format": 3}', None])
 def test_a_damaged_or_foreign_description_is_refused(tmp_path: Path, text: str | None) -> None:
     path = _save(tmp_path, 5)
     if text is None:
@@ -227,7 +227,7 @@ def test_every_value_that_differs_is_named(now: dict[str, object], message: str)
         checkpoint.check_identity(IDENTITY, now, Path("run"))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 2}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 3}'])
 def test_a_damaged_newest_one_is_not_in_the_way_of_one_that_is_named(
     tmp_path: Path, content: bytes
 ) -> None:
