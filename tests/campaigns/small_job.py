@@ -10,7 +10,8 @@ import psutil
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from tests.conftest import CAPITALS, CONTINENTS, WORDS, _byte_pairs, _save
+from tests.conftest import CAPITALS, CONTINENTS, WORDS
+from tests.tiny import byte_pairs, save
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "launchers" / "lama.py"
@@ -21,7 +22,7 @@ MARK = "PTUNE_SCALE_CAMPAIGN"
 
 def make(directory: Path) -> None:
     """Write ``model/`` and ``facts/``."""
-    tokenizer = _byte_pairs(" ".join(WORDS))
+    tokenizer = byte_pairs(" ".join(WORDS))
     end = tokenizer.eos_token_id
     config = GPT2Config(
         vocab_size=len(tokenizer),
@@ -33,7 +34,7 @@ def make(directory: Path) -> None:
         eos_token_id=end,
     )
     torch.set_num_threads(1)
-    _save(GPT2LMHeadModel, config, tokenizer, directory / "model")
+    save(GPT2LMHeadModel, config, tokenizer, directory / "model")
     facts = directory / "facts"
     facts.mkdir()
     relations = [
