@@ -21,7 +21,7 @@ UNSAID = "PTUNE_SCALE_UNSAID"
 """The variable that names the file; ``agent`` sets it too."""
 
 # Longer than ranks of a node are apart in what they do before they are connected.
-_FOR_THE_SPEAKER_SECONDS = 10.0
+_FOR_THE_SPEAKER_SECONDS = 20.0
 # Who has removed the file speaks before another thread ends the process.
 _speaking = threading.Lock()
 
