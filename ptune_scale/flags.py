@@ -17,7 +17,7 @@ from ptune_scale.reading import NOT_TEXT, shown
 
 OnOff = Literal["on", "off"]
 
-_MOST = 2**31
+MOST = 2**31
 """Whole numbers are below it: libraries keep counts in 32 bits, and seeds in 64."""
 
 
@@ -74,7 +74,7 @@ class Flag:
                 names = ", ".join(self.choices)
                 raise UserError(f"--{self.name} must be one of {names}; got {shown(value)}")
         elif type(value) is int and self.kind is float:
-            return float(value) if abs(value) < _MOST else float("inf")
+            return float(value) if abs(value) < MOST else float("inf")
         elif type(value) is not self.kind:
             kind = {str: "a text", int: "a whole number", float: "a number"}[self.kind]
             raise UserError(f"--{self.name} must be {kind}, got {shown(value)}")
@@ -133,8 +133,8 @@ def _broken_rule(value: Any, rules: dict[str, Any]) -> str | None:
         return "in [0, 1)"
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
-    if isinstance(value, int) and abs(value) >= _MOST:
-        return f"at most {_MOST - 1}" if value > 0 else f"at least {1 - _MOST}"
+    if isinstance(value, int) and abs(value) >= MOST:
+        return f"at most {MOST - 1}" if value > 0 else f"at least {1 - MOST}"
     texts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
     return "text without zero bytes, in UTF-8" if any(map(NOT_TEXT.search, texts)) else None
 

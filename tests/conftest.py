@@ -14,12 +14,10 @@ from transformers import (
     BertForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
-from tests.tiny import byte_pairs, save
+from tests.tiny import byte_pairs, save, save_llama
 
 _TEXT = (
     "the of is was in born capital located near city a Norway Oslo Sweden Stockholm France Paris "
@@ -81,17 +79,7 @@ def tiny_gpt2(gpt2_that_knows: Callable[..., Path]) -> Path:
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of another causal model, with the tokenizer of ``tiny_gpt2``."""
     fast = byte_pairs(" ".join(WORDS))
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        bos_token_id=fast.bos_token_id,
-        eos_token_id=fast.eos_token_id,
-    )
-    return save(LlamaForCausalLM, config, fast, tmp_path_factory.mktemp("tiny_llama"))
+    return save_llama(fast, tmp_path_factory.mktemp("tiny_llama"))
 
 
 @pytest.fixture(scope="session")

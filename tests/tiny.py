@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 
 def byte_pairs(text: str, vocab_size: int = 600) -> PreTrainedTokenizerFast:
@@ -22,6 +22,28 @@ def byte_pairs(text: str, vocab_size: int = 600) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
     )
+
+
+def save_llama(
+    tokenizer: PreTrainedTokenizerFast,
+    directory: Path,
+    *,
+    hidden_size: int = 32,
+    intermediate_size: int = 48,
+    positions: int = 64,
+) -> Path:
+    """Save a Llama of two layers and two heads; returns the directory."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=positions,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return save(LlamaForCausalLM, config, tokenizer, directory)
 
 
 def save(model_class, config, tokenizer, directory: Path) -> Path:  # noqa: ANN001

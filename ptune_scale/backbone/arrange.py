@@ -37,12 +37,13 @@ def families(rows: Sequence[Example]) -> list[int]:
     tasks = [(row.task, NO_QUESTION) for row in rows]
     questions = [(row.task, row.question) for row in rows]
     saved = [_saved_tokens(keys, shared_lengths(rows, keys)) for keys in (tasks, questions)]
-    numbers: dict[tuple[int, int], int] = {}
-    found = []
-    for task, question in zip(tasks, questions, strict=True):
-        key = question if saved[1][task[0]] > saved[0][task[0]] else task
-        found.append(numbers.setdefault(key, len(numbers)))
-    return found
+    chosen = [
+        question if saved[1][task[0]] > saved[0][task[0]] else task
+        for task, question in zip(tasks, questions, strict=True)
+    ]
+    # In the order of the tasks: lines, and with them rounding, do not depend on a batch's order.
+    numbers = {key: number for number, key in enumerate(sorted(set(chosen)))}
+    return [numbers[key] for key in chosen]
 
 
 def _saved_tokens(

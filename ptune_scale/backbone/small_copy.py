@@ -37,8 +37,8 @@ def small_copy(backbone: Backbone) -> FrozenLM:
     reasons = []
     for layers in dict.fromkeys((_layers_of_each_kind(backbone), None)):
         for most in (None, _CUT_SIZE):
-            config = _cut(backbone.config, layers, most)
             try:
+                config = _cut(backbone.config, layers, most)
                 empty = empty_model(config, torch.float32)
                 if sum(p.numel() for p in empty.parameters()) > _COPY_PARAMETERS:
                     reasons.append("a copy of it would be large")
@@ -77,12 +77,13 @@ def _cut(config: PretrainedConfig, layers: int | None, most: int | None) -> Pret
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
-    for name in _SIZES if most else ():
-        size = getattr(config, name, None)
-        if isinstance(size, int) and size:
-            setattr(config, name, min(size, most or size))
-        elif isinstance(size, list):
-            setattr(config, name, [min(one, most or one) for one in size])
+    if most is not None:
+        for name in _SIZES:
+            size = getattr(config, name, None)
+            if isinstance(size, int):
+                setattr(config, name, min(size, most))
+            elif isinstance(size, list):
+                setattr(config, name, [min(one, most) for one in size])
     if (padding := getattr(config, "pad_token_id", None)) is not None:
         config.pad_token_id = padding % config.vocab_size
     return config

@@ -22,12 +22,11 @@ from ptune_scale.lama.reader.published import (
     read_lpaqa,
 )
 from ptune_scale.lama.reference import Reference, reference_counts, reference_pattern
-from ptune_scale.run.check import check_encoder, check_layout, check_model
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
 from ptune_scale.task.task import Task
-from ptune_scale.tune.check import check_methods
+from ptune_scale.tune.check import check_methods, open_model
 
 
 def check(config: LamaConfig) -> CheckedFacts:
@@ -42,14 +41,7 @@ def check(config: LamaConfig) -> CheckedFacts:
     pattern_of(config.ask, "masked")
     facts = read_facts(config.data)
     published = _published(config, methods, [relation.id for relation in facts.relations])
-    degrees = check_layout(
-        config.model,
-        config.parallel,
-        tunes_backbone=any(METHODS[name].tunes_backbone for name in methods),
-        method=config.ask.method,
-    )
-    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
-    check_encoder(config.prompt, backbone, methods)
+    degrees, backbone = open_model(config, methods, METHODS, config.ask.method)
     tasks = make_tasks(facts, backbone.tokens, config.data, pattern_of(config.ask, backbone.kind))
     if config.ask.spelling == "reference":
         tasks = [_in_reference_layout(task) for task in tasks]

@@ -7,15 +7,12 @@ exact match, where objects of any length are asked for, is of all.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ptune_scale.errors import UserError
 from ptune_scale.files import write_json, write_text
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.reader.prepare import HELD_OUT
-from ptune_scale.reading import read_object
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.metrics import Outcome, find_metric
 from ptune_scale.task.record import Record
@@ -198,13 +195,10 @@ def prompts(results: Results) -> str:
 def write(job: LamaJob, answered: Sequence[MethodResult], results: Results) -> None:
     """Write results.json, results.md, predictions.jsonl and p_at_1.png.
 
-    Where nothing was trained this time, the throughput of results that are there already is kept.
-
     Raises:
         UserError: they cannot be written.
     """
     directory = job.output
-    _keep_throughput(results, directory / "results.json")
     parts = (table(results), notes(results), prompts(results))
     write_json(directory / "results.json", results)
     write_text(directory / "results.md", "\n\n".join(filter(None, parts)) + "\n")
@@ -225,19 +219,3 @@ def _error(cell: Results) -> float:
     """Standard error of P@1."""
     share = cell["p_at_1"]
     return math.sqrt(share * (1 - share) / max(1, cell["facts"]))
-
-
-def _keep_throughput(results: Results, earlier: Path) -> None:
-    try:
-        before = read_object(earlier, "results")
-    except UserError:
-        return  # none, or damaged: what was measured now is worth more than how fast it was then
-    methods = before.get("methods")
-    pairs: list[tuple[Results, Any]] = [(results, before)]
-    for name, scores in results["methods"].items():
-        if "training" in scores and isinstance(methods, dict):
-            pairs.append((scores, methods.get(name)))
-    for now, then in pairs:
-        kept = then.get("throughput") if isinstance(then, dict) else None
-        if not now["throughput"] and isinstance(kept, dict):
-            now["throughput"] = kept

@@ -11,7 +11,6 @@ from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.parallel import Degrees
 from ptune_scale.reading import has_file
-from ptune_scale.run.check import check_encoder, check_layout, check_model
 from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.methods import METHODS
 from ptune_scale.superglue.reading import read_split
@@ -21,7 +20,7 @@ from ptune_scale.task.answers.words import Words
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Splits, Task, Wording
-from ptune_scale.tune.check import check_methods
+from ptune_scale.tune.check import check_methods, open_model
 
 UNLABELED = "unlabeled"
 """The split that ipet labels, where the data has it."""
@@ -66,14 +65,7 @@ def check(config: SuperglueConfig) -> CheckedSplits:
     """
     methods = check_methods(config.methods, config.ask.method, METHODS)
     found = [_read(config, own, methods) for own in _tasks(config)]
-    degrees = check_layout(
-        config.model,
-        config.parallel,
-        tunes_backbone=any(METHODS[name].tunes_backbone for name in methods),
-        method=config.ask.method,
-    )
-    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
-    check_encoder(config.prompt, backbone, methods)
+    degrees, backbone = open_model(config, methods, METHODS, config.ask.method)
     tasks = tuple(replace(each, task=_fitted(each.task, backbone, methods)) for each in found)
     return CheckedSplits(config, degrees, backbone, tasks, methods)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ptune_scale.flags import OnOff, flag, names_in
+from ptune_scale.flags import MOST, OnOff, flag, names_in
 from ptune_scale.reading import shown
 from ptune_scale.run.config import (
     JobConfig,
@@ -124,8 +124,6 @@ class FewShotConfig(TrainConfig):
     )
 
 
-_MOST = 2**31
-
 _PRESETS: dict[str, dict[str, Any]] = {
     "practical": {},
     # The published few-shot scripts: what tasks say of them, and the language model tuned with it.
@@ -189,7 +187,7 @@ class SuperglueConfig(JobConfig):
             ("grid_batch_size", int),
         ):
             try:
-                good = all(0 < value < _MOST for value in _numbers(getattr(t, name), kind))
+                good = all(0 < value < MOST for value in _numbers(getattr(t, name), kind))
             except ValueError:
                 good = False
             if not good:

@@ -225,8 +225,8 @@ def _others(path: Path) -> str:
 
 
 def method_of(path: Path) -> str:
-    """The method that wrote a checkpoint; those of before there were several do not say."""
-    return read_meta(path)["identity"].get("method", "ptuning")
+    """The method that wrote a checkpoint."""
+    return read_meta(path)["identity"]["method"]
 
 
 def run_directory(path: Path) -> Path | None:
@@ -260,7 +260,7 @@ def _description(path: Path) -> dict[str, Any]:
         )
     for key, kind in _META.items():
         check_kind(meta.get(key), kind, f"checkpoint {path / 'meta.json'}: {key}")
-    if not is_texts(meta["sha256"]) or not isinstance(meta["identity"].get("method", ""), str):
+    if not is_texts(meta["sha256"]) or not isinstance(meta["identity"].get("method"), str):
         raise UserError(f"checkpoint {path / 'meta.json'} is not as it was written")
     return meta
 

@@ -1,7 +1,7 @@
 """Everything that can be found wrong with a run on one's own tasks before ranks start."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ptune_scale.task.define import Definition, define, read_definition, words_o
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.task import Task, Wording, check_names
 from ptune_scale.tune.config import OwnConfig, TaskConfig, pairs_in
+from ptune_scale.tune.job import MethodConfig
 from ptune_scale.tune.methods import METHODS, manual_wordings
 
 
@@ -48,14 +49,7 @@ def check(config: OwnConfig) -> CheckedTasks:
     """
     methods = check_methods(config.methods, config.ask.method, METHODS)
     defined = [define(each) for each in _definitions(config.data)]
-    degrees = check_layout(
-        config.model,
-        config.parallel,
-        tunes_backbone=any(METHODS[name].tunes_backbone for name in methods),
-        method=config.ask.method,
-    )
-    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
-    check_encoder(config.prompt, backbone, methods)
+    degrees, backbone = open_model(config, methods, METHODS, config.ask.method)
     tasks = tuple(
         _in_chat(task, backbone) if each.chat else task for each in defined for task in each.tasks
     )
@@ -83,6 +77,29 @@ def check_methods(
     if unknown or not asked:
         raise UserError(f"--method {typed!r}: choose from {', '.join(methods)}")
     return tuple(dict.fromkeys([*controls, *asked]))
+
+
+def open_model(
+    config: MethodConfig, names: Sequence[str], methods: Mapping[str, Any], typed: str
+) -> tuple[Degrees, Backbone]:
+    """The layout and the model, opened and fit for it and for what is to be done.
+
+    Args:
+        names: of the methods that are asked for, ``typed`` so.
+        methods: all that there are, by name.
+
+    Raises:
+        UserError: the first thing that does not go together.
+    """
+    degrees = check_layout(
+        config.model,
+        config.parallel,
+        tunes_backbone=any(methods[name].tunes_backbone for name in names),
+        method=typed,
+    )
+    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
+    check_encoder(config.prompt, backbone, names)
+    return degrees, backbone
 
 
 def _definitions(data: TaskConfig) -> list[Definition]:

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from ptune_scale.backbone.megatron.config import MegatronConfig
 from ptune_scale.backbone.megatron.convert import to_shards
 from ptune_scale.backbone.megatron.model import MegatronForCausalLM
-from tests.tiny import byte_pairs, save
+from tests.tiny import byte_pairs, save_llama
 
 WORDS = (
     "the of is in capital Norway Oslo Sweden Stockholm France Paris Germany Berlin Europe Asia "
@@ -60,18 +60,8 @@ def lines(path: Path, rows: Iterable[Any]) -> None:
 
 def model(directory: Path, *, shards: bool = False) -> Path:
     """A causal model, in two weight files with an index if asked for."""
-    fast = byte_pairs(WORDS)
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=fast.bos_token_id,
-        eos_token_id=fast.eos_token_id,
-    )
-    save(LlamaForCausalLM, config, fast, directory)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "positions": 512}
+    save_llama(byte_pairs(WORDS), directory, **sizes)
     if shards:
         network = LlamaForCausalLM.from_pretrained(directory)
         (directory / "model.safetensors").unlink()

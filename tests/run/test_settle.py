@@ -111,7 +111,8 @@ def test_a_run_can_go_on_elsewhere(tmp_path):
 
 
 def test_a_checkpoint_that_was_moved_brings_its_flags_along(tmp_path):
-    meta = {"format": 3, "step": 1, "identity": {}, "flags": {"seed": 5}, "sha256": {}}
+    identity = {"method": "ptuning"}
+    meta = {"format": 3, "step": 1, "identity": identity, "flags": {"seed": 5}, "sha256": {}}
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     config = parse("--resume_from", str(tmp_path))
     assert config.train.seed == 5 and config.run.output_dir == ""

@@ -17,7 +17,7 @@ from ptune_scale.files import NotWritten
 from ptune_scale.train import checkpoint
 from tests.campaigns.damage import JSON_VALUES
 
-IDENTITY = {"backbone": "abc", "template": "[X] [P] [Y]", "seed": 34}
+IDENTITY = {"method": "ptuning", "backbone": "abc", "template": "[X] [P] [Y]", "seed": 34}
 FLAGS = {"seed": 34, "tasks": ["P36"]}
 
 

@@ -33,7 +33,7 @@ def fail_at(run: Trainer, step: int, error: BaseException, *, in_update: bool = 
 
 
 def keeper_of(run: Trainer, out: Path, resumed_from: Path | None = None) -> Keeper:
-    return Keeper(run, World(), out / "checkpoint", {}, {}, resumed_from)
+    return Keeper(run, World(), out / "checkpoint", {"method": "ptuning"}, {}, resumed_from)
 
 
 def finish(

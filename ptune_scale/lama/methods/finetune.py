@@ -73,7 +73,6 @@ class _Method:
             UserError: the layout does not allow it, or the checkpoint is of another run.
         """
         done = DoneRelations(self.job, self.name, self.identity)
-        facts, seconds = 0, 0.0
         planned = sum(course.records for course in self.courses)
         with bar(self.name, planned, "facts", shown=self.job.is_main) as progress:
             for task, course in zip(self.asked, self.courses, strict=True):
@@ -81,22 +80,22 @@ class _Method:
                 shown = progress.n
                 if task.task.name not in done:
                     started = time.perf_counter()
-                    result = self._finetune(task, course, progress)
-                    seconds += time.perf_counter() - started
-                    facts += result.records
-                    done.keep(task.task.name, asdict(result))
+                    result = asdict(self._finetune(task, course, progress))
+                    # Loading the model, development and test facts are in them.
+                    seconds = time.perf_counter() - started
+                    done.keep(task.task.name, {"result": result, "seconds": seconds})
                 # A relation that stopped early, or was done before, is as good as shown.
                 progress.update(shown + course.records - progress.n)
-        results = [Finetuned(**done[name]) for name in self.names]
-        # Loading the model, development and test facts are in the seconds.
-        throughput = {"records_per_second": facts / seconds, "seconds": seconds} if facts else {}
+        results = [Finetuned(**done[name]["result"]) for name in self.names]
+        records = sum(result.records for result in results)
+        seconds = sum(done[name]["seconds"] for name in self.names)
         self.job.training[self.name] = {
             "steps": sum(len(result.losses) for result in results),
-            "records": sum(result.records for result in results),
+            "records": records,
             "final_loss_of_relation": self._by_relation([r.losses[-1] for r in results]),
             "losses_of_relation": self._by_relation([r.losses for r in results]),
             "best_step_of_relation": self._by_relation([r.best_step for r in results]),
-            "throughput": throughput,
+            "throughput": {"records_per_second": records / seconds, "seconds": seconds},
         }
         found = [[Prediction(**each) for each in result.tested] for result in results]
         return [MethodResult(self.name, description, self._by_relation(found))]

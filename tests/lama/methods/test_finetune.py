@@ -79,12 +79,14 @@ def test_a_stopped_run_goes_on_with_the_next_relation(job_of, tiny_gpt2, tmp_pat
     assert [path.name for path in checkpoint.checkpoints(out / "mp_ft" / "checkpoint")] == [
         "step-000001"
     ]
-    for left in (False, True):
+    spent: dict[str, float] = {}
+    for nothing_left in (False, True):
         path = str(checkpoint.find(out))
         resumed = job_of(tiny_gpt2, **FLAGS, output=out, resume_from=path)
         assert METHODS["mp_ft"].run(resumed) == expected
-        # The second time nothing was left to train.
-        assert bool(resumed.training["mp_ft"]["throughput"]) != left
+        throughput = resumed.training["mp_ft"]["throughput"]
+        assert throughput["seconds"] > 0 and (throughput == spent) == nothing_left
+        spent = throughput
 
 
 def test_other_settings_than_it_was_begun_with_are_refused(job_of, tiny_gpt2, tmp_path):
