@@ -5,6 +5,7 @@ B lines of L tokens into which rows are packed.
 """
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,14 @@ from ptune_scale.backbone.past import Past, padding_mask
 from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.backbone.splicing_embedding import SplicingEmbedding, replace_embedding
+from ptune_scale.backbone.text_cache import (
+    Behind,
+    LayerPast,
+    Missing,
+    TextCache,
+    is_mostly_text,
+    text_of,
+)
 from ptune_scale.splice import splice
 from ptune_scale.task.example import Batch, Padded
 
@@ -60,6 +69,8 @@ class FrozenLM(nn.Module):
         if is_first and shortcuts.fused_splice:
             replace_embedding(model)
         self.prepared: PreparedLayers | None = None
+        self.texts: TextCache | None = None
+        self._layer_numbers: list[int] = []
         self._targets: Tensor | None = None
         body_of(model).register_forward_hook(self._keep_targets)
 
@@ -120,6 +131,7 @@ class FrozenLM(nn.Module):
         *,
         padded: Padded | None = None,
         past: Past | None = None,
+        behind: Behind | None = None,
     ) -> Tensor:
         """From ids (or, on a later stage, hidden states) to logits (or hidden states).
 
@@ -128,14 +140,19 @@ class FrozenLM(nn.Module):
             hidden: (N, T, H) what the stage before returned, on any other.
             padded: the batch's tokens, where they are to be padded in a way of their own.
             past: keys and values of the tokens before those of the batch, which it is added to.
+            behind: the batch behind its texts, as lines, which take the place of padded rows.
 
         Returns:
             logits (N, K, V) from the last stage, hidden states (N, T, H) from others.
         """
         if self.dropout:
             self.model.train(torch.is_grad_enabled())
+        if behind is not None:
+            return self._forward_behind(behind, prompts, hidden)
         if hidden is None and padded is None and past is None and self._packs(batch):
             assert prompts is not None
+            if known := self.behind(batch, prompts.shape[1]):
+                return self._forward_behind(known, prompts)
             return self._forward_lines(batch, prompts)
         padded = padded or batch.padded()
         if hidden is None:
@@ -148,9 +165,11 @@ class FrozenLM(nn.Module):
         return self._logits(batch.targets + starts.unsqueeze(1), inputs_embeds=hidden, **extras)
 
     def _packs(self, batch: Batch) -> bool:
-        if not (self.is_first and self.is_last and self.shortcuts.packing):
-            return False
-        return can_pack(self.model.config, max(len(row.ids) for row in batch.examples))
+        return self.is_first and self.is_last and self._can_pack(batch)
+
+    def _can_pack(self, batch: Batch) -> bool:
+        longest = max(len(row.ids) for row in batch.examples)
+        return self.shortcuts.packing and can_pack(self.model.config, longest)
 
     def _embed(self, ids: Tensor, prompts: Tensor, tasks: Tensor, slots: Tensor) -> Tensor:
         embedding = self.model.get_input_embeddings()
@@ -165,15 +184,24 @@ class FrozenLM(nn.Module):
         skips = self.shortcuts.skip_lead and torch.is_grad_enabled()
         skips = skips and can_go_on(self.model.config)
         lines = pack(batch, prompts.shape[1], skip_lead=skips)
+        hidden = self._embed_lines(lines, prompts)
+        if self.prepared is not None:
+            return self._from_prepared(hidden, lines)
+        return self._forward_layers(hidden, lines)
+
+    def _embed_lines(self, lines: Lines, prompts: Tensor) -> Tensor:
         cells = prompts.reshape(1, -1, prompts.shape[2])
         first = torch.zeros(len(lines.ids), dtype=torch.int64, device=lines.ids.device)
-        hidden = self._embed(lines.ids, cells, first, lines.cells)
-        if self.prepared is not None:
-            everywhere = not self.shortcuts.head_at_targets
-            hidden = self.prepared(hidden, lines, everywhere=everywhere)
-            logits = self.model.get_output_embeddings()(hidden)
-            return logits.flatten(0, 1)[lines.targets] if everywhere else logits
-        return self._forward_layers(hidden, lines)
+        return self._embed(lines.ids, cells, first, lines.cells)
+
+    def _from_prepared(
+        self, hidden: Tensor, lines: Lines, before: Sequence[LayerPast] = ()
+    ) -> Tensor:
+        assert self.prepared is not None
+        everywhere = not self.shortcuts.head_at_targets
+        hidden = self.prepared(hidden, lines, before, everywhere=everywhere)
+        logits = self.model.get_output_embeddings()(hidden)
+        return logits.flatten(0, 1)[lines.targets] if everywhere else logits
 
     def _forward_layers(self, hidden: Tensor, lines: Lines) -> Tensor:
         mask, lead = lines.mask(hidden.dtype), lines.lead
@@ -194,6 +222,76 @@ class FrozenLM(nn.Module):
             position_ids=lines.positions[:, lead:],
             **extras,
         )
+
+    def missing_texts(self, batch: Batch) -> list[list[Missing]]:
+        """What of a batch's texts is to be computed and kept before the batch is, by passes.
+
+        The same on ranks that see the same rows; none where the texts do not fit, or where
+        rows are not packed.
+        """
+        if self.texts is None or not is_mostly_text(batch.examples) or not self._can_pack(batch):
+            return []
+        texts = [text_of(row) for row in batch.examples]
+        if not self.texts.fits(texts):
+            return []
+        self.texts.touch(texts)
+        return self.texts.plan(texts)
+
+    @property
+    def can_keep_texts(self) -> bool:
+        """Whether what stands before the slots may be computed once, by itself."""
+        config = self.model.config
+        return (
+            self.is_causal and self.shortcuts.packing and can_pack(config, 0) and can_go_on(config)
+        )
+
+    def behind(self, batch: Batch, num_slots: int, *, length: int = 0) -> Behind | None:
+        """See ``TextCache.behind``; None where there is no cache of texts, too."""
+        if self.texts is None or not self._can_pack(batch):
+            return None
+        return self.texts.behind(batch, num_slots, length=length)
+
+    def _forward_behind(
+        self, behind: Behind, prompts: Tensor | None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Lines behind what is known of them; the texts that they complete are kept."""
+        lines, before, missing = behind
+        if hidden is None:
+            assert prompts is not None
+            hidden = self._embed_lines(lines, prompts)
+        if self.prepared is not None:
+            if not missing:
+                return self._from_prepared(hidden, lines, before)
+            assert self.texts is not None
+            self.texts.put(missing, self.prepared.keys_and_values(hidden, lines, before))
+            return hidden
+        cache = self._cache_of(before)
+        extras = {
+            "inputs_embeds": hidden,
+            "attention_mask": lines.mask(hidden.dtype),
+            "position_ids": lines.positions,
+            "use_cache": True,
+            "past_key_values": cache,
+        }
+        if self.is_last and not missing:
+            return self._logits(lines.targets, **extras)
+        hidden = self.model.base_model(**extras)[0]
+        if missing:
+            assert self.texts is not None
+            known = before[0][0].shape[2] if before else 0
+            # A stage's layers have the numbers that they have in the whole model.
+            filled = {n: layer for n, layer in enumerate(cache.layers) if layer.is_initialized}
+            self._layer_numbers = list(filled)
+            computed = [(x.keys[:, :, known:], x.values[:, :, known:]) for x in filled.values()]
+            self.texts.put(missing, computed)
+        return hidden
+
+    def _cache_of(self, before: Sequence[LayerPast]) -> DynamicCache:
+        """Keys and values of the layers here, as the library wants them."""
+        cache = DynamicCache()
+        for number, (keys, values) in zip(self._layer_numbers, before, strict=bool(before)):
+            cache.update(keys, values, number)
+        return cache
 
     def _logits(self, targets: Tensor, **inputs: Any) -> Tensor:
         """Logits (N, K, V) at targets (N, K), places in the flattened tokens."""

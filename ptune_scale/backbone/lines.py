@@ -12,7 +12,7 @@ Shapes: N rows, B lines, L tokens in a line, K targets in a row, R tasks, S slot
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ class Lines:
         rows: (B, L) int64, number of the row, or SHARED.
         targets: (N, K) int64, places in the flattened (B, L - lead) tokens behind ``lead``.
         lead: so many columns on the left hold nothing that depends on a prompt.
+        known: (B,) int64, tokens of a line's rows that lie before it, as keys and values; None
+            where nothing does.
     """
 
     ids: Tensor
@@ -48,13 +50,21 @@ class Lines:
     rows: Tensor
     targets: Tensor
     lead: int
+    known: Tensor | None = None
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """What each token adds to its attention scores, (B, 1, L, L): 0, or the least number."""
+        """What each token adds to its attention scores, (B, 1, L, E + L): 0, or the least number.
+
+        E is the most known tokens of any line.
+        """
         same_family = self.families.unsqueeze(2) == self.families.unsqueeze(1)
         key_rows = self.rows.unsqueeze(1)
         visible = (key_rows == self.rows.unsqueeze(2)) | (key_rows == SHARED)
         visible &= same_family & (self.positions.unsqueeze(1) <= self.positions.unsqueeze(2))
+        if self.known is not None:
+            places = torch.arange(int(self.known.max()), device=visible.device)
+            before = (places < self.known.unsqueeze(1)).unsqueeze(1)
+            visible = torch.cat([before.expand(-1, visible.shape[1], -1), visible], dim=2)
         hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         return hidden.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
 
@@ -76,16 +86,78 @@ def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
         _lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, family, shared)
     ]
     lead = max(len(front) for front, _ in laid_out)
-    length = max(len(rest) for _, rest in laid_out)
-    tokens = [(*front.tokens(lead), *rest.tokens(length)) for front, rest in laid_out]
+    return _lines(batch, [front.tokens(lead) for front, _ in laid_out], [r for _, r in laid_out])
+
+
+def pack_behind(
+    batch: Batch, known: Sequence[int], num_slots: int, *, length: int = 0
+) -> tuple[Lines, list[int]]:
+    """Pack what follows on the known beginnings of rows; rows that are known alike share a line.
+
+    Args:
+        known: of each row, how many of its first tokens are there as keys and values.
+        num_slots: S.
+        length: not 0 for a line a row, in their order, of so many tokens.
+
+    Returns:
+        lines, and of each the number of one of its rows.
+    """
+    rows = batch.examples
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for number, (row, count) in enumerate(zip(rows, known, strict=True)):
+        key = (number,) if length else row.ids[:count]
+        alike.setdefault(key, []).append(number)
+    size = _rows_per_line([len(numbers) for numbers in alike.values()])
+    parts = [n[i : i + size] for n in alike.values() for i in range(0, len(n), size)]
+    family = [0] * len(rows)
+    for line, numbers in enumerate(parts):
+        for number in numbers:
+            family[number] = line
+    shared = shared_lengths(rows, family)
+    rest = [
+        _lay_out(Line({line: numbers}), rows, shared, known, num_slots)[1]
+        for line, numbers in enumerate(parts)
+    ]
+    firsts = [numbers[0] for numbers in parts]
+    counts = torch.tensor([known[first] for first in firsts], device=batch.device)
+    return replace(_lines(batch, [[]] * len(rest), rest, length), known=counts), firsts
+
+
+def _rows_per_line(counts: Sequence[int]) -> int:
+    """How many rows of those that are known alike share a line, so that lines are filled.
+
+    Args:
+        counts: of rows that are known alike.
+    """
+
+    def computed(size: int) -> tuple[int, int]:
+        return sum(-(-count // size) for count in counts) * size, -size
+
+    return min(set(counts), key=computed)
+
+
+def _lines(
+    batch: Batch,
+    fronts: Sequence[Sequence[tuple[int, ...]]],
+    rests: Sequence["_Columns"],
+    length: int = 0,
+) -> Lines:
+    """Lines as tensors, from what stands in front of each and what follows.
+
+    Args:
+        fronts: equally long.
+        length: of what follows, at least.
+    """
+    lead, length = len(fronts[0]), max(length, *map(len, rests))
+    tokens = [(*front, *rest.tokens(length)) for front, rest in zip(fronts, rests, strict=True)]
     start = {
         number: line * length + offset
-        for line, (_, rest) in enumerate(laid_out)
+        for line, rest in enumerate(rests)
         for number, offset in rest.starts.items()
     }
     targets = [
         [start[n] + row.targets[min(k, len(row.targets) - 1)] for k in range(batch.num_targets)]
-        for n, row in enumerate(rows)
+        for n, row in enumerate(batch.examples)
     ]
     # All five go to the device in one copy.
     columns = torch.tensor(tokens).permute(2, 0, 1).contiguous().to(batch.device)

@@ -15,7 +15,7 @@ from ptune_scale.backbone.lean import rms_norm, swiglu
 from ptune_scale.backbone.packed_linear import PackedWeight, linear
 
 Past = tuple[Tensor, Tensor] | None
-"""Keys and values (B, E - L, C, W) of tokens before those of a call."""
+"""Keys and values (B, C, E - L, W) of tokens before those of a call."""
 
 
 class Shape(NamedTuple):
@@ -65,10 +65,10 @@ def run_layer(
         x: (B, L, D).
         mask: (B, 1, L, E).
         rotation: (2, B, L, W).
-        past: keys and values (B, E - L, C, W) of tokens before these.
+        past: keys and values (B, C, E - L, W) of tokens before these.
 
     Returns:
-        hidden states (B, L, D), keys and values (B, L, C, W).
+        hidden states (B, L, D), keys and values (B, C, L, W).
     """
     heads, kv_heads = shape.heads, shape.kv_heads
     normed = rms_norm(x, weights.input_norm, shape.epsilon)
@@ -76,6 +76,7 @@ def run_layer(
     turned = _rotate(mixed[:, :, : heads + kv_heads], rotation)
     queries, keys = turned[:, :, :heads], turned[:, :, heads:]
     values = mixed[:, :, heads + kv_heads :]
+    keys, values = keys.transpose(1, 2), values.transpose(1, 2)
     x = _finish(x, _attend(queries, keys, values, mask, shape, past), weights, shape)
     return x, keys, values
 
@@ -101,19 +102,19 @@ def run_last_layer(
     keys = _rotate(others[:, :, :kv_heads], rotation)
     queries = _rotate(queries, rotation[:, lines, columns])
     seen = mask[lines, 0, columns].unsqueeze(1)
-    mixed = _attend(queries, keys, others[:, :, kv_heads:], seen, shape, past)
+    values = others[:, :, kv_heads:].transpose(1, 2)
+    mixed = _attend(queries, keys.transpose(1, 2), values, seen, shape, past)
     return _finish(x[lines, columns], mixed, weights, shape)
 
 
 def _attend(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, shape: Shape, past: Past
 ) -> Tensor:
-    """(B, L, A * W) from queries (B, L, A, W), keys and values (B, L, C, W)."""
-    if past is not None:
-        keys, values = torch.cat([past[0], keys], dim=1), torch.cat([past[1], values], dim=1)
-    keys, values = keys.transpose(1, 2), values.transpose(1, 2)
+    """(B, L, A * W) from queries (B, L, A, W), keys and values (B, C, L, W)."""
     scale = 1 / math.sqrt(shape.head_size)
     if shape.fused_attention:
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
         mixed = F.scaled_dot_product_attention(
             queries.transpose(1, 2), keys, values, mask, scale=scale, enable_gqa=True
         )
@@ -121,11 +122,18 @@ def _attend(
     # Queries of heads that share keys lie behind one another, so that keys are not repeated.
     length = queries.shape[1]
     grouped = queries.unflatten(2, (shape.kv_heads, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)
-    scores = (grouped @ keys.transpose(-1, -2)).unflatten(2, (-1, length)) * scale
-    scores = scores + mask.unsqueeze(2)
-    shares = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
-    mixed = (shares.flatten(2, 3) @ values).unflatten(2, (-1, length))
-    return mixed.permute(0, 3, 1, 2, 4).flatten(2)
+    scores = grouped @ keys.transpose(-1, -2)
+    if past is not None:
+        # Scores are put together, not keys: those before may be many, and would be copied.
+        scores = torch.cat([grouped @ past[0].transpose(-1, -2), scores], dim=-1)
+    scores = scores.unflatten(2, (-1, length)) * scale + mask.unsqueeze(2)
+    shares = scores.softmax(-1, dtype=torch.float32).to(values.dtype).flatten(2, 3)
+    if past is None:
+        mixed = shares @ values
+    else:
+        before = past[0].shape[2]
+        mixed = shares[..., :before] @ past[1] + shares[..., before:] @ values
+    return mixed.unflatten(2, (-1, length)).permute(0, 3, 1, 2, 4).flatten(2)
 
 
 def _finish(x: Tensor, mixed: Tensor, weights: Weights, shape: Shape) -> Tensor:

@@ -95,43 +95,65 @@ class PreparedLayers(nn.Module):
         """Whether weights are there in oneDNN's formats."""
         return any(weights.qkv.packed is not None for weights in self._weights)
 
-    def forward(self, hidden: Tensor, lines: Lines, *, everywhere: bool = False) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        lines: Lines,
+        before: Sequence[Past] = (),
+        *,
+        everywhere: bool = False,
+    ) -> Tensor:
         """Hidden states from embedded lines (B, L, D).
 
         Args:
+            before: of each layer, keys and values of the known tokens before the lines.
             everywhere: not at the targets alone.
 
         Returns:
             (N, K, D) at the targets, or (B, L - lead, D).
         """
         mask, lead = lines.mask(hidden.dtype), lines.lead
-        past: list[Past] = [None] * len(self._weights)
+        past = self._past(before)
         if lead:
             with torch.no_grad():
-                past = self._keys_and_values(
+                past = self._through(
                     hidden[:, :lead].contiguous(),
                     mask[:, :, :lead, :lead].contiguous(),
                     lines.positions[:, :lead],
+                    past,
                 )
         x, mask = hidden[:, lead:].contiguous(), mask[:, :, lead:].contiguous()
         rotation = self._rotation(x, lines.positions[:, lead:])
-        for weights, before in zip(self._weights[:-1], past[:-1], strict=True):
-            x = self._run(x, mask, rotation, weights, before)[0]
-        last, before = self._weights[-1], past[-1]
+        for weights, known in zip(self._weights[:-1], past[:-1], strict=True):
+            x = self._run(x, mask, rotation, weights, known)[0]
+        last, known = self._weights[-1], past[-1]
         if everywhere or not self.last_at_targets:
-            x = self._run(x, mask, rotation, last, before)[0]
+            x = self._run(x, mask, rotation, last, known)[0]
             return self._norm[0](x if everywhere else x.flatten(0, 1)[lines.targets])
         columns, places = _by_line(lines.targets, x.shape[1], len(x))
-        x = run_last_layer(x, columns, mask, rotation, last, self.shape, before).flatten(0, 1)
+        x = run_last_layer(x, columns, mask, rotation, last, self.shape, known).flatten(0, 1)
         return self._norm[0](x[places])
 
-    def _keys_and_values(self, x: Tensor, mask: Tensor, positions: Tensor) -> list[Past]:
+    @torch.no_grad()
+    def keys_and_values(
+        self, hidden: Tensor, lines: Lines, before: Sequence[Past] = ()
+    ) -> list[Past]:
+        """Of each layer, keys and values (B, C, L, W) of embedded lines (B, L, D)."""
+        mask = lines.mask(hidden.dtype)
+        return self._through(hidden, mask, lines.positions, self._past(before))
+
+    def _past(self, before: Sequence[Past]) -> list[Past]:
+        return list(before) or [None] * len(self._weights)
+
+    def _through(
+        self, x: Tensor, mask: Tensor, positions: Tensor, past: Sequence[Past]
+    ) -> list[Past]:
         rotation = self._rotation(x, positions)
-        past: list[Past] = []
-        for weights in self._weights:
-            x, keys, values = self._run(x, mask, rotation, weights, None)
-            past.append((keys, values))
-        return past
+        found: list[Past] = []
+        for weights, known in zip(self._weights, past, strict=True):
+            x, keys, values = self._run(x, mask, rotation, weights, known)
+            found.append((keys, values))
+        return found
 
     def _run(
         self, x: Tensor, mask: Tensor, rotation: Tensor, weights: Weights, past: Past
@@ -139,6 +161,9 @@ class PreparedLayers(nn.Module):
         if self._is_compiled:
             for tensor, dims in ((x, (0, 1)), (mask, (0, 2, 3)), (rotation, (1, 2))):
                 for dim in dims:
+                    torch._dynamo.maybe_mark_dynamic(tensor, dim)
+            for tensor in past or ():
+                for dim in (0, 2):
                     torch._dynamo.maybe_mark_dynamic(tensor, dim)
         return self._layer(x, mask, rotation, weights, self.shape, past)
 

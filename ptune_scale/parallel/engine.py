@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.past import Past
+from ptune_scale.backbone.text_cache import Missing, is_mostly_text
 from ptune_scale.parallel.rows import cut
 from ptune_scale.task.example import Batch
 
@@ -59,7 +60,8 @@ class WholeEngine:
 
     Args:
         after_forward: called after each pass, for example to drop gathered weights.
-        passes_are_collective: all replicas have to make the same number of passes.
+        agree: where all replicas have to make the same number of passes, the largest of a number
+            over all ranks.
     """
 
     holds_prompts = holds_logits = True
@@ -69,11 +71,11 @@ class WholeEngine:
         lm: FrozenLM,
         after_forward: Callable[[], None] = lambda: None,
         *,
-        passes_are_collective: bool = False,
+        agree: Callable[[int], int] = lambda number: number,
     ) -> None:
         self.lm = lm
         self.after_forward = after_forward
-        self.passes_are_collective = passes_are_collective
+        self.agree = agree
 
     def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
         """Logits (N, K, W) of one part of the rows."""
@@ -102,6 +104,7 @@ class WholeEngine:
         """As ``Engine.run``."""
         results = []
         for part in cut(batch, num_parts):
+            self._keep_texts(part, prompts)
             with torch.set_grad_enabled(backward):
                 result = outcome(self.forward(part, prompts), part)
             if backward:
@@ -109,3 +112,19 @@ class WholeEngine:
             self.after_forward()
             results.append(result.detach())
         return torch.cat(results)
+
+    @torch.no_grad()
+    def _keep_texts(self, batch: Batch, prompts: Tensor) -> None:
+        """Compute those of a batch's texts that are not there."""
+        texts = self.lm.texts
+        if texts is None or not is_mostly_text(batch.examples):
+            return
+        passes = self.lm.missing_texts(batch)
+        for number in range(self.agree(len(passes))):
+            # Where other ranks lack more, any pass keeps them company.
+            any_token = [Missing(batch.examples[0].ids[:1], 0)]
+            missing = passes[number] if number < len(passes) else any_token
+            rows, behind = texts.behind_missing(missing, batch.device)
+            self.lm(rows, prompts, behind=behind)
+            self.after_forward()
+        texts.trim()

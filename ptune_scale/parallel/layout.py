@@ -9,6 +9,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ptune_scale.backbone.fit import quantized_by
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.loading import Backbone
+from ptune_scale.backbone.text_cache import TextCache
 from ptune_scale.backbone.weights import CannotSlice
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import pipeline, tensor, zero3
@@ -76,12 +77,14 @@ def parallelize(
     *,
     deepspeed_config: Path | None = None,
     rows_per_forward: int | None = None,
+    text_cache: float = 0,
 ) -> PromptFunction:
     """Turn a frozen model into the function (batch, P) -> (losses, dP) over all ranks.
 
     Args:
         deepspeed_config: another configuration than ``ds_configs/zero3.json``.
         rows_per_forward: most rows in one forward pass of a rank.
+        text_cache: GiB on each rank for keys and values of texts; -1 for half of what is free.
 
     Raises:
         UserError: the model or the DeepSpeed configuration does not fit the layout, or the
@@ -106,6 +109,7 @@ def parallelize(
         if reason or not degrees.is_sharded:
             whole = _whole(backbone, mesh, deepspeed_config, reason)
             _warn(whole.lm, backbone, mesh)
+            _keep_texts(whole.lm, text_cache, mesh)
             every_word = WholeVocabulary(chunked_loss=chunked_loss)
             return PromptFunction(whole, mesh, every_word, rows_per_forward)
 
@@ -129,10 +133,21 @@ def parallelize(
         fill(model, names, slices, backbone.weights, mesh.world.device)
         engine = WholeEngine(lm)
     _warn(lm, backbone, mesh)
+    _keep_texts(lm, text_cache, mesh)
     # 5. The schedule goes around the finished stage.
     if degrees.has_pipeline:
         engine = PipelineEngine(lm, mesh, backbone.dtype, backbone.config.hidden_size)
     return PromptFunction(engine, mesh, vocabulary, rows_per_forward)
+
+
+def _keep_texts(lm: FrozenLM, gibibytes: float, mesh: Mesh) -> None:
+    """Give a model a cache of texts, of the same size on all ranks, if it has a use for one."""
+    if not gibibytes or not lm.can_keep_texts:
+        return
+    limit = int(gibibytes * 2**30)
+    if gibibytes < 0:
+        limit = -mesh.world.max(-mesh.world.free_memory() // 2)
+    lm.texts = TextCache(limit)
 
 
 def _warn(lm: FrozenLM, backbone: Backbone, mesh: Mesh) -> None:

@@ -14,12 +14,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ptune_scale.backbone.text_cache import is_mostly_text
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import generation
 from ptune_scale.parallel.engine import Engine, WholeEngine
 from ptune_scale.parallel.generation import Generated
 from ptune_scale.parallel.mesh import Mesh
-from ptune_scale.parallel.rows import count_parts, cut, deal
+from ptune_scale.parallel.rows import count_parts, cut, deal, evened
 from ptune_scale.parallel.slices import local_part
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch
@@ -79,12 +80,14 @@ class PromptFunction:
         def outcome(logits: Tensor, part: Batch) -> Tensor:
             return objective(self.vocabulary, logits, part) * part.shares
 
-        _, part = self._my_rows(batch)
-        rows = self.engine.run(part, leaf, outcome, backward=True, num_parts=self._num_parts(batch))
+        for _, whole in self._alike(batch):
+            _, part = self._my_rows(whole)
+            parts = self._num_parts(whole)
+            rows = self.engine.run(part, leaf, outcome, backward=True, num_parts=parts)
+            if self._contributes and rows is not None:
+                losses.index_add_(0, part.tasks, rows)
         if self._contributes and self.engine.holds_prompts and leaf.grad is not None:
             gradient += leaf.grad
-        if self._contributes and rows is not None:
-            losses.index_add_(0, part.tasks, rows)
         self.world.sum_(total)
         return losses.to(prompts.device), gradient.to(prompts.device)
 
@@ -158,17 +161,14 @@ class PromptFunction:
             not_finite.add_((~logits.isfinite()).any())
             return question(self.vocabulary, logits, part)
 
-        index, part = self._my_rows(batch)
-        found = self.engine.run(
-            part,
-            prompts.to(self.world.device),
-            outcome,
-            backward=False,
-            num_parts=self._num_parts(batch),
-        )
+        prompts = prompts.to(self.world.device)
         result = torch.zeros(len(batch), *shape, dtype=dtype, device=self.world.device)
-        if self._contributes and found is not None:
-            result[index] = found[: len(index)].to(dtype)
+        for numbers, whole in self._alike(batch):
+            index, part = self._my_rows(whole)
+            parts = self._num_parts(whole)
+            found = self.engine.run(part, prompts, outcome, backward=False, num_parts=parts)
+            if self._contributes and found is not None:
+                result[[numbers[row] for row in index]] = found[: len(index)].to(dtype)
         if self.world.sum_(not_finite).item():
             raise UserError(f"the model's logits are not finite: {self._why_not_finite(prompts)}")
         return self.world.sum_(result).cpu()
@@ -230,13 +230,25 @@ class PromptFunction:
                 rows,
                 prompts.to(self.world.device),
                 list(itertools.islice(mine, len(rows))),
-                self.world.max if engine.passes_are_collective else lambda number: number,
+                engine.agree,
             )
         written = {row: drafts[row].done() for row in index if self._contributes}
         together = {
             row: text for texts in self.world.gather(written) for row, text in texts.items()
         }
         return [together[row] for row in range(len(batch))]
+
+    def _alike(self, batch: Batch) -> list[tuple[list[int], Batch]]:
+        """Rows that are computed together: those behind texts that are kept, and the others."""
+        if self.engine.lm.texts is None:
+            return [(list(range(len(batch))), batch)]
+        kinds: dict[bool, list[int]] = {}
+        for start in range(0, len(batch), batch.group_size):
+            group = range(start, start + batch.group_size)
+            is_text = is_mostly_text([batch.examples[row] for row in group])
+            kinds.setdefault(is_text, []).extend(group)
+        batch = evened(batch)
+        return [(numbers, batch.rows(numbers)) for numbers in kinds.values()]
 
     def _num_parts(self, batch: Batch) -> int:
         return count_parts(batch, self.mesh.degrees.data, self.rows_per_forward)

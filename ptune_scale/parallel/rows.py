@@ -16,9 +16,7 @@ def deal(batch: Batch, replica: int, replicas: int) -> tuple[list[int], Batch]:
     nearly the same length. Where groups are lacking, the shortest one stands in behind the others,
     with weight zero and no place in the batch.
     """
-    # Replicas, and parts of a batch, see different rows but as many targets in each.
-    most = batch.num_targets
-    batch = replace(batch, examples=tuple(_filled(row, most) for row in batch.examples))
+    batch = evened(batch)
     size = batch.group_size
     groups = [range(start, start + size) for start in range(0, len(batch), size)]
     groups.sort(key=lambda rows: max(batch.examples[row].num_tokens for row in rows))
@@ -27,6 +25,12 @@ def deal(batch: Batch, replica: int, replicas: int) -> tuple[list[int], Batch]:
     part = batch.rows([*mine, *groups[0]] if is_lacking else mine)
     weights = [*part.weights[: len(mine)], *[0.0] * (len(part) - len(mine))]
     return mine, replace(part, weights=tuple(weights))
+
+
+def evened(batch: Batch) -> Batch:
+    """The batch with as many targets in each row: parts of it then have as many as the whole."""
+    most = batch.num_targets
+    return replace(batch, examples=tuple(_filled(row, most) for row in batch.examples))
 
 
 def count_parts(batch: Batch, replicas: int, rows_per_part: int | None) -> int:

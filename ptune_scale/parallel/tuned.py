@@ -108,9 +108,8 @@ class TunedEngine(WholeEngine):
     def __init__(self, deepspeed_engine: Any, mesh: Mesh) -> None:
         optimizer = deepspeed_engine.optimizer
         release = getattr(optimizer, "release_backward_leftovers", lambda: None)
-        super().__init__(
-            deepspeed_engine.module, release, passes_are_collective=mesh.degrees.is_sharded
-        )
+        agree = mesh.world.max if mesh.degrees.is_sharded else lambda number: number
+        super().__init__(deepspeed_engine.module, release, agree=agree)
         self.deepspeed_engine = deepspeed_engine
         self.replicas = mesh.degrees.data
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -52,10 +53,9 @@ class World:
             torch.cuda.set_device(device)
         else:
             device = torch.device("cpu")
-            local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", size)))
             # torchrun sets OMP_NUM_THREADS for every rank; for a single process only its user does.
             if size > 1 or "OMP_NUM_THREADS" not in os.environ:
-                torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+                torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // _local_size(size)))
         if size > 1:
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
@@ -73,6 +73,12 @@ class World:
     def is_main(self) -> bool:
         """Whether this rank writes files and talks to the user."""
         return self.rank == 0
+
+    def free_memory(self) -> int:
+        """Bytes that nobody uses where this rank computes; of a host's, the rank's share."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return psutil.virtual_memory().available // _local_size(self.size)
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add up over ranks, in place; the same bits on every rank."""
@@ -160,6 +166,11 @@ class World:
         if self.size > 1:
             dist.barrier()
             leave(0)
+
+
+def _local_size(size: int) -> int:
+    """Ranks on this host, of so many in all."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", size)))
 
 
 def leave(status: int, error: Exception | None = None) -> None:

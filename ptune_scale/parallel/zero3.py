@@ -123,7 +123,7 @@ def shard(
     engine, *_ = deepspeed.initialize(model=lm, config=config, mpu=mpu)
     # The input embedding sees ids, which carry no gradient, so no backward hook frees it.
     release = engine.optimizer.release_backward_leftovers
-    return WholeEngine(engine.module, release, passes_are_collective=True)
+    return WholeEngine(engine.module, release, agree=mesh.world.max)
 
 
 def partition(

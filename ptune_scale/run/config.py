@@ -52,6 +52,12 @@ class ModelConfig:
     packed_weights: OnOff = flag(
         "off", "weights in oneDNN's layouts too: faster on CPUs in bf16, thrice the memory"
     )
+    text_cache: float = flag(
+        -1.0,
+        "GiB on each rank for keys and values of what stands before all slots of a row, which is "
+        "computed once; 0: none, -1: half of what is free",
+        at_least=-1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,7 +166,10 @@ def run(checked: CheckedAnswers, site: Site) -> None:
     """
     config, world = checked.config, site.world
     function = parallelize(
-        checked.backbone, site.mesh, deepspeed_config=config.parallel.deepspeed_json
+        checked.backbone,
+        site.mesh,
+        deepspeed_config=config.parallel.deepspeed_json,
+        text_cache=config.use.text_cache,
     )
     prompt = TunedPrompt(
         checked.export,

@@ -115,6 +115,12 @@ class UseConfig:
     batch_tokens: int = flag(
         16384, "most tokens in a batch, padding counted; 0: no limit", at_least=0
     )
+    text_cache: float = flag(
+        1.0,
+        "GiB on each rank for keys and values of what records begin with, before all slots; "
+        "0: none, -1: half of what is free",
+        at_least=-1,
+    )
     chunk: int = flag(
         1024, "records between two writes: what is lost at most when it is stopped", at_least=1
     )

@@ -131,6 +131,7 @@ class Job:
             site.mesh,
             deepspeed_config=config.parallel.deepspeed_json,
             rows_per_forward=config.train.rows_per_forward or None,
+            text_cache=config.model.text_cache,
         )
         site.stop.check()
         resumed = Path(config.run.resume_from)

@@ -85,8 +85,10 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
         mesh,
         deepspeed_config=CONFIGS / f"{config[0]}.json" if config else None,
         rows_per_forward=4,
+        text_cache=0 if world.size == 1 else 1,
     )
     lm = function.engine.lm
+    assert world.size == 1 or (lm.texts is not None) == lm.can_keep_texts
     before = weights_of(lm)
     shape = (2, 2, backbone.hidden_size)
     prompts = torch.randn(shape, generator=torch.Generator().manual_seed(1))

@@ -4,6 +4,8 @@ Shapes: N rows, T tokens, H hidden size.
 """
 
 from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,13 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 from torch.nn.functional import pad
 
 from ptune_scale.backbone.frozen import FrozenLM
+from ptune_scale.backbone.text_cache import Behind, text_of
 from ptune_scale.parallel.engine import Outcome
 from ptune_scale.parallel.mesh import PIPELINE, Mesh
 from ptune_scale.task.example import NO_SLOT, Batch, Padded
+
+Layout = Padded | Behind
+"""How a micro-batch's tokens lie: rows padded, or lines behind texts that are kept."""
 
 LENGTH_MULTIPLE = 8
 KEPT_SCHEDULES = 8
@@ -30,14 +36,15 @@ class _Stage(nn.Module):
     def __init__(self, lm: FrozenLM) -> None:
         super().__init__()
         self.lm = lm
-        self.parts: list[tuple[Batch, Padded]] = []
+        self.parts: list[tuple[Batch, Layout]] = []
         self.prompts: Tensor | None = None
         self.outcome: Outcome = _no_outcome
 
     def forward(self, *received: Tensor, number: Tensor) -> Tensor:
-        batch, padded = self.parts[int(number)]
+        batch, layout = self.parts[int(number)]
         hidden = None if self.lm.is_first else received[0]
-        result = self.lm(batch, self.prompts, hidden, padded=padded)
+        how = {"padded" if isinstance(layout, Padded) else "behind": layout}
+        result = self.lm(batch, self.prompts, hidden, **how)
         return self.outcome(result, batch) if self.lm.is_last else result
 
 
@@ -74,13 +81,56 @@ class PipelineEngine:
     ) -> Tensor | None:
         """Forward, and backward of the outcome's sum; see ``engine.Engine``."""
         num_parts = max(num_parts, self._mesh.degrees.pipeline)
-        parts = _micro_batches(batch, num_parts)
-        schedule = self._schedule(parts[0][1].ids.shape, num_parts, backward)
+        self._keep_texts(batch, prompts)
+        batches = _equal_parts(batch, num_parts)
+        parts = self._behind(batches, prompts.shape[1]) or _padded(batches)
+        result = self._through(parts, prompts, outcome, backward=backward)
+        return result[: len(batch)].detach() if self.holds_logits else None
+
+    def _keep_texts(self, batch: Batch, prompts: Tensor) -> None:
+        """Compute those of a batch's texts that are not there; each stage keeps its own layers'."""
+        texts, stages = self.lm.texts, self._mesh.degrees.pipeline
+        if texts is None:
+            return
+
+        def nothing(hidden: Tensor, rows: Batch) -> Tensor:
+            return torch.zeros(len(rows), device=hidden.device)
+
+        for missing in self.lm.missing_texts(batch):
+            length = _rounded(max(len(text) - start for text, start in missing))
+            missing = [*missing, *missing[-1:] * (-len(missing) % stages)]
+            size = len(missing) // stages
+            parts: list[tuple[Batch, Layout]] = [
+                texts.behind_missing(missing[i : i + size], batch.device, length=length)
+                for i in range(0, len(missing), size)
+            ]
+            self._through(parts, prompts, nothing, backward=False)
+        texts.trim()
+
+    def _behind(self, batches: list[Batch], num_slots: int) -> list[tuple[Batch, Layout]] | None:
+        """Parts of a batch behind their texts, or None where these are not kept."""
+        rows = [row for batch in batches for row in batch.examples]
+        length = _rounded(max(row.num_tokens - len(text_of(row)) for row in rows))
+        behind = [self.lm.behind(batch, num_slots, length=length) for batch in batches]
+        pairs = [(batch, b) for batch, b in zip(batches, behind, strict=True) if b is not None]
+        return [*pairs] if len(pairs) == len(batches) else None
+
+    def _through(
+        self,
+        parts: list[tuple[Batch, Layout]],
+        prompts: Tensor,
+        outcome: Outcome,
+        *,
+        backward: bool,
+    ) -> Any:
+        """Micro-batches of one shape through all stages; outcomes come out of the last one."""
+        all_ids = [x.ids if isinstance(x, Padded) else x.lines.ids for _, x in parts]
+        schedule = self._schedule(all_ids[0].shape, len(parts), backward)
         self._stage.parts, self._stage.prompts, self._stage.outcome = parts, prompts, outcome
         # The schedule cuts what it is given into micro-batches; this one stays on the CPU, where
         # reading it waits for nothing.
-        number = torch.arange(num_parts)
-        ids = torch.cat([padded.ids for _, padded in parts])
+        number = torch.arange(len(parts))
+        ids = torch.cat(all_ids)
         arguments = (ids,) if self.holds_prompts else ()
         if not backward:
             with torch.no_grad():
@@ -90,7 +140,7 @@ class PipelineEngine:
             target = ids if self.holds_logits else None
             result = schedule.step(*arguments, target=target, number=number)
         self._stage.parts, self._stage.prompts, self._stage.outcome = [], None, _no_outcome
-        return result[: len(batch)].detach() if self.holds_logits else None
+        return result
 
     def _schedule(self, shape: torch.Size, num_parts: int, backward: bool) -> Schedule1F1B:
         key = (shape, num_parts, backward)
@@ -118,28 +168,32 @@ class PipelineEngine:
         return self._schedules[key]
 
 
-def _micro_batches(batch: Batch, count: int) -> list[tuple[Batch, Padded]]:
-    """So many equal parts: a last row is repeated and tokens are padded, so that few shapes occur.
-
-    The outcomes of repeated rows are left out, and their weights are zero.
-    """
+def _equal_parts(batch: Batch, count: int) -> list[Batch]:
+    """So many equal parts: a last row is repeated, with weight zero; its outcomes are left out."""
     missing = -len(batch) % (count * batch.group_size)
     rows = [*range(len(batch)), *[len(batch) - 1] * missing]
-    weights = [*batch.weights, *[0.0] * missing]
-    whole = batch.padded()
-    more = -whole.ids.shape[1] % LENGTH_MULTIPLE
-    # The padding's ids are never looked at: a causal model sees nothing behind its target, a masked
-    # one gets an attention mask.
-    index = torch.tensor(rows, device=batch.device)
-    ids = pad(whole.ids, (0, more))[index]
-    slots = pad(whole.slots, (0, more), value=NO_SLOT)[index]
-    lengths = whole.lengths[index]
+    whole = batch.rows(rows)
+    whole = replace(whole, weights=(*batch.weights, *[0.0] * missing))
     size = len(rows) // count
-    parts = []
-    for start in range(0, len(rows), size):
-        mine = slice(start, start + size)
-        part = batch.rows(rows[mine])
-        part = Batch(part.examples, tuple(weights[mine]), batch.group_size, batch.device)
-        is_padded = any(row.num_tokens < ids.shape[1] for row in part.examples)
-        parts.append((part, Padded(ids[mine], slots[mine], lengths[mine], is_padded)))
+    return [whole.rows(range(start, start + size)) for start in range(0, len(rows), size)]
+
+
+def _padded(batches: list[Batch]) -> list[tuple[Batch, Layout]]:
+    """Batches padded to one length, so that few shapes occur.
+
+    The padding's ids are never looked at: a causal model sees nothing behind its target, a masked
+    one gets an attention mask.
+    """
+    longest = _rounded(max(row.num_tokens for batch in batches for row in batch.examples))
+    parts: list[tuple[Batch, Layout]] = []
+    for batch in batches:
+        rows = batch.padded()
+        more = longest - rows.ids.shape[1]
+        ids, slots = pad(rows.ids, (0, more)), pad(rows.slots, (0, more), value=NO_SLOT)
+        is_padded = any(row.num_tokens < longest for row in batch.examples)
+        parts.append((batch, Padded(ids, slots, rows.lengths, is_padded)))
     return parts
+
+
+def _rounded(length: int) -> int:
+    return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
