@@ -282,8 +282,8 @@ class FrozenLM(nn.Module):
             # A stage's layers have the numbers that they have in the whole model.
             filled = {n: layer for n, layer in enumerate(cache.layers) if layer.is_initialized}
             self._layer_numbers = list(filled)
-            computed = [(x.keys[:, :, known:], x.values[:, :, known:]) for x in filled.values()]
-            self.texts.put(missing, computed)
+            computed = [(x.keys, x.values) for x in filled.values()]
+            self.texts.put(missing, [(k[:, :, known:], v[:, :, known:]) for k, v in computed])
         return hidden
 
     def _cache_of(self, before: Sequence[LayerPast]) -> DynamicCache:

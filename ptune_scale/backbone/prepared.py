@@ -113,7 +113,7 @@ class PreparedLayers(nn.Module):
             (N, K, D) at the targets, or (B, L - lead, D).
         """
         mask, lead = lines.mask(hidden.dtype), lines.lead
-        past = self._past(before)
+        past: Sequence[Past] = self._past(before)
         if lead:
             with torch.no_grad():
                 past = self._through(
@@ -137,7 +137,7 @@ class PreparedLayers(nn.Module):
     @torch.no_grad()
     def keys_and_values(
         self, hidden: Tensor, lines: Lines, before: Sequence[Past] = ()
-    ) -> list[Past]:
+    ) -> list[tuple[Tensor, Tensor]]:
         """Of each layer, keys and values (B, C, L, W) of embedded lines (B, L, D)."""
         mask = lines.mask(hidden.dtype)
         return self._through(hidden, mask, lines.positions, self._past(before))
@@ -147,9 +147,9 @@ class PreparedLayers(nn.Module):
 
     def _through(
         self, x: Tensor, mask: Tensor, positions: Tensor, past: Sequence[Past]
-    ) -> list[Past]:
+    ) -> list[tuple[Tensor, Tensor]]:
         rotation = self._rotation(x, positions)
-        found: list[Past] = []
+        found = []
         for weights, known in zip(self._weights, past, strict=True):
             x, keys, values = self._run(x, mask, rotation, weights, known)
             found.append((keys, values))

@@ -51,14 +51,21 @@ class Behind(NamedTuple):
 
 
 def text_of(row: Example) -> Tokens:
-    """The tokens of a row that no prompt changes and no target asks about."""
-    return row.ids[: lead_length(row)]
+    """The tokens before a row's slots and targets; none of a row without slots.
+
+    Such a row is asked once: no prompt is tuned that it would be asked under again.
+    """
+    lead = lead_length(row)
+    return row.ids[:lead] if row.slots[lead:].count(NO_SLOT) < row.num_tokens - lead else ()
 
 
 def is_mostly_text(rows: Iterable[Example]) -> bool:
     """Whether it pays to keep what stands before the slots of these rows."""
-    pairs = [(lead_length(row), row.num_tokens) for row in rows]
-    return sum(lead for lead, _ in pairs) >= _WORTH_KEEPING * sum(length for _, length in pairs)
+    texts = tokens = 0
+    for row in rows:
+        texts += len(text_of(row))
+        tokens += row.num_tokens
+    return texts >= _WORTH_KEEPING * tokens
 
 
 class TextCache:

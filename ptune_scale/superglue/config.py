@@ -67,7 +67,9 @@ class AskConfig:
         common=True,
     )
     pattern: str = flag(
-        "ptuning", "the task's pattern for tuned prompts: ptuning, or no_anchors (slots alone)"
+        "ptuning",
+        "the task's pattern for tuned prompts: ptuning, behind (slots behind all texts, which are "
+        "then computed once), or no_anchors (slots alone)",
     )
     spelling: Literal["correct", "reference"] = flag(
         "correct", "how patterns become tokens; reference: as in the published code"

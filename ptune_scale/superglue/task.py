@@ -44,6 +44,8 @@ class SuperglueTask:
         labels: by name, what stands for the label in the files.
         answer: of the patterns that are given without another one.
         ptuning, no_anchors: patterns with prompt slots; the second has slots in the place of words.
+        behind: one whose slots stand behind all texts, so that these are computed once; "" where
+            ``ptuning`` is such a pattern.
         manual: hand-written patterns, without slots.
         reference: the published code's patterns, by their number of prompt slots.
         classify: what a classifier reads: one pattern where it tells the labels apart, else one for
@@ -65,12 +67,13 @@ class SuperglueTask:
     classify: tuple[str, ...]
     few_shot: FewShot
     read: Reader
+    behind: str = ""
     metrics: tuple[str, ...] = ("accuracy",)
     select_on: tuple[str, ...] = ("accuracy",)
     learn: Callable[[Sequence[Record]], Iterable[Record]] = tuple
 
     def wordings(self) -> dict[str, Wording]:
-        """All wordings by name: "ptuning", "no_anchors", "manual_0" and so on."""
+        """All wordings by name: "ptuning", "behind", "no_anchors", "manual_0" and so on."""
         named = {f"manual_{number}": each for number, each in enumerate(self.manual)}
         return {
             name: Wording(
@@ -79,6 +82,7 @@ class SuperglueTask:
             )
             for name, each in {
                 "ptuning": self.ptuning,
+                "behind": self.behind or self.ptuning,
                 "no_anchors": self.no_anchors,
                 **named,
             }.items()

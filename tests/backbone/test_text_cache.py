@@ -152,6 +152,13 @@ def test_rows_of_a_group_are_not_torn_apart() -> None:
     assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_rows_without_slots_are_not_kept_for_they_are_asked_once() -> None:
+    function = cached("llama")
+    asked = Example(0, TEXTS[1], (-1,) * len(TEXTS[1]), (len(TEXTS[1]) - 1,), (7,))
+    function.log_probabilities(collate([asked]), prompts_of(32))
+    assert function.engine.lm.texts.held == 0
+
+
 def test_rows_that_are_not_packed_keep_nothing() -> None:
     function = cached("llama")
     function.engine.lm.shortcuts = replace(DEFAULT, packing=False)

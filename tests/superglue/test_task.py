@@ -6,6 +6,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.superglue import TASKS, find_task, records_of
 from ptune_scale.task.answers.words import Words
 from ptune_scale.task.asking import AskedTask
+from ptune_scale.task.pattern import Slots
 from ptune_scale.task.task import Splits, Task
 from ptune_scale.task.tokenization import Tokenization
 
@@ -141,6 +142,13 @@ def test_every_task_has_a_pattern_with_and_without_anchors_and_a_manual_one(task
     assert all(own.wording("ptuning", "reference", n).pattern for n in own.reference)
     with pytest.raises(UserError, match=f"{task} has no pattern 'best'; it has ptuning"):
         own.wording("best")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_behind_all_texts_means_all_of_them(task: str) -> None:
+    pieces = TASKS[task].wordings()["behind"].pattern.pieces
+    first_slots = next(i for i, piece in enumerate(pieces) if isinstance(piece, Slots))
+    assert not any(getattr(piece, "names", ()) for piece in pieces[first_slots:])
 
 
 def test_slots_can_be_made_more_but_not_where_there_are_none() -> None:

@@ -14,6 +14,7 @@ TASK = SuperglueTask(
     labels={"False": False, "True": True},
     answer=Words({"False": ("No",), "True": ("Yes",)}),
     ptuning="{passage...}. [P] Question: {question}? Answer: [Y].",
+    behind="{passage...}. Question: {question}? [P] Answer: [Y].",
     no_anchors="{passage...}. [P] {question}? [P] [Y].",
     # PET's six: three texts with two pairs of words each.
     manual=(

@@ -22,6 +22,7 @@ TASK = SuperglueTask(
     labels={"F": False, "T": True},
     answer=Words({"F": ("No",), "T": ("Yes",)}),
     ptuning="{sentence1...} [SEP] {sentence2...} [P] *{word}*? [Y]",
+    behind="{sentence1...} [SEP] {sentence2...} *{word}*? [P] [Y]",
     no_anchors="{sentence1...} [P] {sentence2...} [P] {word} [P] [Y]",
     # PET's three; the last has its target in the middle.
     manual=(

@@ -56,6 +56,7 @@ TASK = SuperglueTask(
     labels={"False": False, "True": True},
     answer=Span("span"),
     ptuning="[P] {marked_text...} [P] " + _ASKED,
+    behind="{marked_text...} pronoun '*{pronoun}*' refers to [P] [Y].",
     no_anchors="[P] {marked_text...} [P] {pronoun} [P] [Y].",
     # PET's three.
     manual=(
