@@ -23,8 +23,8 @@ from ptune_scale.backbone.splicing_embedding import SplicingEmbedding, replace_e
 from ptune_scale.backbone.text_cache import (
     Behind,
     LayerPast,
-    Missing,
     TextCache,
+    Tokens,
     is_mostly_text,
     text_of,
 )
@@ -151,8 +151,6 @@ class FrozenLM(nn.Module):
             return self._forward_behind(behind, prompts, hidden)
         if hidden is None and padded is None and past is None and self._packs(batch):
             assert prompts is not None
-            if known := self.behind(batch, prompts.shape[1]):
-                return self._forward_behind(known, prompts)
             return self._forward_lines(batch, prompts)
         padded = padded or batch.padded()
         if hidden is None:
@@ -165,11 +163,9 @@ class FrozenLM(nn.Module):
         return self._logits(batch.targets + starts.unsqueeze(1), inputs_embeds=hidden, **extras)
 
     def _packs(self, batch: Batch) -> bool:
-        return self.is_first and self.is_last and self._can_pack(batch)
-
-    def _can_pack(self, batch: Batch) -> bool:
-        longest = max(len(row.ids) for row in batch.examples)
-        return self.shortcuts.packing and can_pack(self.model.config, longest)
+        if not (self.is_first and self.is_last and self.shortcuts.packing):
+            return False
+        return can_pack(self.model.config, max(len(row.ids) for row in batch.examples))
 
     def _embed(self, ids: Tensor, prompts: Tensor, tasks: Tensor, slots: Tensor) -> Tensor:
         embedding = self.model.get_input_embeddings()
@@ -223,33 +219,18 @@ class FrozenLM(nn.Module):
             **extras,
         )
 
-    def missing_texts(self, batch: Batch) -> list[list[Missing]]:
-        """What of a batch's texts is to be computed and kept before the batch is, by passes.
-
-        The same on ranks that see the same rows; none where the texts do not fit, or where
-        rows are not packed.
-        """
-        if self.texts is None or not is_mostly_text(batch.examples) or not self._can_pack(batch):
-            return []
-        texts = [text_of(row) for row in batch.examples]
-        if not self.texts.fits(texts):
-            return []
-        self.texts.touch(texts)
-        return self.texts.plan(texts)
-
-    @property
-    def can_keep_texts(self) -> bool:
-        """Whether what stands before the slots may be computed once, by itself."""
+    def can_keep_texts(self, length: int = 0) -> bool:
+        """Whether what stands before the slots of rows so long may be computed once, by itself."""
         config = self.model.config
-        return (
-            self.is_causal and self.shortcuts.packing and can_pack(config, 0) and can_go_on(config)
-        )
+        goes_on = can_pack(config, length) and can_go_on(config)
+        return self.is_causal and self.shortcuts.packing and goes_on
 
-    def behind(self, batch: Batch, num_slots: int, *, length: int = 0) -> Behind | None:
-        """See ``TextCache.behind``; None where there is no cache of texts, too."""
-        if self.texts is None or not self._can_pack(batch):
+    def texts_of(self, batch: Batch) -> list[Tokens] | None:
+        """What of a batch's rows is to be kept; None where there is little text, or no cache."""
+        longest = max(row.num_tokens for row in batch.examples)
+        if self.texts is None or not self.can_keep_texts(longest):
             return None
-        return self.texts.behind(batch, num_slots, length=length)
+        return list(map(text_of, batch.examples)) if is_mostly_text(batch.examples) else None
 
     def _forward_behind(
         self, behind: Behind, prompts: Tensor | None, hidden: Tensor | None = None

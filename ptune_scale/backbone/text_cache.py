@@ -7,8 +7,8 @@ end, so that texts which begin alike (demonstrations, a passage with many questi
 Shapes: B texts, E tokens of the longest, D layers, C key-value heads, W size of a head.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,13 +16,16 @@ from torch import Tensor
 
 from ptune_scale.backbone.arrange import lead_length
 from ptune_scale.backbone.lines import Lines, pack_behind
+from ptune_scale.backbone.tiers import Tier
 from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Batch, Example
 
 Tokens = tuple[int, ...]
 LayerPast = tuple[Tensor, Tensor]
 """Keys and values (B, C, E, W) of one layer."""
 
-_BLOCK = 64
+BLOCK = 64
+"""Tokens of a block; the last one of a text may have fewer."""
+
 # Texts of one pass, padding counted: enough to keep the machine busy.
 _PASS_TOKENS = 4096
 # A row is worth the second pass that computes its text if so much of it is text.
@@ -71,46 +74,54 @@ def is_mostly_text(rows: Iterable[Example]) -> bool:
 class TextCache:
     """Blocks of keys and values, the least recently used out first.
 
-    Everything depends on the texts alone, in the order in which they came: ranks that see the same
-    rows keep the same blocks.
+    What is too much for one tier moves on to the next, and is forgotten behind the last. A text
+    that is wanted again is copied from wherever it lies.
 
     Args:
-        limit: bytes to hold at most.
+        tiers: where blocks lie, the fastest first.
+        least: of each number, the least on all ranks that compute the same rows. These ranks have
+            to make the same passes, but may keep unlike numbers of blocks in the same memory.
 
     Attributes:
-        held: bytes.
         hits, misses: tokens of texts that were there when they were wanted, and that were not.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
+    def __init__(
+        self, *tiers: Tier, least: Callable[[list[int]], list[int]] = lambda numbers: numbers
+    ) -> None:
+        self.tiers = tiers
+        self._least = least
         self.hits = self.misses = 0
         self._bytes_per_token = 0
-        self._blocks: OrderedDict[Tokens, Tensor] = OrderedDict()
 
-    def fits(self, texts: Iterable[Tokens]) -> bool:
-        """Whether these texts can be held all at once."""
-        return sum(map(len, set(texts))) * self._bytes_per_token <= self.limit
+    @property
+    def held(self) -> int:
+        """Bytes of all blocks."""
+        return sum(tier.held for tier in self.tiers)
 
-    def known(self, text: Tokens, coming: frozenset[Tokens] | set[Tokens] = frozenset()) -> int:
-        """How many of a text's first tokens are held, or are in blocks that are ``coming``."""
-        known = 0
-        for block in _blocks_of(text):
-            if block not in self._blocks and block not in coming:
-                break
-            known = len(block)
-        return known
+    def _tier_of(self, block: Tokens) -> Tier | None:
+        return next((tier for tier in self.tiers if block in tier), None)
 
-    def plan(self, texts: Iterable[Tokens]) -> list[list[Missing]]:
-        """What has to be computed until all texts are held, by passes.
+    def known(self, text: Tokens) -> int:
+        """How many of a text's first tokens are held."""
+        blocks = itertools.takewhile(self._tier_of, _blocks_of(text))
+        return max(map(len, blocks), default=0)
+
+    def plan(self, texts: Iterable[Tokens]) -> list[list[Missing]] | None:
+        """What has to be computed until all texts are held, by passes; None if they do not fit.
 
         No two texts of a pass lack the same block: the second goes on behind it in the next one.
         """
         waiting = sorted(set(texts), key=lambda text: (len(text), text))
-        found = [self.known(text) for text in waiting]
+        limit = sum(tier.limit for tier in self.tiers)
+        fits = int(sum(map(len, waiting)) * self._bytes_per_token <= limit)
+        fits, *found = self._least([fits, *map(self.known, waiting)])
+        if not fits:
+            return None
+        self.touch(waiting)
         self.hits += sum(found)
         self.misses += sum(map(len, waiting)) - sum(found)
+        starts = dict(zip(waiting, found, strict=True))
         coming: set[Tokens] = set()
         passes = []
         while waiting:
@@ -119,16 +130,17 @@ class TextCache:
             begun: set[Tokens] = set()
             longest = 0
             for text in waiting:
-                start = self.known(text, coming)
-                if start == len(text):
+                rest = [block for block in _blocks_of(text) if len(block) > starts[text]]
+                rest = list(itertools.dropwhile(coming.__contains__, rest))
+                if not rest:
                     continue
-                first = next(block for block in _blocks_of(text) if len(block) > start)
+                start = (len(rest[0]) - 1) // BLOCK * BLOCK
                 longer = max(longest, len(text) - start)
-                if first in begun or (now and longer * (len(now) + 1) > _PASS_TOKENS):
+                if rest[0] in begun or (now and longer * (len(now) + 1) > _PASS_TOKENS):
                     later.append(text)
                     continue
                 longest = longer
-                begun.add(first)
+                begun.add(rest[0])
                 now.append(Missing(text, start))
             if now:
                 passes.append(now)
@@ -136,12 +148,16 @@ class TextCache:
             waiting = later
         return passes
 
+    def holds(self, texts: Iterable[Tokens]) -> bool:
+        """Whether all texts are held, on all ranks that compute the same rows."""
+        return bool(self._least([int(all(self.known(t) == len(t) for t in set(texts)))])[0])
+
     def touch(self, texts: Iterable[Tokens]) -> None:
         """Take note that texts are used now; what they begin with goes out last."""
         for text in texts:
             for block in reversed(_blocks_of(text)):
-                if block in self._blocks:
-                    self._blocks.move_to_end(block)
+                if tier := self._tier_of(block):
+                    tier.touch(block)
 
     def put(self, missing: Sequence[Missing], computed: Sequence[LayerPast]) -> None:
         """Keep what was computed of texts.
@@ -157,36 +173,33 @@ class TextCache:
     def _put(self, missing: Missing, computed: Tensor) -> None:
         text, start = missing
         for block in _blocks_of(text):
-            begin = (len(block) - 1) // _BLOCK * _BLOCK
+            begin = (len(block) - 1) // BLOCK * BLOCK
             if begin < start:
                 continue
-            if block in self._blocks:
+            if self._tier_of(block) is not None:
                 continue
-            # A copy: a view would keep the pass' whole tensor in memory.
-            kept = computed[:, :, :, begin - start : len(block) - start].clone()
+            kept = computed[:, :, :, begin - start : len(block) - start]
             self._bytes_per_token = kept.nbytes // kept.shape[3]
-            self._blocks[block] = kept
-            self.held += kept.nbytes
+            self.tiers[0].put(block, kept)
 
     def trim(self) -> None:
-        """Let go of what was not used for longest, until the rest is within the limit."""
-        while self.held > self.limit:
-            self.held -= self._blocks.popitem(last=False)[1].nbytes
+        """Move on, or forget, what was not used for longest, until all tiers are within limits."""
+        for number, tier in enumerate(self.tiers):
+            while tier.held > tier.limit:
+                block, kept = tier.pop_oldest()
+                if number + 1 < len(self.tiers):
+                    self.tiers[number + 1].put(block, kept)
 
-    def behind(self, batch: Batch, num_slots: int, *, length: int = 0) -> Behind | None:
-        """A batch behind its texts; None where it has little text, or not all of it is held.
+    def behind(self, batch: Batch, num_slots: int, *, length: int = 0) -> Behind:
+        """A batch behind its texts, which are held.
 
         Args:
             num_slots: S.
             length: not 0 for a line a row, in their order, of so many tokens.
         """
-        if not is_mostly_text(batch.examples):
-            return None
         texts = [text_of(row) for row in batch.examples]
-        if any(self.known(text) < len(text) for text in set(texts)):
-            return None
         lines, firsts = pack_behind(batch, list(map(len, texts)), num_slots, length=length)
-        return Behind(lines, self.gather([texts[first] for first in firsts]))
+        return Behind(lines, self.gather([texts[first] for first in firsts], batch.device))
 
     def behind_missing(
         self, missing: Sequence[Missing], device: torch.device, *, length: int = 0
@@ -203,27 +216,32 @@ class TextCache:
         batch = Batch(rows, (0.0,) * len(rows), device=device)
         length = length or max(len(text) - start for text, start in missing)
         lines, _ = pack_behind(batch, [start for _, start in missing], 0, length=length)
-        before = self.gather([text[:start] for text, start in missing])
+        before = self.gather([text[:start] for text, start in missing], device)
         return batch, Behind(lines, before, missing)
 
-    def gather(self, texts: Sequence[Tokens]) -> list[LayerPast]:
+    def gather(self, texts: Sequence[Tokens], device: torch.device) -> list[LayerPast]:
         """Keys and values of texts that are held, layer by layer; shorter ones end in zeros."""
         if not any(texts):
             return []
-        block = self._blocks[next(_blocks_of(text)[0] for text in texts if text)]
+        block = self._get(next(_blocks_of(text)[0] for text in texts if text))
         layers, _, heads, _, size = block.shape
         shape = (layers, 2, len(texts), heads, max(map(len, texts)), size)
-        together = torch.empty(shape, dtype=block.dtype, device=block.device)
+        together = torch.empty(shape, dtype=block.dtype, device=device)
         for row, text in enumerate(texts):
             begin = 0
             for key in _blocks_of(text):
-                together[:, :, row, :, begin : len(key)] = self._blocks[key]
+                together[:, :, row, :, begin : len(key)] = self._get(key)
                 begin = len(key)
             together[:, :, row, :, begin:] = 0
         return [(layer[0], layer[1]) for layer in together]
 
+    def _get(self, block: Tokens) -> Tensor:
+        tier = self._tier_of(block)
+        assert tier is not None
+        return tier.get(block)
+
 
 def _blocks_of(text: Tokens) -> list[Tokens]:
     """The beginnings of a text that its blocks are known by, the shortest first."""
-    whole = range(_BLOCK, len(text), _BLOCK)
+    whole = range(BLOCK, len(text), BLOCK)
     return [*(text[:end] for end in whole), text] if text else []

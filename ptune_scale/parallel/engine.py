@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.past import Past
-from ptune_scale.backbone.text_cache import Missing, is_mostly_text
+from ptune_scale.backbone.text_cache import Behind, Missing
 from ptune_scale.parallel.rows import cut
 from ptune_scale.task.example import Batch
 
@@ -77,9 +77,9 @@ class WholeEngine:
         self.after_forward = after_forward
         self.agree = agree
 
-    def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
-        """Logits (N, K, W) of one part of the rows."""
-        return self.lm(batch, prompts)
+    def forward(self, batch: Batch, prompts: Tensor, behind: Behind | None = None) -> Tensor:
+        """Logits (N, K, W) of one part of the rows, behind their texts if these are kept."""
+        return self.lm(batch, prompts, behind=behind)
 
     def backward(self, total: Tensor) -> None:
         """Propagate the outcome's sum over one part of the rows."""
@@ -104,9 +104,9 @@ class WholeEngine:
         """As ``Engine.run``."""
         results = []
         for part in cut(batch, num_parts):
-            self._keep_texts(part, prompts)
+            behind = self._behind_texts(part, prompts)
             with torch.set_grad_enabled(backward):
-                result = outcome(self.forward(part, prompts), part)
+                result = outcome(self.forward(part, prompts, behind), part)
             if backward:
                 self.backward(result.sum())
             self.after_forward()
@@ -114,17 +114,21 @@ class WholeEngine:
         return torch.cat(results)
 
     @torch.no_grad()
-    def _keep_texts(self, batch: Batch, prompts: Tensor) -> None:
-        """Compute those of a batch's texts that are not there."""
-        texts = self.lm.texts
-        if texts is None or not is_mostly_text(batch.examples):
-            return
-        passes = self.lm.missing_texts(batch)
+    def _behind_texts(self, batch: Batch, prompts: Tensor) -> Behind | None:
+        """The batch behind its texts, those that were not there computed; None without any."""
+        cache, texts = self.lm.texts, self.lm.texts_of(batch)
+        if cache is None or texts is None:
+            return None
+        planned = cache.plan(texts)
+        passes = planned or []
         for number in range(self.agree(len(passes))):
             # Where other ranks lack more, any pass keeps them company.
             any_token = [Missing(batch.examples[0].ids[:1], 0)]
             missing = passes[number] if number < len(passes) else any_token
-            rows, behind = texts.behind_missing(missing, batch.device)
+            rows, behind = cache.behind_missing(missing, batch.device)
             self.lm(rows, prompts, behind=behind)
             self.after_forward()
-        texts.trim()
+        cache.trim()
+        if planned is None or not cache.holds(texts):
+            return None
+        return cache.behind(batch, prompts.shape[1])

@@ -2,14 +2,17 @@
 
 import functools
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ptune_scale.backbone.fit import quantized_by
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.loading import Backbone
-from ptune_scale.backbone.text_cache import TextCache
+from ptune_scale.backbone.text_cache import BLOCK, TextCache
+from ptune_scale.backbone.tiers import FileTier, MemoryTier, Tier
 from ptune_scale.backbone.weights import CannotSlice
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import pipeline, tensor, zero3
@@ -22,6 +25,20 @@ from ptune_scale.parallel.slices import Names, Slices, fill, pending, pending_bu
 from ptune_scale.parallel.vocabulary import WholeVocabulary
 from ptune_scale.parallel.world import World
 from ptune_scale.task.objective import Vocabulary
+
+
+@dataclass(frozen=True)
+class TextLimit:
+    """How many keys and values of texts a rank keeps.
+
+    Attributes:
+        gibibytes: GiB; -1 for half of the memory that is free.
+        directory: on the disk that takes what is more than that half.
+    """
+
+    gibibytes: float
+    directory: Path
+
 
 _log = logging.getLogger(__name__)
 
@@ -77,14 +94,14 @@ def parallelize(
     *,
     deepspeed_config: Path | None = None,
     rows_per_forward: int | None = None,
-    text_cache: float = 0,
+    texts: TextLimit | None = None,
 ) -> PromptFunction:
     """Turn a frozen model into the function (batch, P) -> (losses, dP) over all ranks.
 
     Args:
         deepspeed_config: another configuration than ``ds_configs/zero3.json``.
         rows_per_forward: most rows in one forward pass of a rank.
-        text_cache: GiB on each rank for keys and values of texts; -1 for half of what is free.
+        texts: how many keys and values of texts are kept; None for none.
 
     Raises:
         UserError: the model or the DeepSpeed configuration does not fit the layout, or the
@@ -109,7 +126,7 @@ def parallelize(
         if reason or not degrees.is_sharded:
             whole = _whole(backbone, mesh, deepspeed_config, reason)
             _warn(whole.lm, backbone, mesh)
-            _keep_texts(whole.lm, text_cache, mesh)
+            _keep_texts(whole.lm, texts, mesh)
             every_word = WholeVocabulary(chunked_loss=chunked_loss)
             return PromptFunction(whole, mesh, every_word, rows_per_forward)
 
@@ -133,21 +150,33 @@ def parallelize(
         fill(model, names, slices, backbone.weights, mesh.world.device)
         engine = WholeEngine(lm)
     _warn(lm, backbone, mesh)
-    _keep_texts(lm, text_cache, mesh)
+    _keep_texts(lm, texts, mesh)
     # 5. The schedule goes around the finished stage.
     if degrees.has_pipeline:
         engine = PipelineEngine(lm, mesh, backbone.dtype, backbone.config.hidden_size)
     return PromptFunction(engine, mesh, vocabulary, rows_per_forward)
 
 
-def _keep_texts(lm: FrozenLM, gibibytes: float, mesh: Mesh) -> None:
-    """Give a model a cache of texts, of the same size on all ranks, if it has a use for one."""
-    if not gibibytes or not lm.can_keep_texts:
+def _keep_texts(lm: FrozenLM, asked: TextLimit | None, mesh: Mesh) -> None:
+    """Give a model a cache of texts, if it has a use for one.
+
+    Half of what is free of the device's memory is filled first, then of the host's, then files.
+    """
+    if asked is None or not asked.gibibytes or not lm.can_keep_texts():
         return
-    limit = int(gibibytes * 2**30)
-    if gibibytes < 0:
-        limit = -mesh.world.max(-mesh.world.free_memory() // 2)
-    lm.texts = TextCache(limit)
+    world = mesh.world
+    free = [(world.device, world.free_memory())]
+    if world.device.type != "cpu":
+        free.append((torch.device("cpu"), world.free_host_memory()))
+    left = int(asked.gibibytes * 2**30) if asked.gibibytes > 0 else None
+    tiers: list[Tier] = []
+    for device, memory in free:
+        limit = memory // 2 if left is None else min(memory // 2, left)
+        tiers.append(MemoryTier(limit, device))
+        left = None if left is None else left - limit
+    if left:
+        tiers.append(FileTier(left, asked.directory, BLOCK))
+    lm.texts = TextCache(*tiers, least=mesh.least)
 
 
 def _warn(lm: FrozenLM, backbone: Backbone, mesh: Mesh) -> None:

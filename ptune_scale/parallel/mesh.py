@@ -4,6 +4,7 @@ import contextlib
 import io
 from dataclasses import dataclass
 
+import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
@@ -51,6 +52,15 @@ class Mesh:
     @property
     def is_last_stage(self) -> bool:
         return self.stage == self.degrees.pipeline - 1
+
+    def least(self, numbers: list[int]) -> list[int]:
+        """Of each number, the least on all ranks that compute the same rows as this one."""
+        shared = [(PIPELINE, self.degrees.has_pipeline), (TENSOR, self.degrees.has_tensor)]
+        found = torch.tensor(numbers, device=self.world.device)
+        for dimension, is_shared in shared:
+            if is_shared:
+                dist.all_reduce(found, dist.ReduceOp.MIN, group=self.group(dimension))
+        return found.tolist()
 
     def group(self, dimension: str) -> dist.ProcessGroup:
         """The process group of this rank along a dimension; there is none in a single process."""

@@ -240,13 +240,16 @@ class PromptFunction:
 
     def _alike(self, batch: Batch) -> list[tuple[list[int], Batch]]:
         """Rows that are computed together: those behind texts that are kept, and the others."""
-        if self.engine.lm.texts is None:
+        lm = self.engine.lm
+        if lm.texts is None:
             return [(list(range(len(batch))), batch)]
         kinds: dict[bool, list[int]] = {}
         for start in range(0, len(batch), batch.group_size):
             group = range(start, start + batch.group_size)
-            is_text = is_mostly_text([batch.examples[row] for row in group])
-            kinds.setdefault(is_text, []).extend(group)
+            rows = [batch.examples[row] for row in group]
+            longest = max(row.num_tokens for row in rows)
+            is_behind = lm.can_keep_texts(longest) and is_mostly_text(rows)
+            kinds.setdefault(is_behind, []).extend(group)
         batch = evened(batch)
         return [(numbers, batch.rows(numbers)) for numbers in kinds.values()]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.backbone.loading import Backbone
+from ptune_scale.backbone.text_cache import Behind
 from ptune_scale.backbone.tuned import ClassifierLM, NewHead, TunedLM
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import zero3
@@ -113,7 +114,7 @@ class TunedEngine(WholeEngine):
         self.deepspeed_engine = deepspeed_engine
         self.replicas = mesh.degrees.data
 
-    def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
+    def forward(self, batch: Batch, prompts: Tensor, behind: Behind | None = None) -> Tensor:
         if not torch.is_grad_enabled():
             return super().forward(batch, prompts)
         return self.deepspeed_engine(batch, prompts)

@@ -75,9 +75,13 @@ class World:
         return self.rank == 0
 
     def free_memory(self) -> int:
-        """Bytes that nobody uses where this rank computes; of a host's, the rank's share."""
+        """Bytes that nobody uses where this rank computes."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
+        return self.free_host_memory()
+
+    def free_host_memory(self) -> int:
+        """Bytes of the host's memory that nobody uses, shared out between its ranks."""
         return psutil.virtual_memory().available // _local_size(self.size)
 
     def sum_(self, tensor: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from filelock import FileLock
 from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
 from ptune_scale.files import cannot_write, hold, write_json
-from ptune_scale.parallel import Degrees, parallelize
+from ptune_scale.parallel import Degrees, TextLimit, parallelize
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.progress import bar
 from ptune_scale.reading import has_file, is_texts, read_object
@@ -169,7 +169,7 @@ def run(checked: CheckedAnswers, site: Site) -> None:
         checked.backbone,
         site.mesh,
         deepspeed_config=config.parallel.deepspeed_json,
-        text_cache=config.use.text_cache,
+        texts=TextLimit(config.use.text_cache, checked.output.parent),
     )
     prompt = TunedPrompt(
         checked.export,

@@ -20,6 +20,7 @@ from ptune_scale.backbone.tuned import NewHead
 from ptune_scale.parallel import (
     PromptFunction,
     StopSignal,
+    TextLimit,
     TunedFunction,
     TuneSettings,
     World,
@@ -131,7 +132,7 @@ class Job:
             site.mesh,
             deepspeed_config=config.parallel.deepspeed_json,
             rows_per_forward=config.train.rows_per_forward or None,
-            text_cache=config.model.text_cache,
+            texts=TextLimit(config.model.text_cache, site.output),
         )
         site.stop.check()
         resumed = Path(config.run.resume_from)

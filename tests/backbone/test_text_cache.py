@@ -1,6 +1,7 @@
 """Texts before the slots are computed once, and nothing but rounding changes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from transformers import PreTrainedModel
 from ptune_scale.backbone import FrozenLM
 from ptune_scale.backbone.families import FAMILIES
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
-from ptune_scale.backbone.text_cache import TextCache
+from ptune_scale.backbone.text_cache import BLOCK, TextCache
+from ptune_scale.backbone.tiers import FileTier, MemoryTier
 from ptune_scale.parallel import PromptFunction, single
 from ptune_scale.task.example import Batch, Example, collate
 from ptune_scale.task.objective import Vocabulary
@@ -60,7 +62,7 @@ def plain(family: str, attention: str = "eager") -> PromptFunction:
 
 def cached(family: str, attention: str = "eager", limit: int = PLENTY) -> PromptFunction:
     lm = FrozenLM(long_network(family, attention), shortcuts=DEFAULT).prepare()
-    lm.texts = TextCache(limit)
+    lm.texts = TextCache(MemoryTier(limit))
     return single(lm)
 
 
@@ -135,6 +137,51 @@ def test_the_least_recently_used_goes_out_first_and_nothing_is_wrong(texts_held:
     if texts_held == 3:  # those of the end: the last, the last but one, the one before
         held = function.engine.lm.texts
         assert [held.known(each.ids[:130]) for each in rows] == [130, 130, 130, 0, 0]
+
+
+def test_what_memory_has_no_room_for_lies_in_files_and_is_the_same(tmp_path: Path) -> None:
+    function, reference, prompts = cached("llama"), plain("llama"), prompts_of(32)
+    batch = BATCHES["texts of unlike lengths"]
+    function.engine.lm.texts = TextCache(MemoryTier(20_000), FileTier(PLENTY, tmp_path, BLOCK))
+    counts = count_tokens(function)
+    expected = reference.loss_and_gradient(batch, prompts)[1]
+    for _ in range(3):
+        counts.clear()
+        found = function.loss_and_gradient(batch, prompts)[1]
+        assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    memory, files = function.engine.lm.texts.tiers
+    assert 0 < memory.held <= 20_000 < files.held
+    assert sum(counts) <= 2 * 3 * len(batch)
+    assert not list(tmp_path.iterdir())  # nothing is left behind, whatever ends the process
+
+
+def test_a_full_disk_only_makes_less_be_kept(tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    function, prompts = cached("llama"), prompts_of(32)
+    batch = BATCHES["texts of unlike lengths"]
+    function.engine.lm.texts = TextCache(MemoryTier(20_000), FileTier(PLENTY, tmp_path, BLOCK))
+    expected = plain("llama").loss_and_gradient(batch, prompts)[1]
+    for _ in range(2):
+        assert_close(function.loss_and_gradient(batch, prompts)[1], expected, rtol=1e-4, atol=1e-5)
+    assert not list(tmp_path.iterdir()) and function.engine.lm.texts.tiers[1].held == 0
+
+
+def test_files_forget_the_least_recently_used_too(tmp_path: Path) -> None:
+    blocks = {n: torch.full((2, 2, 1, BLOCK - n, 4), float(n)) for n in range(4)}
+    tier = FileTier(2 * blocks[0].nbytes, tmp_path, BLOCK)
+    for number in (0, 1):
+        tier.put(number, blocks[number])
+    tier.touch(0)
+    tier.put(2, blocks[2])
+    assert [number in tier for number in blocks] == [True, False, True, False]
+    for number in (0, 2):
+        assert_close(tier.get(number), blocks[number])
+    assert tier.held == tier.limit
+    key, block = tier.pop_oldest()
+    assert key == 0 and torch.equal(block, blocks[0]) and tier.held == tier.limit // 2
 
 
 def test_rows_of_a_group_are_not_torn_apart() -> None:

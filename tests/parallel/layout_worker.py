@@ -15,7 +15,7 @@ from torch import nn
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
-from ptune_scale.parallel import Degrees, Mesh, World, count_local_elements, parallelize
+from ptune_scale.parallel import Degrees, Mesh, TextLimit, World, count_local_elements, parallelize
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch, Example, collate
 from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
@@ -70,7 +70,7 @@ def weights_of(model: nn.Module) -> list[torch.Tensor]:
         ]
 
 
-def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
+def run_layout(model: str, output: str, layout: str, world: World) -> dict[str, Any]:
     tensor, pipeline, zero_stage, *more = layout.split("-")
     config = [name for name in more if name != "bf16"]
     tensor, pipeline, zero_stage = int(tensor), int(pipeline), int(zero_stage)
@@ -85,10 +85,10 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
         mesh,
         deepspeed_config=CONFIGS / f"{config[0]}.json" if config else None,
         rows_per_forward=4,
-        text_cache=0 if world.size == 1 else 1,
+        texts=None if world.size == 1 else TextLimit(1, Path(output)),
     )
     lm = function.engine.lm
-    assert world.size == 1 or (lm.texts is not None) == lm.can_keep_texts
+    assert world.size == 1 or (lm.texts is not None) == lm.can_keep_texts()
     before = weights_of(lm)
     shape = (2, 2, backbone.hidden_size)
     prompts = torch.randn(shape, generator=torch.Generator().manual_seed(1))
@@ -140,7 +140,7 @@ def main() -> None:
     model, output, *layouts = sys.argv[1:]
     world = World.start()
     for layout in layouts:
-        result = run_layout(model, layout, world)
+        result = run_layout(model, output, layout, world)
         if world.is_main:
             torch.save(result, Path(output) / f"{layout}.pt")
     world.finish()

@@ -96,7 +96,9 @@ def run(model: str, output: Path, world: World, name: str, how: str) -> dict[str
             parts = trainer.encoders.parts()
             if world.is_main:
                 parts["state"] = trainer.state_dict()
-            checkpoint.save(output / name, event.step, parts, {"method": "ptuning"}, {}, world=world)
+            checkpoint.save(
+                output / name, event.step, parts, {"method": "ptuning"}, {}, world=world
+            )
     # What each rank ended with: it must be the same on all.
     outcomes = world.gather((trainer.losses, trainer.selection.best, trainer.selection.stopped))
     prompts = torch.zeros(world.size, *trainer.bank.shape)

@@ -81,39 +81,45 @@ class PipelineEngine:
     ) -> Tensor | None:
         """Forward, and backward of the outcome's sum; see ``engine.Engine``."""
         num_parts = max(num_parts, self._mesh.degrees.pipeline)
-        self._keep_texts(batch, prompts)
+        is_behind = self._keep_texts(batch, prompts)
         batches = _equal_parts(batch, num_parts)
-        parts = self._behind(batches, prompts.shape[1]) or _padded(batches)
+        parts = self._behind(batches, prompts.shape[1]) if is_behind else _padded(batches)
         result = self._through(parts, prompts, outcome, backward=backward)
         return result[: len(batch)].detach() if self.holds_logits else None
 
-    def _keep_texts(self, batch: Batch, prompts: Tensor) -> None:
-        """Compute those of a batch's texts that are not there; each stage keeps its own layers'."""
-        texts, stages = self.lm.texts, self._mesh.degrees.pipeline
-        if texts is None:
-            return
+    def _keep_texts(self, batch: Batch, prompts: Tensor) -> bool:
+        """Compute those of a batch's texts that are not there; each stage keeps its own layers'.
+
+        Returns:
+            whether all are there now.
+        """
+        cache, texts, stages = self.lm.texts, self.lm.texts_of(batch), self._mesh.degrees.pipeline
+        if cache is None or texts is None:
+            return False
 
         def nothing(hidden: Tensor, rows: Batch) -> Tensor:
             return torch.zeros(len(rows), device=hidden.device)
 
-        for missing in self.lm.missing_texts(batch):
+        planned = cache.plan(texts)
+        for missing in planned or ():
             length = _rounded(max(len(text) - start for text, start in missing))
             missing = [*missing, *missing[-1:] * (-len(missing) % stages)]
             size = len(missing) // stages
             parts: list[tuple[Batch, Layout]] = [
-                texts.behind_missing(missing[i : i + size], batch.device, length=length)
+                cache.behind_missing(missing[i : i + size], batch.device, length=length)
                 for i in range(0, len(missing), size)
             ]
             self._through(parts, prompts, nothing, backward=False)
-        texts.trim()
+        cache.trim()
+        return planned is not None and cache.holds(texts)
 
-    def _behind(self, batches: list[Batch], num_slots: int) -> list[tuple[Batch, Layout]] | None:
-        """Parts of a batch behind their texts, or None where these are not kept."""
+    def _behind(self, batches: list[Batch], num_slots: int) -> list[tuple[Batch, Layout]]:
+        """Parts of a batch behind their texts, a line a row."""
+        cache = self.lm.texts
+        assert cache is not None
         rows = [row for batch in batches for row in batch.examples]
         length = _rounded(max(row.num_tokens - len(text_of(row)) for row in rows))
-        behind = [self.lm.behind(batch, num_slots, length=length) for batch in batches]
-        pairs = [(batch, b) for batch, b in zip(batches, behind, strict=True) if b is not None]
-        return [*pairs] if len(pairs) == len(batches) else None
+        return [(batch, cache.behind(batch, num_slots, length=length)) for batch in batches]
 
     def _through(
         self,
