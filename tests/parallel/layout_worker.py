@@ -7,6 +7,7 @@ with "bf16" behind it, or for ZeRO-3 the name of a file in ds_configs.
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import deepspeed
@@ -70,7 +71,7 @@ def weights_of(model: nn.Module) -> list[torch.Tensor]:
         ]
 
 
-def run_layout(model: str, output: str, layout: str, world: World) -> dict[str, Any]:
+def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     tensor, pipeline, zero_stage, *more = layout.split("-")
     config = [name for name in more if name != "bf16"]
     tensor, pipeline, zero_stage = int(tensor), int(pipeline), int(zero_stage)
@@ -85,7 +86,7 @@ def run_layout(model: str, output: str, layout: str, world: World) -> dict[str, 
         mesh,
         deepspeed_config=CONFIGS / f"{config[0]}.json" if config else None,
         rows_per_forward=4,
-        texts=None if world.size == 1 else TextLimit(1, Path(output)),
+        texts=None if world.size == 1 else TextLimit(1, Path(gettempdir())),
     )
     lm = function.engine.lm
     assert world.size == 1 or (lm.texts is not None) == lm.can_keep_texts()
@@ -140,7 +141,7 @@ def main() -> None:
     model, output, *layouts = sys.argv[1:]
     world = World.start()
     for layout in layouts:
-        result = run_layout(model, output, layout, world)
+        result = run_layout(model, layout, world)
         if world.is_main:
             torch.save(result, Path(output) / f"{layout}.pt")
     world.finish()
