@@ -1,0 +1,207 @@
+"""Slots as tokens of the vocabulary, so that they may stand anywhere in an ordinary text.
+
+``tokens`` keeps the new rows in a PEFT folder of their own, ``model`` writes them into a checkpoint
+that any engine serves.
+
+Shapes: S slots, H embedding size, V vocabulary.
+"""
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ptune_scale.backbone import load_backbone
+from ptune_scale.backbone.network import auto_class
+from ptune_scale.backbone.shortcuts import PLAIN
+from ptune_scale.errors import UserError
+from ptune_scale.files import write_json
+from ptune_scale.task.example import NO_SLOT, Batch, Example
+from ptune_scale.task.record import Record
+from ptune_scale.use.formats.compare import at_targets, padded
+from ptune_scale.use.formats.format import Format, Logits, template_of
+from ptune_scale.use.prompt import TunedPrompt
+
+_ABOUT = "ptune_scale.json"
+
+
+@dataclass(frozen=True)
+class Added:
+    """The new tokens of some tasks.
+
+    Attributes:
+        names, ids: of each task's slots, by row of the prompt matrix.
+        tokenizer: one that knows them.
+    """
+
+    names: dict[int, list[str]]
+    ids: dict[int, list[int]]
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def flat(self) -> list[int]:
+        """All ids, in the order of tasks and slots."""
+        return [token for ids in self.ids.values() for token in ids]
+
+
+def add_tokens(prompt: TunedPrompt, rows: Sequence[int]) -> Added:
+    """A token for each slot, behind those that the tokenizer has.
+
+    Raises:
+        UserError: the tokenizer has tokens of such names.
+    """
+    tokenizer = copy.deepcopy(prompt.backbone.tokens.tokenizer)
+    names = {}
+    for row in rows:
+        task = prompt.tasks[row]
+        word = re.sub(r"\W", "_", task.task.name)
+        names[row] = [f"<|{word}_{slot}|>" for slot in range(task.num_slots)]
+    every = [name for each in names.values() for name in each]
+    new = [AddedToken(name, normalized=False, special=True) for name in every]
+    if tokenizer.add_tokens(new, special_tokens=True) != len(every):
+        raise UserError(f"the tokenizer has tokens of these names already: {', '.join(every)}")
+    ids = {row: tokenizer.convert_tokens_to_ids(each) for row, each in names.items()}
+    return Added(names, ids, tokenizer)
+
+
+def spelled(example: Example, ids: dict[int, list[int]]) -> list[int]:
+    """A row's tokens, with the new ones in its slots."""
+    return [
+        token if slot == NO_SLOT else ids[example.task][slot]
+        for token, slot in zip(example.ids, example.slots, strict=True)
+    ]
+
+
+def _check(prompt: TunedPrompt, rows: Sequence[int]) -> None:
+    add_tokens(prompt, rows)
+
+
+def _base(prompt: TunedPrompt) -> PreTrainedModel:
+    """The backbone as the library loads it: a copy, for it is changed."""
+    return load_backbone(
+        prompt.backbone.name, dtype=prompt.backbone.dtype, shortcuts=PLAIN
+    ).lm.model
+
+
+def _vectors(prompt: TunedPrompt, added: Added, scale: float) -> Tensor:
+    """Rows of the new tokens, in the order of their ids; their layer multiplies by ``scale``."""
+    rows = [prompt.export.prompts[row, : len(ids)] for row, ids in added.ids.items()]
+    return torch.cat(rows) / scale
+
+
+def _scale(model: PreTrainedModel) -> float:
+    """What the word embedding multiplies its rows with (Gemma's does)."""
+    return float(getattr(model.get_input_embeddings(), "embed_scale", 1.0))
+
+
+def _with_room(model: PreTrainedModel, added: Added) -> PreTrainedModel:
+    """The model with rows for all tokens; vocabularies that were padded may have them already."""
+    size = max(added.flat) + 1
+    if model.get_input_embeddings().weight.shape[0] < size:
+        model.resize_token_embeddings(size, mean_resizing=False)
+    return model
+
+
+def _describe(prompt: TunedPrompt, added: Added, directory: Path) -> None:
+    write_json(
+        directory / _ABOUT,
+        {
+            "tasks": {
+                prompt.tasks[row].task.name: {
+                    "template": template_of(prompt.tasks[row], names),
+                    "tokens": names,
+                    "ids": added.ids[row],
+                    "pattern": prompt.tasks[row].wording.pattern.text,
+                }
+                for row, names in added.names.items()
+            }
+        },
+    )
+
+
+@torch.no_grad()
+def _write_model(
+    prompt: TunedPrompt, rows: Sequence[int], records: dict[int, list[Record]], directory: Path
+) -> None:
+    added = add_tokens(prompt, rows)
+    model = _with_room(_base(prompt), added)
+    words, head = model.get_input_embeddings(), model.get_output_embeddings()
+    index = torch.tensor(added.flat)
+    words.weight[index] = _vectors(prompt, added, _scale(model)).to(words.weight.dtype)
+    if head.weight is not words.weight:
+        head.weight[index] = 0
+    # Tied to the head, or beside zeros in it, the new tokens could be predicted.
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.suppress_tokens = added.flat
+    model.save_pretrained(directory)
+    added.tokenizer.save_pretrained(directory)
+    _describe(prompt, added, directory)
+
+
+def _write_tokens(
+    prompt: TunedPrompt, rows: Sequence[int], records: dict[int, list[Record]], directory: Path
+) -> None:
+    from peft import TrainableTokensConfig, get_peft_model
+
+    added = add_tokens(prompt, rows)
+    model = _with_room(_base(prompt), added)
+    scale = _scale(model)
+    tuned: Any = get_peft_model(model, TrainableTokensConfig(token_indices=added.flat))
+    for name, parameter in tuned.named_parameters():
+        if "trainable_tokens_delta" in name:
+            parameter.data = _vectors(prompt, added, scale).to(parameter.dtype)
+    tuned.peft_config["default"].base_model_name_or_path = prompt.export.model
+    tuned.save_pretrained(directory, save_embedding_layers=False)
+    added.tokenizer.save_pretrained(directory)
+    _describe(prompt, added, directory)
+
+
+def _load_model(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
+    auto: Any = auto_class(prompt.backbone.kind)
+    model = auto.from_pretrained(directory, dtype=prompt.backbone.dtype).eval()
+    return _logits(prompt, rows, model, directory)
+
+
+def _load_tokens(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
+    from peft import PeftModel
+
+    base = _with_room(_base(prompt), add_tokens(prompt, rows))
+    return _logits(prompt, rows, PeftModel.from_pretrained(base, directory).eval(), directory)
+
+
+def _logits(prompt: TunedPrompt, rows: Sequence[int], model: Any, directory: Path) -> Logits:
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    names = add_tokens(prompt, rows).names
+    ids_of = {row: tokenizer.convert_tokens_to_ids(each) for row, each in names.items()}
+
+    def logits(batch: Batch, prompts: Tensor) -> Tensor:
+        written = [spelled(example, ids_of) for example in batch.examples]
+        ids, mask = padded(written, prompt.backbone.tokens.placeholder)
+        found = model(input_ids=ids, attention_mask=mask).logits
+        return at_targets(found, batch.targets, prompt.backbone.vocab_size)
+
+    return logits
+
+
+TOKENS = Format(
+    "tokens",
+    "a PEFT folder of trainable tokens with its tokenizer, for slots anywhere",
+    _check,
+    _write_tokens,
+    _load_tokens,
+    needs="peft",
+)
+MODEL = Format(
+    "model",
+    "an ordinary checkpoint with a row for each slot, for any engine and slots anywhere",
+    _check,
+    _write_model,
+    _load_model,
+)

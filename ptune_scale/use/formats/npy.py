@@ -1,0 +1,48 @@
+"""The vectors alone: an array (S, H) in fp32 for each task, as numpy and Google's library read it.
+
+Shapes: S slots, H embedding size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+from ptune_scale.parallel import single
+from ptune_scale.task.example import Batch
+from ptune_scale.task.record import Record
+from ptune_scale.use.formats.format import Format, Logits
+from ptune_scale.use.prompt import TunedPrompt
+
+
+def _check(prompt: TunedPrompt, rows: Sequence[int]) -> None:
+    """Any prompt is an array."""
+
+
+def _write(
+    prompt: TunedPrompt, rows: Sequence[int], records: dict[int, list[Record]], directory: Path
+) -> None:
+    for row in rows:
+        task = prompt.tasks[row]
+        array = prompt.export.prompts[row, : task.num_slots].numpy()
+        numpy.save(directory / f"{task.task.name}.npy", array, allow_pickle=False)
+
+
+def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
+    read = torch.zeros_like(prompt.export.prompts)
+    for row in rows:
+        path = directory / f"{prompt.tasks[row].task.name}.npy"
+        array = torch.from_numpy(numpy.load(path, allow_pickle=False))
+        read[row, : len(array)] = array
+    lm = single(prompt.backbone.lm).engine.lm
+
+    def logits(batch: Batch, prompts: Tensor) -> Tensor:
+        return lm(replace(batch), read)
+
+    return logits
+
+
+NPY = Format("npy", "an array (slots, hidden size) for each task", _check, _write, _load)
