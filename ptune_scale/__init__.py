@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ptune_scale.task.pattern import Pattern
     from ptune_scale.task.record import Record
     from ptune_scale.use.prompt import Phrase, TunedPrompt, load_prompt
+    from ptune_scale.use.ptune_model import PtuneModel
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "Pattern",
     "Phrase",
     "PromptBank",
+    "PtuneModel",
     "Record",
     "TunedPrompt",
     "UserError",
@@ -34,6 +36,7 @@ if not TYPE_CHECKING:  # else any name would be taken for one that is there
             "Pattern": "task.pattern",
             "Phrase": "use.prompt",
             "PromptBank": "prompt.bank",
+            "PtuneModel": "use.ptune_model",
             "Record": "task.record",
             "TunedPrompt": "use.prompt",
             "load_backbone": "backbone.loading",

@@ -22,7 +22,7 @@ from ptune_scale.use.prompt import TunedPrompt
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Agreement:
     """How alike the answers are.
 
     Attributes:
@@ -67,7 +67,7 @@ class ForeignEngine:
 
 def compare(
     prompt: TunedPrompt, records: dict[int, list[Record]], logits: Logits
-) -> tuple[Comparison, list[tuple[Prediction, Prediction]]]:
+) -> tuple[Agreement, list[tuple[Prediction, Prediction]]]:
     """Answer records by ourselves and by others.
 
     Args:
@@ -89,7 +89,7 @@ def compare(
         pairs += zip(prompt.predict(some, name), theirs.predict(some, name), strict=True)
     same = sum(a.answer == b.answer for a, b in pairs)
     difference = max((abs(a.score - b.score) for a, b in pairs), default=0.0)
-    return Comparison(len(pairs), same, difference), pairs
+    return Agreement(len(pairs), same, difference), pairs
 
 
 def at_targets(logits: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
