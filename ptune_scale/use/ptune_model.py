@@ -142,6 +142,21 @@ class PtuneModel(nn.Module):
             inputs_embeds=embeds, attention_mask=attention_mask, labels=labels, **more
         )
 
+    def base_model(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        task_ids: Tensor | None = None,
+        **more: Any,
+    ) -> Any:
+        """The output of the model below its head, for trainers that compute the loss themselves.
+
+        TRL's does so; see ``forward`` for the arguments.
+        """
+        embeds = self._embed(input_ids, task_ids)
+        body = self.model.base_model
+        return body(inputs_embeds=embeds, attention_mask=attention_mask, **more)
+
     @torch.no_grad()
     def generate(
         self,

@@ -142,6 +142,43 @@ def test_the_trainer_of_transformers_trains_saves_and_resumes(
     assert "model.safetensors" in saved and size < bank + 4096
 
 
+def test_the_trainer_of_trl_has_the_losses_of_a_plain_loop(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("trl", reason="pip install trl")
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model = model_of(tiny_llama)
+    model.tokenizer.pad_token = model.tokenizer.eos_token
+    rows = rows_of(model)
+    expected = float(model(**model.collate(rows)).loss)
+    arguments = SFTConfig(
+        str(tmp_path),
+        max_steps=4,
+        per_device_train_batch_size=len(rows),
+        learning_rate=1e-2,
+        logging_steps=1,
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+    )
+    trainer = SFTTrainer(
+        model,
+        arguments,
+        train_dataset=Dataset.from_list(rows),
+        data_collator=model.collate,
+        processing_class=model.tokenizer,
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[0] == pytest.approx(expected, rel=1e-3)
+    assert losses[-1] < losses[0]
+
+
 def test_what_is_saved_is_what_the_launchers_write(tiny_llama: Path, tmp_path: Path) -> None:
     tasks = {"where": Wording(Pattern.parse("{a} is [P]*3 in [Y]"), Text(5))}
     model = model_of(tiny_llama, tasks=tasks)
