@@ -124,8 +124,8 @@ class PreparedLayers(nn.Module):
                 )
         x, mask = hidden[:, lead:].contiguous(), mask[:, :, lead:].contiguous()
         rotation = self._rotation(x, lines.positions[:, lead:])
-        for weights, known in zip(self._weights[:-1], past[:-1], strict=True):
-            x = self._run(x, mask, rotation, weights, known)[0]
+        for number, weights in enumerate(self._weights[:-1]):
+            x = self._run(x, mask, rotation, weights, past[number])[0]
         last, known = self._weights[-1], past[-1]
         if everywhere or not self.last_at_targets:
             x = self._run(x, mask, rotation, last, known)[0]
@@ -142,8 +142,8 @@ class PreparedLayers(nn.Module):
         mask = lines.mask(hidden.dtype)
         return self._through(hidden, mask, lines.positions, self._past(before))
 
-    def _past(self, before: Sequence[Past]) -> list[Past]:
-        return list(before) or [None] * len(self._weights)
+    def _past(self, before: Sequence[Past]) -> Sequence[Past]:
+        return before or [None] * len(self._weights)
 
     def _through(
         self, x: Tensor, mask: Tensor, positions: Tensor, past: Sequence[Past]

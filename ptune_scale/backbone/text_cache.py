@@ -9,7 +9,7 @@ Shapes: B texts, E tokens of the longest, D layers, C key-value heads, W size of
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class Behind(NamedTuple):
     """
 
     lines: Lines
-    before: list[LayerPast]
+    before: Sequence[LayerPast]
     missing: Sequence[Missing] = ()
 
 
@@ -83,7 +83,7 @@ class TextCache:
             to make the same passes, but may keep unlike numbers of blocks in the same memory.
 
     Attributes:
-        hits, misses: tokens of texts that were there when they were wanted, and that were not.
+        reused, computed: tokens of texts that were there when they were wanted, and that were not.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class TextCache:
     ) -> None:
         self.tiers = tiers
         self._least = least
-        self.hits = self.misses = 0
+        self.reused = self.computed = 0
         self._bytes_per_token = 0
 
     @property
@@ -119,8 +119,8 @@ class TextCache:
         if not fits:
             return None
         self.touch(waiting)
-        self.hits += sum(found)
-        self.misses += sum(map(len, waiting)) - sum(found)
+        self.reused += sum(found)
+        self.computed += sum(map(len, waiting)) - sum(found)
         starts = dict(zip(waiting, found, strict=True))
         coming: set[Tokens] = set()
         passes = []
@@ -219,26 +219,66 @@ class TextCache:
         before = self.gather([text[:start] for text, start in missing], device)
         return batch, Behind(lines, before, missing)
 
-    def gather(self, texts: Sequence[Tokens], device: torch.device) -> list[LayerPast]:
-        """Keys and values of texts that are held, layer by layer; shorter ones end in zeros."""
+    def gather(self, texts: Sequence[Tokens], device: torch.device) -> Sequence[LayerPast]:
+        """Keys and values of texts that are held, layer by layer; shorter ones end in zeros.
+
+        For a backward pass all layers are needed at once; else each is put together when its turn
+        comes, so that one is in memory at a time.
+        """
         if not any(texts):
             return []
-        block = self._get(next(_blocks_of(text)[0] for text in texts if text))
-        layers, _, heads, _, size = block.shape
-        shape = (layers, 2, len(texts), heads, max(map(len, texts)), size)
-        together = torch.empty(shape, dtype=block.dtype, device=device)
-        for row, text in enumerate(texts):
-            begin = 0
-            for key in _blocks_of(text):
-                together[:, :, row, :, begin : len(key)] = self._get(key)
-                begin = len(key)
-            together[:, :, row, :, begin:] = 0
-        return [(layer[0], layer[1]) for layer in together]
+        blocks = [[self._get(block) for block in _blocks_of(text)] for text in texts]
+        longest = max(map(len, texts))
+        if not torch.is_grad_enabled():
+            return _Layers(blocks, longest, device)
+        return _together(blocks, slice(None), longest, device)
 
     def _get(self, block: Tokens) -> Tensor:
         tier = self._tier_of(block)
         assert tier is not None
         return tier.get(block)
+
+
+class _Layers(Sequence[LayerPast]):
+    """Keys and values of texts, of which a layer is put together each time that it is asked for.
+
+    Args:
+        blocks: (D, 2, C, ., W) of each text.
+        longest: E.
+    """
+
+    def __init__(
+        self, blocks: Sequence[Sequence[Tensor]], longest: int, device: torch.device
+    ) -> None:
+        self._blocks = blocks
+        self._longest = longest
+        self._device = device
+
+    def __len__(self) -> int:
+        return next(len(text[0]) for text in self._blocks if text)
+
+    def __getitem__(self, layer: Any) -> Any:
+        layer = range(len(self))[layer]
+        part = slice(layer, layer + 1)
+        return _together(self._blocks, part, self._longest, self._device)[0]
+
+
+def _together(
+    blocks: Sequence[Sequence[Tensor]], layers: slice, longest: int, device: torch.device
+) -> list[LayerPast]:
+    """Keys and values (B, C, E, W) of some layers, from the blocks of each text."""
+    some = next(text[0][layers] for text in blocks if text)
+    count, _, heads, _, size = some.shape
+    shape = (count, 2, len(blocks), heads, longest, size)
+    together = torch.empty(shape, dtype=some.dtype, device=device)
+    for row, text in enumerate(blocks):
+        begin = 0
+        for block in text:
+            end = begin + block.shape[3]
+            together[:, :, row, :, begin:end] = block[layers]
+            begin = end
+        together[:, :, row, :, begin:] = 0
+    return [(keys, values) for keys, values in together]
 
 
 def _blocks_of(text: Tokens) -> list[Tokens]:

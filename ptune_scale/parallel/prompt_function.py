@@ -192,6 +192,14 @@ class PromptFunction:
         """Whether ``generate`` keeps keys and values, instead of computing rows again per token."""
         return isinstance(self.engine, WholeEngine) and self.engine.lm.has_cache
 
+    @property
+    def kept_texts(self) -> dict[str, int]:
+        """What became of the texts before all slots: tokens computed and reused, bytes held."""
+        texts = self.engine.lm.texts
+        if texts is None:
+            return {}
+        return {"computed": texts.computed, "reused": texts.reused, "bytes": texts.held}
+
     def generate(
         self, batch: Batch, prompts: Tensor, *, max_tokens: int, stop: Collection[int] = ()
     ) -> list[Generated]:

@@ -116,7 +116,7 @@ def train_prompts(
         "trainable_parameters": trainer.bank.num_parameters,
         "encoder_placement": trainer.encoders.placement.kind,
         "encoder_bytes_per_rank": trainer.encoders.bytes_held(),
-        "throughput": throughput,
+        "throughput": {**throughput, "text_tokens": job.function.kept_texts},
     }
     dev = getattr(trainer.problem, "metrics", {})
     return Trained(prompts, info, {asked[i].task.name: scores for i, scores in dev.items()})
