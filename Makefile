@@ -10,7 +10,7 @@ env: .venv/ready
 	touch $@
 
 demo: env
-	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2 --max_steps 240 --eval_every 60
+	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2 --zero_stage 3 --max_steps 240 --eval_every 60
 
 lint: env
 	.venv/bin/ruff check .

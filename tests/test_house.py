@@ -30,9 +30,10 @@ FLOORS = [
     {"train"},
     {"use"},
     {"run"},
+    {"plan"},
     {"tune"},
     {"lama", "superglue"},
-    {"plan", "experiments"},
+    {"experiments"},
     {"__init__", "__main__"},
 ]
 """Each may import itself and what stands above it."""

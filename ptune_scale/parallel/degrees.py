@@ -1,6 +1,6 @@
 """How many ranks share what: the degrees of a layout and the rules between them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from ptune_scale.errors import UserError
 
@@ -64,7 +64,7 @@ class Degrees:
 
         Args:
             tensor, pipeline: degrees; one of them may be -1 for all ranks that the other leaves.
-            zero_stage: 0, 3, or -1: 3 where it can be had and ranks are left for it.
+            zero_stage: 0, 3, or -1 for 0.
 
         Raises:
             UserError: the product cannot be the world size, ZeRO-3 has no ranks to shard over, or
@@ -92,9 +92,7 @@ class Degrees:
         elif pipeline == INFER:
             pipeline, fixed = world_size // fixed, world_size
         data = world_size // fixed
-        if zero_stage == INFER:
-            zero_stage = 3 if data == world_size > 1 else 0
-        degrees = cls(data, pipeline, tensor, zero_stage)
+        degrees = cls(data, pipeline, tensor, 0 if zero_stage == INFER else zero_stage)
         degrees.check()
         if zero_stage == 3 and data == 1 < world_size:
             raise UserError(
@@ -134,6 +132,16 @@ class Degrees:
         parts += [f"pp{self.pipeline}"] if self.has_pipeline else []
         parts += [f"tp{self.tensor}"] if self.has_tensor else []
         return " x ".join(parts) or "single"
+
+    @property
+    def written(self) -> str:
+        """All degrees in a word, which ``read`` takes."""
+        return ":".join(map(str, astuple(self)))
+
+    @classmethod
+    def read(cls, word: str) -> "Degrees":
+        """The degrees that ``written`` gave."""
+        return cls(*map(int, word.split(":")))
 
     def coordinates(self, rank: int) -> tuple[int, int, int]:
         """(data, pipeline, tensor) position of a rank."""

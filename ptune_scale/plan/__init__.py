@@ -5,6 +5,7 @@ activations.py    what layers keep and send, counted in dry runs
 communication.py  what is sent beside: weights under ZeRO-3, hidden states, P and dP
 ranks.py          one rank of a layout: what it holds, needs and sends
 layouts.py        all ranks of a layout; the layouts worth considering and which of them to take
+choose.py         the layout of a job that asks for ranks and for no degrees
 report.py         tables and JSON
 """
 

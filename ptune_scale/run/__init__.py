@@ -8,5 +8,6 @@ site.py     where a job runs: its ranks, and the directory that it has to itself
 told.py     run.json: what a run was told
 alone.py    commands without ranks
 check.py    what can be found wrong with a model in a layout before ranks start
+findings.py what was found out by trying, kept
 convert.py  the command that converts Megatron checkpoints
 """

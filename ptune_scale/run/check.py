@@ -31,7 +31,7 @@ def check_layout(
         parallel.num_gpus or launch.world_size(),
         tensor=parallel.tensor_parallel,
         pipeline=parallel.pipeline_parallel,
-        zero_stage=parallel.zero_stage,
+        zero_stage=parallel.stage,
     )
     if parallel.deepspeed_json:
         zero3.read_config(parallel.deepspeed_json, getattr(torch, model.dtype))
@@ -50,15 +50,22 @@ def check_layout(
 
 
 def check_model(model: ModelConfig, degrees: Degrees, *, dropout: bool = False) -> Backbone:
-    """The model, opened and fit for the layout; none of its weights is loaded.
+    """The model, opened and fit for the layout; see ``open_backbone`` and ``check_parts``."""
+    backbone = open_backbone(model, dropout=dropout)
+    check_parts(backbone, degrees)
+    return backbone
+
+
+def open_backbone(model: ModelConfig, *, dropout: bool = False) -> Backbone:
+    """The model; none of its weights is loaded.
 
     Args:
         dropout: run the model's own dropout in passes with a gradient.
 
     Raises:
-        UserError: it is not there, damaged, or cannot be laid out or rounded so.
+        UserError: it is not there, or damaged.
     """
-    backbone = load_backbone(
+    return load_backbone(
         model.model,
         dtype=getattr(torch, model.dtype),
         attention=model.attention,
@@ -66,10 +73,17 @@ def check_model(model: ModelConfig, degrees: Degrees, *, dropout: bool = False) 
         weight_bits=model.weight_bits,
         dropout=dropout,
     )
+
+
+def check_parts(backbone: Backbone, degrees: Degrees) -> None:
+    """Make sure that each rank can have its part of the weights, rounded if it is to be.
+
+    Raises:
+        UserError: it cannot be laid out or rounded so.
+    """
     check_backbone(backbone, degrees)
-    if model.weight_bits != "full":
+    if backbone.weight_bits != "full":
         check_quantizable(backbone.empty_model())
-    return backbone
 
 
 def check_encoder(prompt: PromptConfig, backbone: Backbone, methods: Iterable[str]) -> None:

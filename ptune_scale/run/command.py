@@ -133,13 +133,16 @@ def _run_job(
             ending = launch.Ending(called(program.name), place, _not_begun(config))
             script, typed = _again(program.name, arguments)
             typed = [*typed, "--output_dir", place] if place else typed
-            launch.relaunch(config.parallel.num_gpus, script, typed, ending)
+            layout = checked.degrees.written
+            launch.relaunch(config.parallel.num_gpus, script, typed, ending, layout)
         with contact.kept():
             world = World.start()
+            # Machines may have unlike memories, by which a layout is chosen.
+            degrees = world.gather(checked.degrees)[0]
             if isinstance(config, JobConfig):
                 output = choose_output(config.run, world)
             with contextlib.ExitStack() as stack:
-                site = stack.enter_context(claimed(world, checked.degrees, output))
+                site = stack.enter_context(claimed(world, degrees, output))
                 if output is not None:
                     flags = checked.config.as_flags()
                     stack.enter_context(told(world, output, program.name, flags))

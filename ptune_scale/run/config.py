@@ -78,7 +78,11 @@ class ParallelConfig:
     """the layout"""
 
     num_gpus: int = flag(
-        0, "number of ranks on this machine; 0: as launched", common=True, at_least=0
+        0,
+        "number of ranks on this machine; 0: as launched. How they share the work is chosen, "
+        "unless the next three say it",
+        common=True,
+        at_least=0,
     )
     tensor_parallel: int = flag(
         1, "ranks that share each layer; -1: all that are left", common=True
@@ -89,7 +93,7 @@ class ParallelConfig:
     zero_stage: int = flag(
         -1,
         "3: data-parallel ranks share each weight (DeepSpeed ZeRO-3); 0: each has a replica; "
-        "-1: 3 where neither tensor nor pipeline parallelism is used",
+        "-1: 0 where a replica fits into memory, or where layers are spread; else 3",
     )
     encoder_placement: EncoderPlacementKind = flag(
         "replicated",
@@ -100,6 +104,19 @@ class ParallelConfig:
     deepspeed_config: str = flag(
         "", "another DeepSpeed JSON than ds_configs/zero3.json, for layouts with ZeRO-3"
     )
+
+    @property
+    def stage(self) -> int:
+        """The ZeRO stage that is asked for, -1 for none: DeepSpeed's settings ask for 3 too."""
+        spreads_layers = (self.tensor_parallel, self.pipeline_parallel) != (1, 1)
+        if self.zero_stage == -1 and self.deepspeed_config and not spreads_layers:
+            return 3
+        return self.zero_stage
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is left to be chosen how ranks share the work."""
+        return (self.tensor_parallel, self.pipeline_parallel, self.stage) == (1, 1, -1)
 
     @property
     def deepspeed_json(self) -> Path | None:

@@ -3,25 +3,23 @@
 It costs a small batch. What was found right is kept for the same weights, settings and versions.
 """
 
-import contextlib
 import hashlib
 import importlib.metadata
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import ptune_scale
 from ptune_scale.backbone import Backbone
-from ptune_scale.backbone.gguf import cache_root
 from ptune_scale.backbone.parity import Ids, check_parity
 from ptune_scale.backbone.small_copy import small_copy
 from ptune_scale.errors import UserError
-from ptune_scale.files import write_json
 from ptune_scale.parallel import Mesh
+from ptune_scale.run.findings import finding
 
 _LONGEST = 96
 _ANY = {tuple(range(1, length)) for length in (4, 9, 17)}
@@ -47,40 +45,43 @@ def self_check(backbone: Backbone, mesh: Mesh, rows: Callable[[], Iterable[Ids]]
 
     def check() -> None:
         tried = _sample(rows())
-        kept = cache_root() / "self_check" / f"{_identity(backbone, mesh, is_whole, tried)}.json"
-        if _is_right(kept):
-            return
-        if is_whole:
-            check_parity(backbone.lm, tried, backbone.name)
-        if not (is_whole and backbone.dtype == torch.float32):
-            try:
-                copy = small_copy(backbone)
-            except UserError as error:
-                _log.warning(
-                    "model %s was not compared with transformers: %s", backbone.name, error
-                )
-                return
-            check_parity(copy, tried, backbone.name)
-        with contextlib.suppress(UserError):  # a cache that cannot be written is no fault
-            write_json(kept, {"right": True})
+        finding(
+            "self_check",
+            _circumstances(backbone, mesh, is_whole, tried),
+            lambda: _is_right(backbone, is_whole, tried),
+        )
 
     mesh.world.on_main(check)
 
 
-def _is_right(kept: Path) -> bool:
-    try:
-        return json.loads(kept.read_text(encoding="utf-8")) == {"right": True}
-    except (OSError, ValueError):
-        return False
+def _is_right(backbone: Backbone, is_whole: bool, rows: Sequence[Ids]) -> bool | None:
+    """True, or None where it could not be compared, which is said.
+
+    Raises:
+        UserError: it computes something else.
+    """
+    if is_whole:
+        check_parity(backbone.lm, rows, backbone.name)
+    if not (is_whole and backbone.dtype == torch.float32):
+        try:
+            copy = small_copy(backbone)
+        except UserError as error:
+            _log.warning("model %s was not compared with transformers: %s", backbone.name, error)
+            return None
+        check_parity(copy, rows, backbone.name)
+    return True
 
 
-def _identity(backbone: Backbone, mesh: Mesh, is_whole: bool, rows: Sequence[Ids]) -> str:
+def _circumstances(
+    backbone: Backbone, mesh: Mesh, is_whole: bool, rows: Sequence[Ids]
+) -> list[Any]:
     """What the outcome depends on."""
     digest = hashlib.sha256()
     for folder in ("backbone", "splice", "task"):
         for path in sorted((Path(ptune_scale.__file__).parent / folder).rglob("*.py")):
             digest.update(path.read_bytes())
-    settings = [
+    return [
+        digest.hexdigest(),
         backbone.fingerprint,
         str(backbone.dtype),
         backbone.attention,
@@ -91,8 +92,6 @@ def _identity(backbone: Backbone, mesh: Mesh, is_whole: bool, rows: Sequence[Ids
         [len(ids) for ids in rows],
         *(importlib.metadata.version(name) for name in ("torch", "transformers")),
     ]
-    digest.update(json.dumps(settings).encode())
-    return digest.hexdigest()[:32]
 
 
 def _sample(rows: Iterable[Ids]) -> list[Ids]:

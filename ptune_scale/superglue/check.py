@@ -65,7 +65,14 @@ def check(config: SuperglueConfig) -> CheckedSplits:
     """
     methods = check_methods(config.methods, config.ask.method, METHODS)
     found = [_read(config, own, methods) for own in _tasks(config)]
-    degrees, backbone = open_model(config, methods, METHODS, config.ask.method)
+    degrees, backbone = open_model(
+        config,
+        methods,
+        METHODS,
+        config.ask.method,
+        length=max(each.task.max_length or 0 for each in found),
+        tasks=len(found),
+    )
     tasks = tuple(replace(each, task=_fitted(each.task, backbone, methods)) for each in found)
     return CheckedSplits(config, degrees, backbone, tasks, methods)
 

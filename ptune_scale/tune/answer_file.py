@@ -19,16 +19,19 @@ from ptune_scale.errors import UserError
 from ptune_scale.files import cannot_write, hold, write_json
 from ptune_scale.parallel import Degrees, TextLimit, parallelize
 from ptune_scale.parallel.launch import relaunch as launch
+from ptune_scale.plan.choose import Work, open_in_layout
 from ptune_scale.progress import bar
 from ptune_scale.reading import has_file, is_texts, read_object
-from ptune_scale.run.check import check_layout, check_model
-from ptune_scale.run.config import ModelConfig
+from ptune_scale.run.config import ModelConfig, PromptConfig
 from ptune_scale.run.site import Site
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.files import RawRow, bad_record, count_rows, digest_file, read_rows
 from ptune_scale.tune.config import PredictConfig
 from ptune_scale.use.export import PromptExport
 from ptune_scale.use.prompt import TunedPrompt
+
+_LONG_ROW = 256
+"""Tokens, roughly: a layout that is not given is chosen by it."""
 
 _ADDED = ("answer", "score", "scores")
 """What each record gets."""
@@ -107,8 +110,9 @@ def check(config: PredictConfig) -> CheckedAnswers:
         attention=use.attention,
         weight_bits=export.weight_bits,
     )
-    degrees = check_layout(model, config.parallel, tunes_backbone=False, method="")
-    backbone = check_model(model, degrees)
+    work = Work(rows=use.batch_size, length=_LONG_ROW, tasks=len(export.tasks), trains=False)
+    no_encoder = PromptConfig(encoder="none")
+    degrees, backbone = open_in_layout(model, config.parallel, no_encoder, work)
     export.check_backbone(backbone)
     first = next(read_rows(asked.input, on_bad_record=asked.on_bad_record), None)
     if first is None:

@@ -12,7 +12,8 @@ from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.parallel import Degrees
 from ptune_scale.parallel.launch import relaunch as launch
-from ptune_scale.run.check import check_encoder, check_layout, check_model
+from ptune_scale.plan.choose import Work, open_in_layout
+from ptune_scale.run.check import check_encoder
 from ptune_scale.task.answers.text import BoundText
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.chat import chat_pattern
@@ -49,17 +50,32 @@ def check(config: OwnConfig) -> CheckedTasks:
     """
     methods = check_methods(config.methods, config.ask.method, METHODS)
     defined = [define(each) for each in _definitions(config.data)]
-    degrees, backbone = open_model(config, methods, METHODS, config.ask.method)
+    read = [task for each in defined for task in each.tasks]
+    degrees, backbone = open_model(
+        config, methods, METHODS, config.ask.method, length=_long_row(read), tasks=len(read)
+    )
     tasks = tuple(
         _in_chat(task, backbone) if each.chat else task for each in defined for task in each.tasks
     )
     check_names(tasks)
     for task in tasks:
         _check_fits(task, backbone, methods)
-    if launch.is_first_rank():
+    if launch.speaks_first():
         for line in (line for each in defined for line in each.said):
             print(f"inferred: {line}", file=sys.stderr)
     return CheckedTasks(config, degrees, backbone, tasks, methods)
+
+
+def _long_row(tasks: Sequence[Task]) -> int:
+    """Tokens of the longest record, at four letters each: no model has been opened yet."""
+    texts = (
+        sum(map(len, record.fields.values()))
+        for task in tasks
+        for record in (*task.splits.learned, *task.splits.dev, *task.splits.test)
+    )
+    most = max((task.max_length or 0 for task in tasks), default=0)
+    longest = max(texts, default=0) // 4 + 16
+    return min(longest, most) if most else longest
 
 
 def check_methods(
@@ -80,24 +96,38 @@ def check_methods(
 
 
 def open_model(
-    config: MethodConfig, names: Sequence[str], methods: Mapping[str, Any], typed: str
+    config: MethodConfig,
+    names: Sequence[str],
+    methods: Mapping[str, Any],
+    typed: str,
+    *,
+    length: int = 32,
+    tasks: int = 41,
 ) -> tuple[Degrees, Backbone]:
     """The layout and the model, opened and fit for it and for what is to be done.
 
     Args:
         names: of the methods that are asked for, ``typed`` so.
         methods: all that there are, by name.
+        length: tokens of a long row, roughly: a layout that is not given is chosen by it.
+        tasks: how many there are, roughly.
 
     Raises:
         UserError: the first thing that does not go together.
     """
-    degrees = check_layout(
+    degrees, backbone = open_in_layout(
         config.model,
         config.parallel,
-        tunes_backbone=any(methods[name].tunes_backbone for name in names),
+        config.prompt,
+        Work(
+            rows=config.train.batch_size,
+            length=length,
+            tasks=tasks,
+            tunes_backbone=any(methods[name].tunes_backbone for name in names),
+        ),
         method=typed,
+        dropout=config.tune.backbone_dropout == "on",
     )
-    backbone = check_model(config.model, degrees, dropout=config.tune.backbone_dropout == "on")
     check_encoder(config.prompt, backbone, names)
     return degrees, backbone
 

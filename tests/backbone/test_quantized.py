@@ -164,7 +164,7 @@ def check(bits: str, model: str, **layout: int) -> None:
 @pytest.mark.parametrize(
     ("layout", "name"),
     [
-        ({}, "zero3"),
+        ({"zero_stage": 3}, "zero3"),
         ({"tensor_parallel": 2}, "tp2"),
         ({"pipeline_parallel": 2}, "pp2"),
     ],
@@ -177,6 +177,7 @@ def test_layouts_that_part_the_weights_are_refused(layout, name, tiny_gpt2):
         2,
         tensor=layout.get("tensor_parallel", 1),
         pipeline=layout.get("pipeline_parallel", 1),
+        zero_stage=layout.get("zero_stage", -1),
     )
     mesh = Mesh(World(0, 2), degrees, *degrees.coordinates(0), None)
     with pytest.raises(UserError, match=rf"--weight_bits 8 in layout {name}: .*--zero_stage 0"):

@@ -37,10 +37,12 @@ def test_ranks_train_as_many_as_asked_for(command, flags, tmp_path):
     done = run(command, *flags, "--num_gpus", "2", "--encoder_placement", "owned")
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert (results["world_size"], results["layout"]) == (2, "zero3")
+    assert (results["world_size"], results["layout"]) == (2, "dp2")
     assert results["training"]["steps"] == 30
     [line] = [text for text in done.stderr.splitlines() if "lama.py: warning:" in text]
     assert "--encoder_sharing none" in line
+    [chosen] = [text for text in done.stderr.splitlines() if text.startswith("layout: ")]
+    assert "2 replicas" in chosen and "--zero_stage 3" in chosen
 
 
 def test_objects_of_any_length_on_two_ranks_are_answered_as_by_one_process(flags, tmp_path, main):

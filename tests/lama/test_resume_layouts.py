@@ -58,7 +58,8 @@ def test_zero3_then_tensor_then_pipeline_then_one_process(tiny_gpt2, tiny_facts,
     ]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert main(*settings, "--output_dir", str(whole)) == 0
-    train_a_while(run, *settings, "--num_gpus", "2", "--output_dir", str(run))
+    zero3 = ("--num_gpus", "2", "--zero_stage", "3")
+    train_a_while(run, *settings, *zero3, "--output_dir", str(run))
     again = ["--resume_from", str(run), "--num_gpus", "2"]
     train_a_while(run, *again, "--zero_stage", "0", "--tensor_parallel", "2")
     train_a_while(run, *again, "--tensor_parallel", "1", "--pipeline_parallel", "2")

@@ -40,7 +40,7 @@ def told(directory: Path) -> dict:
     ("flags", "launcher", "layout"),
     [
         ([], (), "single"),
-        ([], TORCHRUN, "zero3"),
+        ([], TORCHRUN, "dp2"),
         (["--num_gpus", "2", "--tensor_parallel", "-1"], (), "tp2"),
     ],
 )

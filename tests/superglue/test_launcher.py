@@ -196,7 +196,8 @@ def test_a_joint_job_has_settings_for_all_tasks(flags, message) -> None:
 def test_what_does_not_fit_a_layout_is_refused_before_anything_is_written(refused) -> None:
     line = refused("--tasks", "CB", "--deepspeed_config", "nofile")
     assert "DeepSpeed config nofile: No such file or directory" in line
-    line = refused("--tasks", "CB", "--weight_bits", "8", "--num_gpus", "2", "--method", "manual")
+    parted = ("--weight_bits", "8", "--num_gpus", "2", "--zero_stage", "3")
+    line = refused("--tasks", "CB", "--method", "manual", *parted)
     assert "--weight_bits 8 with layout zero3" in line
 
 

@@ -22,8 +22,11 @@ AGENT = Path(__file__).with_name("agent.py")
 OF_AGENT = "PTUNE_SCALE_AGENT"
 """The variable by which a rank knows the process id of the agent that started it."""
 
-# What a rank on the CPU takes before it has a model: libraries and their threads.
-_RANK_BYTES = 200 * 2**20
+LAYOUT = "PTUNE_SCALE_LAYOUT"
+"""The variable by which ranks know the layout that whoever started them has decided on."""
+
+RANK_BYTES = 200 * 2**20
+"""What a rank on the CPU takes before it has a model: libraries and their threads."""
 _RANK_VARIABLES = (
     "RANK",
     "LOCAL_RANK",
@@ -53,17 +56,41 @@ def world_is_given() -> bool:
     return several_nodes or "TORCHELASTIC_RUN_ID" in os.environ or OF_AGENT in os.environ
 
 
+def local_size() -> int:
+    """Number of ranks that the launcher started on this machine."""
+    size = os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", world_size()))
+    return int(size)
+
+
+def speaks_first() -> bool:
+    """Whether this process is the first of the job to know what is to be said before it begins.
+
+    Ranks that an agent has started would say again what was said by whoever became the agent.
+    """
+    return is_first_rank() and OF_AGENT not in os.environ
+
+
+def host_memory() -> int:
+    """Bytes of this machine's memory, or of the part of it that this process may use."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return memory
+    return min(memory, int(limit)) if limit.isdecimal() else memory
+
+
 def check_ranks(num_gpus: int) -> None:
     """Refuse ranks that this machine has no memory for, before anything is read for them.
 
     Raises:
         UserError: they would not fit even without a model.
     """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    most = max(1, memory // _RANK_BYTES)
+    memory = host_memory()
+    most = max(1, memory // RANK_BYTES)
     if num_gpus > most:
         raise UserError(
-            f"--num_gpus {num_gpus}: a rank takes {_RANK_BYTES // 2**20} MB without any model, and "
+            f"--num_gpus {num_gpus}: a rank takes {RANK_BYTES // 2**20} MB without any model, and "
             f"this machine has {memory / 2**30:.0f} GB: {most} ranks at most"
         )
 
@@ -116,13 +143,14 @@ class Ending:
 
 
 def relaunch(
-    num_gpus: int, script: Sequence[str], arguments: Sequence[str], ending: Ending
+    num_gpus: int, script: Sequence[str], arguments: Sequence[str], ending: Ending, layout: str = ""
 ) -> NoReturn:
     """Become the agent of ``num_gpus`` ranks of a script; surplus ranks of this launch leave.
 
     Args:
         script: its path, or "-m" and the name of a module.
         arguments: its command line; what a launcher has put there to tell ranks apart is left out.
+        layout: what was decided on for them, which they read in ``LAYOUT``.
 
     Example:
         >>> relaunch(2, ["-m", "ptune_scale"], ["tune", "--num_gpus", "2"], ending)
@@ -131,6 +159,7 @@ def relaunch(
         sys.exit(0)
     environment = {k: v for k, v in os.environ.items() if k not in _RANK_VARIABLES}
     cores = len(os.sched_getaffinity(0))
+    environment[LAYOUT] = layout
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // num_gpus)))
     sys.stdout.flush()
     # The agent listens to them as soon as it is there.

@@ -147,7 +147,7 @@ def alone(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("launcher", "degrees", "layout"),
     [
-        pytest.param("torchrun", [], "zero3", id="torchrun"),
+        pytest.param("torchrun", ["--zero_stage", "3"], "zero3", id="torchrun"),
         pytest.param("deepspeed", ["--tensor_parallel", "2"], "tp2", id="deepspeed, tensor"),
     ],
 )
