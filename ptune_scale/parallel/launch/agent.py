@@ -15,13 +15,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_POLL_SECONDS = 0.05
 _GRACE_SECONDS = 30.0
 
 
@@ -44,28 +42,36 @@ class Agent:
         self.unsaid = unsaid
         self.stopped_by = 0
         self.late: set[int] = set()
+        self._has_to_end = False
         self._ranks: list[subprocess.Popen[bytes]] = []
 
     def pass_on(self, number: int, frame: FrameType | None) -> None:
-        """Send a signal to all ranks."""
+        """Send a signal to all ranks, which have to end by it."""
         self.stopped_by = self.stopped_by or number
-        self._send(number)
+        self._end(number)
 
     def run(self) -> list[int]:
         """Start the ranks; returns their statuses when all have ended, -N for signal N."""
+        signal.signal(signal.SIGALRM, self._kill)
         self._start()
-        failed_at: float | None = None
         while (statuses := [rank.poll() for rank in self._ranks]).count(None):
-            ends = self.stopped_by or any(statuses)
-            if ends and failed_at is None:
-                failed_at = time.monotonic()
-                if not self.stopped_by:
-                    self._send(signal.SIGTERM)
-            if failed_at is not None and time.monotonic() - failed_at > _GRACE_SECONDS:
-                self.late |= {rank for rank, status in enumerate(statuses) if status is None}
-                self._send(signal.SIGKILL)
-            time.sleep(_POLL_SECONDS)
+            if any(statuses) and not self._has_to_end:
+                self._end(signal.SIGTERM)
+            # Sleeps until a rank has ended, and leaves its status to be read above. Handlers of
+            # signals run meanwhile.
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         return [rank.wait() for rank in self._ranks]
+
+    def _end(self, number: int) -> None:
+        self._send(number)
+        if not self._has_to_end:
+            self._has_to_end = True
+            signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS)
+
+    def _kill(self, number: int, frame: FrameType | None) -> None:
+        self.late |= {rank for rank, one in enumerate(self._ranks) if one.poll() is None}
+        self._send(signal.SIGKILL)
 
     def _start(self) -> None:
         # Ranks meet at a port of the loopback interface, which the first of them is handed: no

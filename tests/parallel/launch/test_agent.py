@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ptune_scale.parallel.launch import agent as agent_script
 from ptune_scale.parallel.launch.relaunch import Ending, agent_command
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,6 +129,18 @@ def test_whatever_becomes_of_ranks_somebody_says_it(tmp_path, code, status, line
     if line is not None:
         assert lines[0].startswith(f"tune.py: {line}")
         assert lines[0].endswith(f"; go on with --resume_from {tmp_path}")
+
+
+def test_rank_that_does_not_end_in_time_is_killed(monkeypatch):
+    monkeypatch.setattr(agent_script, "_GRACE_SECONDS", 0.2)
+    before = signal.getsignal(signal.SIGALRM)
+    ignores = "signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    code = f"import os, signal, sys, time; rank = int(os.environ['RANK'])\nif rank: {ignores}"
+    agent = agent_script.Agent(2, [sys.executable, "-c", f"{code}\ntime.sleep(2); sys.exit(3)"], "")
+    try:
+        assert agent.run() == [3, -signal.SIGKILL] and agent.late == {1}
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_silent_rank_waits_until_it_is_ended():
