@@ -94,16 +94,6 @@ class FrozenLM(nn.Module):
         return self
 
     @property
-    def unused(self) -> list[str]:
-        """Shortcuts that were switched on for more than they are by default, and have no effect."""
-        prepared = self.prepared
-        has_effect = {
-            "compiled_layers": prepared is not None,
-            "packed_weights": prepared is not None and prepared.has_packed_weights,
-        }
-        return [n for n, has in has_effect.items() if getattr(self.shortcuts, n) and not has]
-
-    @property
     def has_cache(self) -> bool:
         """Whether a pass may go on behind the keys and values of passes before it."""
         parameters = inspect.signature(self.model.forward).parameters

@@ -124,6 +124,15 @@ class Backbone:
         return UserError(f"model {self.name}: cannot load it: {said}")
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether ``lm`` is there, which stays as it is."""
+        return "lm" in vars(self)
+
+    def compute_by(self, attention: str, shortcuts: Shortcuts) -> None:
+        """Let the forward pass of models that are loaded from now on be computed so."""
+        self.attention, self.shortcuts = attention, shortcuts
+
+    @property
     def kind(self) -> Kind:
         return self.tokens.kind
 

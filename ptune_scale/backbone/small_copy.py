@@ -1,6 +1,7 @@
-"""A small model of a family, which stands in for one that no rank holds whole."""
+"""Small models of a family, which stand in for one: to compare it, and to time its layers."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ptune_scale.backbone.frozen import FrozenLM
 from ptune_scale.backbone.loading import Backbone
 from ptune_scale.backbone.network import auto_class, body_of, empty_model
+from ptune_scale.backbone.shortcuts import Shortcuts
 from ptune_scale.errors import UserError
 from ptune_scale.reading import one_line
 
@@ -43,10 +45,31 @@ def small_copy(backbone: Backbone) -> FrozenLM:
                 if sum(p.numel() for p in empty.parameters()) > _COPY_PARAMETERS:
                     reasons.append("a copy of it would be large")
                     continue
-                return FrozenLM(_random(config, backbone), shortcuts=backbone.shortcuts).prepare()
+                model = _random(config, backbone, torch.float32, backbone.attention)
+                return FrozenLM(model, shortcuts=backbone.shortcuts).prepare()
             except Exception as error:  # not each family can be had with other sizes
                 reasons.append(one_line(error))
     raise UserError(f"no small model of its family can be made: {reasons[-1]}")
+
+
+def thin_copy(
+    backbone: Backbone, attention: str, shortcuts: Shortcuts, most_parameters: int
+) -> FrozenLM:
+    """A model of the same family and sizes with few layers and words, and random weights, to time.
+
+    Raises:
+        UserError: the family cannot be had so, or it would have more parameters.
+    """
+    try:
+        layers = _layers_of_each_kind(backbone)
+        config = _cut(backbone.config, layers, _CUT_SIZE, ("vocab_size",))
+        empty = empty_model(config, backbone.dtype, attention)
+        if sum(p.numel() for p in empty.parameters()) > most_parameters:
+            raise UserError("a copy of it would be large")
+        model = _random(config, backbone, backbone.dtype, attention)
+    except Exception as error:  # not each family can be had with other sizes
+        raise UserError(f"no thin copy of its family can be made: {one_line(error)}") from error
+    return FrozenLM(model, shortcuts=shortcuts)
 
 
 def _layers_of_each_kind(backbone: Backbone) -> int:
@@ -65,12 +88,15 @@ def _layers_of_each_kind(backbone: Backbone) -> int:
     return min(needed, backbone.config.num_hidden_layers)
 
 
-def _cut(config: PretrainedConfig, layers: int | None, most: int | None) -> PretrainedConfig:
+def _cut(
+    config: PretrainedConfig, layers: int | None, most: int | None, names: Sequence[str] = _SIZES
+) -> PretrainedConfig:
     """A configuration with fewer layers, and with sizes cut.
 
     Args:
         layers: None for all.
-        most: of the words, and of the inner sizes of layers; None as they are.
+        most: of the sizes; None as they are.
+        names: of the sizes: of the words, and inner ones of layers.
     """
     config = copy.deepcopy(config)
     if layers is not None:
@@ -78,7 +104,7 @@ def _cut(config: PretrainedConfig, layers: int | None, most: int | None) -> Pret
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
     if most is not None:
-        for name in _SIZES:
+        for name in names:
             size = getattr(config, name, None)
             if isinstance(size, int):
                 setattr(config, name, min(size, most))
@@ -89,13 +115,15 @@ def _cut(config: PretrainedConfig, layers: int | None, most: int | None) -> Pret
     return config
 
 
-def _random(config: PretrainedConfig, backbone: Backbone) -> PreTrainedModel:
+def _random(
+    config: PretrainedConfig, backbone: Backbone, dtype: torch.dtype, attention: str
+) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = auto_class(backbone.kind).from_config(
             config,
-            attn_implementation=backbone.attention,
-            dtype=torch.float32,
+            attn_implementation=attention,
+            dtype=dtype,
             trust_remote_code=False,
         )
         for parameter in model.parameters():

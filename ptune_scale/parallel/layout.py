@@ -125,7 +125,7 @@ def parallelize(
         reason = why_whole(backbone) if degrees.is_sharded else None
         if reason or not degrees.is_sharded:
             whole = _whole(backbone, mesh, deepspeed_config, reason)
-            _warn(whole.lm, backbone, mesh)
+            _warn(backbone, mesh)
             _keep_texts(whole.lm, texts, mesh)
             every_word = WholeVocabulary(chunked_loss=chunked_loss)
             return PromptFunction(whole, mesh, every_word, rows_per_forward)
@@ -149,7 +149,7 @@ def parallelize(
     else:
         fill(model, names, slices, backbone.weights, mesh.world.device)
         engine = WholeEngine(lm)
-    _warn(lm, backbone, mesh)
+    _warn(backbone, mesh)
     _keep_texts(lm, texts, mesh)
     # 5. The schedule goes around the finished stage.
     if degrees.has_pipeline:
@@ -179,15 +179,9 @@ def _keep_texts(lm: FrozenLM, asked: TextLimit | None, mesh: Mesh) -> None:
     lm.texts = TextCache(*tiers, least=mesh.least)
 
 
-def _warn(lm: FrozenLM, backbone: Backbone, mesh: Mesh) -> None:
+def _warn(backbone: Backbone, mesh: Mesh) -> None:
     if backbone.unread and mesh.world.is_main:
         _log.warning("model %s: %s", backbone.name, backbone.unread)
-    if lm.unused and mesh.world.is_main:
-        _log.warning(
-            "%s: no effect here. It takes layers of Llama, Mistral or Qwen2, whole on each rank, "
-            "with --shortcuts on and --weight_bits full; packed weights also a CPU and bf16",
-            ", ".join(f"--{name}" for name in lm.unused),
-        )
 
 
 def shape(

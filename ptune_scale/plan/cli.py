@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from ptune_scale.backbone.options import Attention
 from ptune_scale.files import write_text
 from ptune_scale.parser import Parser
 from ptune_scale.run.alone import run_alone
@@ -63,7 +64,7 @@ def _build_parser() -> Parser:
         "Plan a layout: memory, communication and the largest batch, by a dry run.",
         _EXAMPLES,
     )
-    parser.add_flags(ModelConfig, "dtype", "attention")
+    parser.add_flags(ModelConfig, "dtype")
     parser.add_flags(PromptConfig, "encoder", "encoder_sharing")
     parser.add_flags(ParallelConfig, "encoder_placement")
     group = parser.add_argument_group("the model, the GPUs and the batch")
@@ -71,6 +72,9 @@ def _build_parser() -> Parser:
         "--model",
         help="megatron-11b, smollm2-135m, a config.json, a model directory, a GGUF file or a "
         f"Hugging Face id (default: {ModelConfig().model!r})",
+    )
+    group.add_argument(
+        "--attention", choices=get_args(Attention), help="of the layers (default: 'eager')"
     )
     group.add_argument("--gpu_memory", help="of each, as 80GB or 79.6GiB (default: '80GB')")
     for name, what in _NUMBERS.items():

@@ -7,7 +7,7 @@ import torch
 from ptune_scale.backbone import Backbone, load_backbone
 from ptune_scale.backbone.quantized import check_quantizable
 from ptune_scale.backbone.quantized_linear import load_library
-from ptune_scale.backbone.shortcuts import Shortcuts
+from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees, check_tuned, zero3
 from ptune_scale.parallel.launch import relaunch as launch
@@ -68,8 +68,7 @@ def open_backbone(model: ModelConfig, *, dropout: bool = False) -> Backbone:
     return load_backbone(
         model.model,
         dtype=getattr(torch, model.dtype),
-        attention=model.attention,
-        shortcuts=shortcuts_of(model),
+        shortcuts=PLAIN if model.speed == "plain" else DEFAULT,
         weight_bits=model.weight_bits,
         dropout=dropout,
     )
@@ -99,19 +98,6 @@ def check_encoder(prompt: PromptConfig, backbone: Backbone, methods: Iterable[st
             f"--encoder lstm: its two directions share the embedding size, which is {size} and "
             "odd; use --encoder mlp or none"
         )
-
-
-def shortcuts_of(model: ModelConfig) -> Shortcuts:
-    """What the forward pass need not compute.
-
-    Raises:
-        UserError: layers are to be compiled or packed that the plain forward pass does not have.
-    """
-    packed, compiled = model.packed_weights == "on", model.compiled_layers == "on"
-    if model.shortcuts == "off" and (packed or compiled):
-        name = "packed_weights" if packed else "compiled_layers"
-        raise UserError(f"--{name} on with --shortcuts off: leave one of them out")
-    return Shortcuts.of(model.shortcuts == "on", packed_weights=packed, compiled_layers=compiled)
 
 
 def _check_weight_bits(model: ModelConfig, degrees: Degrees, tuning: str) -> None:

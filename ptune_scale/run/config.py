@@ -6,14 +6,16 @@ a ``--config`` file, then what was typed; see ``ptune_scale.run.settle``. Import
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
-from ptune_scale.backbone.options import Attention, Dtype, WeightBits
+from ptune_scale.backbone.options import Dtype, Speed, WeightBits
 from ptune_scale.flags import OnOff, Sections, flag
 from ptune_scale.prompt.kinds import EncoderKind, EncoderPlacementKind, EncoderSharing, PromptStart
 from ptune_scale.train.config import TrainConfig, TuneConfig
 
 __all__ = [
     "JobConfig",
+    "MethodConfig",
     "ModelConfig",
     "ParallelConfig",
     "PromptConfig",
@@ -34,7 +36,11 @@ class ModelConfig:
         common=True,
     )
     dtype: Dtype = flag("bfloat16", "precision of the backbone", common=True)
-    attention: Attention = flag("eager", "attention implementation")
+    speed: Speed = flag(
+        "auto",
+        "auto: the forward pass in the way that is fastest here, with layers compiled where the "
+        "job is long enough; plain: as the model was written, for comparison",
+    )
     self_check: OnOff = flag(
         "on", "compare with the library's own forward pass on a few rows before anything is done"
     )
@@ -42,15 +48,6 @@ class ModelConfig:
         "full",
         "bits of the frozen weights: full, those of dtype; 8 or 4 in all layers, for models that "
         "are whole on each rank (needs bitsandbytes, the extra 'quantized')",
-    )
-    shortcuts: OnOff = flag(
-        "on", "leave out what need not be computed; off: the plain forward pass, for comparison"
-    )
-    compiled_layers: OnOff = flag(
-        "off", "compile the layers: faster, after some ten seconds at the start"
-    )
-    packed_weights: OnOff = flag(
-        "off", "weights in oneDNN's layouts too: faster on CPUs in bf16, thrice the memory"
     )
     text_cache: float = flag(
         -1.0,
@@ -147,3 +144,24 @@ class JobConfig(RanksConfig):
     """A configuration of what has a directory for its results too, and can be resumed."""
 
     run: RunConfig
+
+
+class MethodConfig(Protocol):
+    """The sections that the configuration of every job has."""
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def prompt(self) -> PromptConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def tune(self) -> TuneConfig: ...
+    @property
+    def parallel(self) -> ParallelConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
+    def as_flags(self) -> dict[str, Any]: ...
+    def as_dict(self) -> dict[str, dict[str, Any]]: ...

@@ -24,6 +24,7 @@ from ptune_scale.progress import bar
 from ptune_scale.reading import has_file, is_texts, read_object
 from ptune_scale.run.config import ModelConfig, PromptConfig
 from ptune_scale.run.site import Site
+from ptune_scale.run.speed import Planned, choose_speed
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.files import RawRow, bad_record, count_rows, digest_file, read_rows
 from ptune_scale.tune.config import PredictConfig
@@ -107,7 +108,7 @@ def check(config: PredictConfig) -> CheckedAnswers:
     model = ModelConfig(
         model=use.model or export.model,
         dtype=use.dtype,
-        attention=use.attention,
+        speed=use.speed,
         weight_bits=export.weight_bits,
     )
     work = Work(rows=use.batch_size, length=_LONG_ROW, tasks=len(export.tasks), trains=False)
@@ -169,6 +170,8 @@ def run(checked: CheckedAnswers, site: Site) -> None:
         Stopped: the job was asked to stop; the chunks before it are kept.
     """
     config, world = checked.config, site.world
+    if config.use.speed == "auto":
+        choose_speed(checked.backbone, site.mesh, lambda: _planned(checked))
     function = parallelize(
         checked.backbone,
         site.mesh,
@@ -212,6 +215,17 @@ def run(checked: CheckedAnswers, site: Site) -> None:
 
 def _writes_texts(export: PromptExport) -> bool:
     return any(task.wording.answer.kind == "text" for task in export.tasks)
+
+
+def _planned(checked: CheckedAnswers) -> Planned:
+    """What is to be computed, by the records that come first."""
+    config, prompt = checked.config, TunedPrompt(checked.export, checked.backbone)
+    _, asked = next(_chunks(prompt, config, checked.begun.rows, Counter()), (0, []))
+    rows = [row for _, question in asked for row in question.rows]
+    left = (count_rows(config.answer.input) or len(asked)) - checked.begun.rows
+    tokens = sum(len(row.ids) for row in rows) * left // max(1, len(asked))
+    size = config.use.batch_size
+    return Planned(rows[:size], num_slots=prompt.export.prompts.shape[1], trained=0, asked=tokens)
 
 
 def _chunks(

@@ -14,6 +14,7 @@ from ptune_scale.parallel import Degrees
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.plan.choose import Work, open_in_layout
 from ptune_scale.run.check import check_encoder
+from ptune_scale.run.config import MethodConfig
 from ptune_scale.task.answers.text import BoundText
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.chat import chat_pattern
@@ -21,7 +22,6 @@ from ptune_scale.task.define import Definition, define, read_definition, words_o
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.task import Task, Wording, check_names
 from ptune_scale.tune.config import OwnConfig, TaskConfig, pairs_in
-from ptune_scale.tune.job import MethodConfig
 from ptune_scale.tune.methods import METHODS, manual_wordings
 
 

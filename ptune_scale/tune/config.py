@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from ptune_scale.backbone.options import Attention, Dtype
+from ptune_scale.backbone.options import Dtype, Speed
 from ptune_scale.flags import OnOff, flag, names_in
 from ptune_scale.run.config import (
     JobConfig,
@@ -110,7 +110,9 @@ class UseConfig:
 
     model: str = flag("", "where the backbone is now; by default as in training", common=True)
     dtype: Dtype = flag("bfloat16", "precision of the backbone", common=True)
-    attention: Attention = flag("eager", "attention implementation")
+    speed: Speed = flag(
+        "auto", "auto: in the way that is fastest here; plain: as the model was written"
+    )
     batch_size: int = flag(64, "rows in a batch, over all ranks", at_least=1)
     batch_tokens: int = flag(
         16384, "most tokens in a batch, padding counted; 0: no limit", at_least=0

@@ -8,13 +8,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from ptune_scale.backbone import Backbone
-from ptune_scale.backbone.families import context_length
 from ptune_scale.backbone.parity import Ids
 from ptune_scale.backbone.tuned import NewHead
 from ptune_scale.parallel import (
@@ -28,16 +27,10 @@ from ptune_scale.parallel import (
     tune,
 )
 from ptune_scale.progress import bar
-from ptune_scale.run.config import (
-    ModelConfig,
-    ParallelConfig,
-    PromptConfig,
-    RunConfig,
-    TrainConfig,
-    TuneConfig,
-)
+from ptune_scale.run.config import MethodConfig
 from ptune_scale.run.self_check import self_check
 from ptune_scale.run.site import Site
+from ptune_scale.run.speed import choose_speed
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.asking import GROUP, AskedTask, Panels
@@ -45,30 +38,12 @@ from ptune_scale.task.metrics import find_metric
 from ptune_scale.task.task import Task, Wording
 from ptune_scale.train import checkpoint
 from ptune_scale.train.problem import TaskProblem, asker_of
+from ptune_scale.tune.planned import ask, planned
 
 # Settings of training that change rounding and memory, but not what is learned.
 _FREE = frozenset({"rows_per_forward", "eval_batch_size", "eval_batch_tokens"})
 # The self-check needs rows of unlike lengths, not many.
 _TRIED_TASKS, _TRIED_RECORDS = 4, 16
-
-
-class MethodConfig(Protocol):
-    """The sections that the configuration of every job has."""
-
-    @property
-    def model(self) -> ModelConfig: ...
-    @property
-    def prompt(self) -> PromptConfig: ...
-    @property
-    def train(self) -> TrainConfig: ...
-    @property
-    def tune(self) -> TuneConfig: ...
-    @property
-    def parallel(self) -> ParallelConfig: ...
-    @property
-    def run(self) -> RunConfig: ...
-    def as_flags(self) -> dict[str, Any]: ...
-    def as_dict(self) -> dict[str, dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -125,6 +100,8 @@ class Job:
             UserError: a layout or a checkpoint does not fit.
             Stopped: the job was asked to stop.
         """
+        if config.model.speed == "auto":
+            choose_speed(backbone, site.mesh, lambda: planned(config, tasks, backbone))
         backbone.embeddings.sample  # noqa: B018 (read before a layout takes the weights away)
         site.stop.check()
         function = parallelize(
@@ -226,13 +203,12 @@ class Job:
             UserError: a wording does not fit the model.
         """
         return [
-            AskedTask(
+            ask(
                 task,
-                self.backbone.tokens,
+                self.backbone,
                 index,
+                self.config.train.seed,
                 wording=wordings[index] if wordings else None,
-                context_length=context_length(self.backbone.config),
-                seed=self.config.train.seed,
                 beginning=beginnings[index] if beginnings else (),
             )
             for index, task in enumerate(self.tasks)

@@ -155,17 +155,6 @@ def test_rotations_that_depend_on_the_length_of_a_call_are_the_plain_ones(prepar
     assert_same(loss_and_gradient(lm, batch), loss_and_gradient(plain, batch))
 
 
-def test_what_has_no_effect_is_named() -> None:
-    asked = Shortcuts(compiled_layers=True, packed_weights=True)
-    assert FrozenLM(network("gpt2"), shortcuts=asked).prepare().unused == [
-        "compiled_layers",
-        "packed_weights",
-    ]
-    in_fp32 = FrozenLM(network("llama"), shortcuts=asked).prepare()
-    assert in_fp32.unused == ["packed_weights"]
-    assert FrozenLM(network("llama")).prepare().unused == []
-
-
 def test_compiled_layers_give_the_same_for_batches_of_any_shape() -> None:
     counters.clear()
     plain = FrozenLM(network("llama"), shortcuts=PLAIN)

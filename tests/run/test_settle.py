@@ -75,7 +75,7 @@ def test_a_file_may_name_the_preset_and_the_run_to_resume(tmp_path):
         ("seed = 1\n[train]\nseed = 2", ["seed is given twice"]),
         ("seed = ", ["not TOML", "Invalid value"]),
         ("seed = 'x'", ["--seed must be a whole number"]),
-        ("shortcuts = true", ["--shortcuts must be one of on, off", "True"]),
+        ("speed = true", ["--speed must be one of auto, plain", "True"]),
         ("lr = nan", ["--lr must be a positive number"]),
     ],
 )

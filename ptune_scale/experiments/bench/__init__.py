@@ -6,6 +6,9 @@ feed.py     the records that ours takes next, for the other sides
 sides.py    the ways that are compared; peft_way.py, reference_way.py
 rounds.py   rounds of all sides in turn, timed, and what they say about each side
 memory.py   peak memory of one side, in a process of its own
-sections.py what is varied: nothing (main), parts (ablations), length, ranks (ranks.py), cuda
+texts.py    long texts, and where slots stand
+asking.py   ways of answering that are compared
+machine.py  what it ran on
+sections.py main (facts, texts, answers), ablations, ranks (ranks.py), cuda
 report.py   bench.json, bench.md and bench.png
 """

@@ -1,7 +1,6 @@
 """What all sides of a measurement train on, and how a trainer of ours is made for it."""
 
 import os
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,18 +9,18 @@ from pathlib import Path
 import torch
 
 from ptune_scale.backbone import Backbone, load_backbone
-from ptune_scale.backbone.shortcuts import Shortcuts
+from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN, Shortcuts
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.parallel import Degrees, Mesh, PromptFunction, StopSignal, World
-from ptune_scale.run.check import shortcuts_of
 from ptune_scale.run.config import ModelConfig, TrainConfig
 from ptune_scale.run.site import Site
+from ptune_scale.run.speed import Planned, choose_speed
 from ptune_scale.task.pattern import Pattern
-from ptune_scale.task.record import Record
 from ptune_scale.task.task import Splits, Task
 from ptune_scale.train.trainer import Trainer
 from ptune_scale.tune.job import Job
+from ptune_scale.tune.planned import planned
 from ptune_scale.tune.prompts import build_trainer
 
 # Training that does not end, is never evaluated, and has the same learning rate throughout.
@@ -30,21 +29,29 @@ _ENDLESS = TrainConfig(
 )
 
 
+_LONG = 10**12
+"""Tokens of a job that is worth every wait at its start."""
+
+
 @dataclass(frozen=True)
 class Case:
     """What is trained on, by whichever side.
 
     Attributes:
         tasks: all with one pattern; answers are single tokens.
-        model, shortcuts, train: of ours; dtype and attention are those of some other sides too.
+        model, train: of ours; its dtype is that of some other sides too.
+        attention, shortcuts: how ours computes.
+        text_cache: whether ours keeps keys and values of texts before all slots between steps.
         device: where all sides compute.
     """
 
     config: BenchSections
     tasks: tuple[Task, ...]
     model: ModelConfig
-    shortcuts: Shortcuts
     train: TrainConfig
+    attention: str = "eager"
+    shortcuts: Shortcuts = DEFAULT
+    text_cache: bool = False
     device: torch.device = torch.device("cpu")
 
     @classmethod
@@ -57,7 +64,7 @@ class Case:
         data, model = config.data, config.model
         size, mixed = data.batch_size, data.tasks_per_batch
         train = replace(_ENDLESS, batch_size=size, tasks_per_batch=mixed, seed=data.seed)
-        case = cls(config, tuple(tasks), model, shortcuts_of(model), train)
+        case = cls(config, tuple(tasks), model, train)
         if not case.num_slots:
             raise UserError(f"pattern {case.pattern.text!r} has no prompt slot [P] to train")
         if case.backbone.kind != "causal":
@@ -72,6 +79,17 @@ class Case:
         if not kept:
             raise UserError(f"no fact of {data.data_dir} has an object of one token")
         return replace(case, tasks=tuple(kept))
+
+    def at_its_fastest(self) -> "Case":
+        """The same, computed by ours as a long job on the same would be."""
+        if self.model.speed == "plain":
+            return replace(self, shortcuts=PLAIN)
+        backbone = replace(self, attention="eager", shortcuts=DEFAULT).backbone
+        choose_speed(backbone, self.mesh, lambda: self._planned(backbone))
+        return replace(self, attention=backbone.attention, shortcuts=backbone.shortcuts)
+
+    def _planned(self, backbone: Backbone) -> Planned:
+        return replace(planned(self.config, self.tasks, backbone), trained=_LONG)
 
     @property
     def pattern(self) -> Pattern:
@@ -88,8 +106,12 @@ class Case:
     @cached_property
     def backbone(self) -> Backbone:
         """The model, of which no weight has been read."""
-        name, attention = self.model.model, self.model.attention
-        return load_backbone(name, dtype=self.dtype, attention=attention, shortcuts=self.shortcuts)
+        return load_backbone(
+            self.model.model,
+            dtype=self.dtype,
+            attention=self.attention,
+            shortcuts=self.shortcuts,
+        )
 
     @property
     def mesh(self) -> Mesh:
@@ -102,35 +124,3 @@ class Case:
         job = Job(self.config, self.tasks, self.backbone, function, site)
         asked = job.asked()
         return build_trainer(job, asked, self.train, None, job.problem(asked))
-
-    def worded(self, pattern: str) -> "Case":
-        """The same asked with another pattern."""
-        parsed = Pattern.parse(pattern)
-        return replace(self, tasks=tuple(task.worded(parsed) for task in self.tasks))
-
-    def passages(self, length: int, count: int) -> "Case":
-        """The same with one task of ``count`` records whose rows have ``length`` tokens.
-
-        Subjects are made of words of the facts. They say nothing true; how fast they are trained on
-        does not depend on that.
-
-        Raises:
-            UserError: the pattern leaves no room, or no word is a single token.
-        """
-        records = [record for task in self.tasks for record in task.splits.train]
-        words = {word for r in records for word in (*r.fields["subject"].split(), r.answer or "")}
-        usable = sorted(w for w in words if self.backbone.tokens.word_token(w) is not None)
-        own = length - self.num_slots
-        if own < 1 or not usable:
-            raise UserError(f"pattern {self.pattern.text!r} leaves no room in {length} tokens")
-        chance = random.Random(self.train.seed)
-        answers = sorted({record.answer for record in records if record.answer})
-        made = [
-            Record(
-                str(number),
-                {"subject": " ".join(chance.choices(usable, k=own))},
-                chance.choice(answers),
-            )
-            for number in range(count)
-        ]
-        return replace(self, tasks=(replace(self.tasks[0], splits=Splits(tuple(made), (), ())),))

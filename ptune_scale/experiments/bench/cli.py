@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DESCRIPTION = """Measure facts per second of P-tuning: this package, PEFT, and the published code's
 way, all on the same facts in one process, in turn."""
 _EXAMPLES = """  %(prog)s --output_dir out
-  %(prog)s --data_dir LAMA --relations P103,P17 --sections main,ablations,length --output_dir out
+  %(prog)s --data_dir LAMA --relations P103,P17 --sections main,ablations --output_dir out
   %(prog)s --model DIR --rounds 3 --facts_per_round 64 --output_dir out
 
 Nearly all of the time goes into --rounds x --facts_per_round facts of each side. Ctrl-C or SIGTERM
@@ -48,6 +48,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     from ptune_scale.experiments.bench.facts import read_facts
     from ptune_scale.experiments.bench.sections import Bench
     from ptune_scale.experiments.bench.sides import ABLATIONS
+    from ptune_scale.experiments.bench.texts import text_case
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -58,6 +59,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output_dir {output} is in use; choose another")
     case = Case.of(config, read_facts(config.data))
+    text_case(case, "behind", config.data.text_tokens, config.data.num_texts)  # said at once
     torch.set_num_threads(asked.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return _run(Bench(config, case), output)

@@ -14,7 +14,7 @@ from ptune_scale.run.config import (
     TuneConfig,
 )
 
-SECTIONS = ("main", "ablations", "batch", "length", "ranks", "cuda")
+SECTIONS = ("main", "ablations", "ranks", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,9 @@ class BenchConfig:
 
     sections: str = flag("main", f"comma-separated: {', '.join(SECTIONS)}", common=True)
     rounds: int = flag(5, "rounds of the main section", common=True, at_least=1)
-    section_rounds: int = flag(3, "rounds of each point of the other sections", at_least=1)
+    section_rounds: int = flag(
+        3, "rounds of texts, of predictions and of the other sections", at_least=1
+    )
     facts_per_round: int = flag(
         128, "facts of each side in a round, filled up to whole steps", common=True, at_least=1
     )
@@ -48,6 +50,13 @@ class BenchDataConfig:
 
     data_dir: str = flag("embedded", "LAMA facts, or 'embedded' for built-in ones", common=True)
     relations: str = flag("all", "comma-separated relation ids, or 'all'", common=True)
+    texts: str = flag(
+        "",
+        "JSON lines with texts as 'passage' or 'text', such as FewGLUE's BoolQ/train.jsonl, for "
+        "long rows; by default Python's documentation",
+    )
+    text_tokens: int = flag(256, "tokens of a long row, slots included", at_least=8)
+    num_texts: int = flag(32, "texts of an epoch", at_least=1)
     template: str = flag("(3, sub, 3, obj)", "pattern, as '(3, sub, 3, obj)'")
     batch_size: int = flag(32, "facts per step", at_least=1)
     tasks_per_batch: int = flag(8, "relations that share a step of ours", at_least=1)
@@ -56,10 +65,10 @@ class BenchDataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSections(Sections):
-    """All that a benchmark can be told; ours has what costs a wait or memory, too."""
+    """All that a benchmark can be told; ours computes as a long job does."""
 
     bench: BenchConfig = BenchConfig()
-    model: ModelConfig = ModelConfig(compiled_layers="on", packed_weights="on")
+    model: ModelConfig = ModelConfig()
     data: BenchDataConfig = BenchDataConfig()
     prompt: PromptConfig = PromptConfig()
     # No flags: what a job of ours has besides.
@@ -67,6 +76,7 @@ class BenchSections(Sections):
     tune: ClassVar[TuneConfig] = TuneConfig()
     parallel: ClassVar[ParallelConfig] = ParallelConfig()
     run: ClassVar[RunConfig] = RunConfig()
+    methods: ClassVar[tuple[str, ...]] = ("ptuning",)
 
     def contradictions(self) -> Iterator[str]:
         ranks, names = names_in(self.bench.ranks), names_in(self.bench.sections)

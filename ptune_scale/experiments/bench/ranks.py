@@ -18,6 +18,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.flags import names_in
 
+_OF_JOB = ("data_dir", "relations", "template", "batch_size", "tasks_per_batch", "seed")
 _TRAIN_ONLY = {
     "method": "ptuning",
     "eval_every": 10**9,
@@ -38,8 +39,8 @@ def throughputs(config: BenchSections) -> Iterator[dict[str, Any]]:
     facts = config.bench.section_rounds * config.bench.facts_per_round
     model = config.model
     flags = {
-        **{"model": model.model, "dtype": model.dtype, "attention": model.attention},
-        **vars(config.data),
+        **{"model": model.model, "dtype": model.dtype, "speed": model.speed},
+        **{name: getattr(config.data, name) for name in _OF_JOB},
         **vars(config.prompt),
         **_TRAIN_ONLY,
         "max_steps": math.ceil(facts / config.data.batch_size),

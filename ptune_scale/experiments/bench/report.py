@@ -1,14 +1,11 @@
 """Results as JSON, as tables and as a plot."""
 
-import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ptune_scale.experiments.bench.rounds import OURS, PEFT_SAME
+from ptune_scale.experiments.bench.machine import machine
+from ptune_scale.experiments.bench.rounds import OURS, PEFT_DOCUMENTED, PEFT_GROUPED, PEFT_SAME
 from ptune_scale.files import write_file, write_json, write_text
 from ptune_scale.tune.report import versions
 
@@ -29,15 +26,16 @@ def write(sections: dict[str, dict[str, Any]], threads: int, directory: Path) ->
     """
     main = sections.get("main", {})
     sides = main.get("sides", {})
+    where = machine(threads)
     results = {
-        "ratios": main.get("ratios", {}),
+        "ratios": ratios(main),
         "facts_per_second": sides[OURS]["facts_per_second"]["median"] if sides else None,
         "peak_memory_mb": {n: s["memory_mb"] for n, s in sides.items() if "memory_mb" in s},
         "sections": sections,
         "versions": versions(),
-        "machine": _machine(threads),
+        "machine": where,
     }
-    text = "\n".join(_page(sections, results["machine"])) + "\n"
+    text = "\n".join(_page(sections, where)) + "\n"
     write_json(directory / "bench.json", results)
     write_text(directory / "bench.md", text)
     if sides:
@@ -45,17 +43,37 @@ def write(sections: dict[str, dict[str, Any]], threads: int, directory: Path) ->
     return text
 
 
+def ratios(main: Result) -> dict[str, Any]:
+    """How many times as fast ours is as PEFT: on facts, and on texts that are kept; None where it
+    was not measured."""
+    facts = main.get("ratios", {})
+    kept = [point for point in main.get("texts", ()) if point["text_cache"]]
+    behind = [point["ratios"][PEFT_SAME] for point in kept if point["label"]["slots"] == "behind"]
+    return {
+        **{name: facts.get(name) for name in (PEFT_DOCUMENTED, PEFT_SAME, PEFT_GROUPED)},
+        "text_cached": behind[0] if behind else None,
+    }
+
+
 def _page(sections: Mapping[str, Result], where: Result) -> Iterator[str]:
     yield f"# Facts per second of P-tuning\n\n{where['processor']}, "
-    yield f"{where['threads']} of {where['cores']} cores; medians [least, most] over rounds"
+    amx = "with" if where["has_amx"] else "without"
+    yield f"{where['threads']} of {where['cores']} cores, {amx} AMX, "
+    yield f"bf16 products {where['bf16_products_gflops']} GFLOP/s a core; medians [least, most]"
     for name, result in sections.items():
         yield f"\n## {name}\n"
         if "skipped" in result:
             yield f"Skipped: {result['skipped']}."
         if "sides" in result:
             yield _table(_sides(result))
+        if texts := result.get("texts"):
+            yield "\nThe same texts again and again, from the second epoch on:\n"
+            yield _table(_texts(texts))
+        if result.get("predict"):
+            yield "\nAnswering facts, without a gradient:\n"
+            yield _table(_sides(result["predict"]))
         if points := result.get("points"):
-            yield "\n" + _table(_ranks(points) if name == "ranks" else _points(points))
+            yield "\n" + _table(_ranks(points))
 
 
 def _sides(result: Result) -> Iterator[list[str]]:
@@ -72,15 +90,15 @@ def _sides(result: Result) -> Iterator[list[str]]:
         yield [name, _shown(side["facts_per_second"]), *shown, warmup, memory]
 
 
-def _points(points: Sequence[Result]) -> Iterator[list[str]]:
+def _texts(points: Sequence[Result]) -> Iterator[list[str]]:
     labels = points[0]["label"]
-    yield [*labels, "ours, facts/s", "PEFT, facts/s", "ours is times as fast", "PEFT's attention"]
+    yield [*labels, "cached", "ours, texts/s", "PEFT, texts/s", "ours is times as fast"]
     for point in points:
         fastest = point["peft_same_settings_is"]
-        rates = [_shown(point["sides"][name]["facts_per_second"]) for name in (OURS, fastest)]
-        about = [f"{v:.1f}" if isinstance(v, float) else str(v) for v in point["label"].values()]
+        rates = [_shown(point["sides"][name]["facts_per_second"], 2) for name in (OURS, fastest)]
+        cached = "yes" if point["text_cache"] else "no"
         ratio = _shown(point["ratios"][PEFT_SAME], 2)
-        yield [*about, *rates, ratio, fastest.removeprefix(f"{PEFT_SAME}_")]
+        yield [*map(str, point["label"].values()), cached, *rates, ratio]
 
 
 def _ranks(points: Sequence[Result]) -> Iterator[list[str]]:
@@ -115,15 +133,3 @@ def _plot(sides: Mapping[str, Result], path: Path) -> None:
     axes.set_ylabel("facts per second")
     axes.set_title("P-tuning: median, least and most over rounds")
     figure.savefig(path, dpi=120)
-
-
-def _machine(threads: int) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": threads,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }

@@ -20,6 +20,7 @@ ClockName = Literal["cpu", "wall"]
 
 OURS = "ours"
 PEFT_SAME = "peft_same_settings"
+PEFT_DOCUMENTED, PEFT_GROUPED = "peft_documented", "peft_grouped"
 PEFT_SAME_WAYS = (f"{PEFT_SAME}_eager", f"{PEFT_SAME}_sdpa")
 """Of these, ours is compared with the faster one."""
 

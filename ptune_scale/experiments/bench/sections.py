@@ -1,12 +1,13 @@
-"""What is varied; each section fills a result as it goes, so that what is finished remains."""
+"""What is measured; each section fills a result as it goes, so that what is finished remains."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from ptune_scale.experiments.bench.asking import OursAsked, PeftAsked, PlainAsked
 from ptune_scale.experiments.bench.case import Case
 from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.experiments.bench.feed import Feed
@@ -16,20 +17,18 @@ from ptune_scale.experiments.bench.rounds import (
     OURS,
     PEFT_SAME_WAYS,
     ClockName,
+    Side,
     Timings,
     clock_of,
     measure,
     summarise,
 )
 from ptune_scale.experiments.bench.sides import ABLATIONS, MAIN, build
+from ptune_scale.experiments.bench.texts import PLACES, text_case
 from ptune_scale.flags import names_in
 from ptune_scale.parser import called
 from ptune_scale.progress import bar
 
-BATCH_SIZES = (8, 16, 32, 64, 128)
-LENGTHS = (8, 16, 32, 64, 128, 256)
-LONG_PATTERNS = ("[X] [P]*3 [Y]", "[P]*3 [X] [P]*3 [Y]")
-"""Behind a text, which needs no backward pass then, and around it."""
 _TOKENS_PER_STEP = 2048
 """At most: logits at all positions, as other sides have them, fill the memory beyond that."""
 
@@ -48,37 +47,64 @@ class Bench:
         getattr(self, f"_{section}")(result)
 
     def _main(self, result: Result, device: str = "cpu", clock: ClockName | None = None) -> None:
-        """All sides on facts, their peak memory; ours and PEFT on long texts."""
-        asked, case = self.config.bench, replace(self.case, device=torch.device(device))
-        self._compare(case, MAIN, result, f"main on {device}", asked.rounds, clock=clock)
+        """Training on facts and on long texts, peak memory, and answering."""
+        asked = self.config.bench
+        case = replace(self.case, device=torch.device(device)).at_its_fastest()
+        clock = clock or asked.clock
+        self._compare(_of_names(MAIN, case), case, result, f"main on {device}", clock=clock)
         result["settings"] = self.config.as_dict()
+        result["ours"] = {"attention": case.attention, "shortcuts": vars(case.shortcuts)}
         if asked.memory_steps:
             steps = [Feed(case).round(steps=asked.memory_steps)]
             with bar("peak memory", len(MAIN), "sides", shown=True) as progress:
                 for name, side in result["sides"].items():
                     side["memory_mb"] = peak_memory_mb(name, case, steps, asked.threads)
                     progress.update()
-        longest = min(LENGTHS[-1], _longest(case))
-        texts = [({"pattern": p}, *self._passages(case.worded(p), longest)) for p in LONG_PATTERNS]
-        self._points(texts, result)
+        self._texts(case, result, clock)
+        self._predict(case, result, clock)
+
+    def _texts(self, case: Case, result: Result, clock: ClockName) -> None:
+        """Ours and PEFT in the same settings, epoch after epoch over the same long texts."""
+        data, points = self.config.data, result.setdefault("texts", [])
+        length = min(data.text_tokens, _longest(case))
+        size = max(1, min(case.train.batch_size, _TOKENS_PER_STEP // length, data.num_texts))
+        case = replace(case, train=replace(case.train, batch_size=size))
+        for place in PLACES:
+            texts = text_case(case, place, length, data.num_texts).at_its_fastest()
+            point: Result = {}
+            try:
+                self._compare(
+                    _of_names((*PEFT_SAME_WAYS, OURS), texts),
+                    texts,
+                    point,
+                    f"{data.num_texts} texts of {length} tokens, slots {place}",
+                    clock=clock,
+                    rounds=self.config.bench.section_rounds,
+                    facts=data.num_texts,
+                    is_epochs=True,
+                )
+            finally:
+                if point:
+                    label = {"slots": place, "tokens": length, "texts per step": size}
+                    points.append({**point, "label": label, "text_cache": texts.text_cache})
+
+    def _predict(self, case: Case, result: Result, clock: ClockName) -> None:
+        """Answers to facts."""
+        sides: list[Callable[[], Side]] = [
+            lambda: PeftAsked(case),
+            lambda: PlainAsked(case),
+            lambda: OursAsked(case),
+        ]
+        found = result.setdefault("predict", {})
+        rounds = self.config.bench.section_rounds
+        self._compare(sides, case, found, "predict", clock=clock, rounds=rounds)
 
     def _ablations(self, result: Result) -> None:
         """Ours with each thing switched off, in the same rounds."""
-        asked = self.config.bench
+        asked, case = self.config.bench, self.case.at_its_fastest()
         names = ABLATIONS if asked.ablations == "all" else names_in(asked.ablations)
-        sides = [OURS, *(f"{OURS}_{name}" for name in names)]
-        self._compare(self.case, sides, result, "ablations", asked.section_rounds)
-
-    def _batch(self, result: Result) -> None:
-        """Facts per step, from few to many."""
-        facts, train = self.config.bench.facts_per_round, self.case.train
-        cases = [replace(self.case, train=replace(train, batch_size=n)) for n in BATCH_SIZES]
-        self._points([({}, case, max(case.train.batch_size, facts)) for case in cases], result)
-
-    def _length(self, result: Result) -> None:
-        """Tokens per fact, from few to as many as the model takes."""
-        lengths = [n for n in LENGTHS if n <= _longest(self.case)]
-        self._points([({}, *self._passages(self.case, n)) for n in lengths], result)
+        sides = _of_names([OURS, *(f"{OURS}_{name}" for name in names)], case)
+        self._compare(sides, case, result, "ablations", rounds=asked.section_rounds)
 
     def _ranks(self, result: Result) -> None:
         """Processes."""
@@ -98,20 +124,27 @@ class Bench:
 
     def _compare(
         self,
+        makers: Sequence[Callable[[], Side]],
         case: Case,
-        names: Sequence[str],
         result: Result,
         title: str,
-        rounds: int,
+        *,
+        rounds: int = 0,
         facts: int = 0,
         clock: ClockName | None = None,
+        is_epochs: bool = False,
     ) -> None:
-        """Measure sides in turn; the result gets what is finished, whatever ends it."""
+        """Measure sides in turn; the result gets what is finished, whatever ends it.
+
+        Args:
+            is_epochs: each round is one pass over all records, and so is what sides warm up on,
+                which is measured as the first epoch.
+        """
         asked = self.config.bench
-        facts = facts or asked.facts_per_round
-        sides = [build(name, case) for name in names]
+        rounds, facts = rounds or asked.rounds, facts or asked.facts_per_round
+        sides = [make() for make in makers]
         feed, timings = Feed(case), Timings()
-        first = feed.round(steps=asked.warmup_steps)
+        first = feed.round(facts=facts) if is_epochs else feed.round(steps=asked.warmup_steps)
         following = [feed.round(facts=facts) for _ in range(rounds)]
         with bar(title, rounds * facts * len(sides), "facts", shown=True) as progress:
 
@@ -128,29 +161,9 @@ class Bench:
                 if timings.rounds:
                     result.update(summarise(timings, clock or asked.clock))
 
-    def _points(self, cases: Iterable[tuple[dict[str, Any], Case, int]], result: Result) -> None:
-        """Ours and PEFT in the same settings on cases, each with what it is about and its facts."""
-        points = result.setdefault("points", [])
-        for label, case, facts in cases:
-            point: Result = {}
-            rows = Feed(case).round(facts=facts).rows
-            tokens = sum(slot < 0 for row in rows for slot in row.slots) / len(rows)
-            label |= {"facts per step": case.train.batch_size, "text tokens per fact": tokens}
-            title = ", ".join(f"{key} {value}" for key, value in label.items())
-            sides, rounds = (*PEFT_SAME_WAYS, OURS), self.config.bench.section_rounds
-            try:
-                self._compare(case, sides, point, title, rounds, facts)
-            finally:
-                if point:
-                    points.append({"label": label, **point})
 
-    def _passages(self, case: Case, length: int) -> tuple[Case, int]:
-        """A case of rows of a length, and the facts of a round."""
-        most = max(1, _TOKENS_PER_STEP // length)
-        size = min(case.train.batch_size, most)
-        facts = min(self.config.bench.facts_per_round, max(size, most))
-        case = replace(case, train=replace(case.train, batch_size=size))
-        return case.passages(length, 4 * max(facts, size)), facts
+def _of_names(names: Sequence[str], case: Case) -> list[Callable[[], Side]]:
+    return [lambda name=name: build(name, case) for name in names]  # type: ignore[misc]
 
 
 def _longest(case: Case) -> int:

@@ -3,9 +3,9 @@
 peft_documented              PEFT as its documentation has it, fp32
 peft_same_settings_eager     PEFT in our dtype with attention spelled out
 peft_same_settings_sdpa      PEFT in our dtype with PyTorch's attention
-peft_grouped_by_length       PEFT in our dtype, eager, facts of similar length together
+peft_grouped                 PEFT in our dtype, eager, facts of similar length together
 reference_way                how the published P-tuning code works, fp32
-ours                         this package at its fastest; ours_NAME with a line of ``ABLATIONS``
+ours                         this package as a long job runs; ours_NAME with a line of ``ABLATIONS``
 """
 
 from collections.abc import Callable
@@ -13,21 +13,26 @@ from dataclasses import fields, replace
 
 import torch
 
-from ptune_scale.backbone.shortcuts import Shortcuts
+from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
 from ptune_scale.experiments.bench.case import Case
 from ptune_scale.experiments.bench.feed import Round
 from ptune_scale.experiments.bench.peft_way import PeftWay
 from ptune_scale.experiments.bench.reference_way import ReferenceWay
-from ptune_scale.experiments.bench.rounds import OURS, PEFT_SAME_WAYS, Side
+from ptune_scale.experiments.bench.rounds import (
+    OURS,
+    PEFT_DOCUMENTED,
+    PEFT_GROUPED,
+    PEFT_SAME_WAYS,
+    Side,
+)
 from ptune_scale.parallel import parallelize
 from ptune_scale.train.trainer import StepResult
 
 MAIN = (
-    "peft_documented",
+    PEFT_DOCUMENTED,
     *PEFT_SAME_WAYS,
-    "peft_grouped_by_length",
+    PEFT_GROUPED,
     "reference_way",
-    f"{OURS}_defaults",
     OURS,
 )
 
@@ -73,9 +78,11 @@ def _without(shortcut: str) -> Callable[[Case], Case]:
 
 
 ABLATIONS: dict[str, Callable[[Case], Case]] = {
-    "defaults": lambda case: replace(case, shortcuts=Shortcuts()),
+    "as_a_short_job": lambda case: replace(case, shortcuts=DEFAULT),
     **{f"{each.name}_off": _without(each.name) for each in fields(Shortcuts)},
-    "attention_sdpa": lambda case: replace(case, model=replace(case.model, attention="sdpa")),
+    "other_attention": lambda case: replace(
+        case, attention="eager" if case.attention == "sdpa" else "sdpa"
+    ),
     "dtype_float32": lambda case: replace(case, model=replace(case.model, dtype="float32")),
     # 32 facts of LAMA have about as many.
     "batch_tokens_300": lambda case: replace(case, train=replace(case.train, batch_tokens=300)),
@@ -101,9 +108,9 @@ def build(name: str, case: Case) -> Side:
     if name == "reference_way":
         return ReferenceWay(name, case)
     dtype, attention = {
-        "peft_documented": (torch.float32, "sdpa"),
+        PEFT_DOCUMENTED: (torch.float32, "sdpa"),
         PEFT_SAME_WAYS[0]: (case.dtype, "eager"),
         PEFT_SAME_WAYS[1]: (case.dtype, "sdpa"),
-        "peft_grouped_by_length": (case.dtype, "eager"),
+        PEFT_GROUPED: (case.dtype, "eager"),
     }[name]
-    return PeftWay(name, case, dtype, attention, grouped="grouped" in name)
+    return PeftWay(name, case, dtype, attention, grouped=name == PEFT_GROUPED)

@@ -38,7 +38,6 @@ def tiny_llama(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def tiny_case(tiny_llama: Path, tiny_facts: Path) -> Case:
     """One relation of a few facts, in fp32."""
     flags = {"model": str(tiny_llama), "dtype": "float32", "batch_size": 2}
-    flags |= {"compiled_layers": "off", "packed_weights": "off"}
     flags |= {"data_dir": str(tiny_facts), "relations": "P36"}
     config = BenchSections.from_flags(flags)
     return Case.of(config, read_facts(config.data))

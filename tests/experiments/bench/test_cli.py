@@ -30,8 +30,8 @@ def test_all_sides_are_measured_and_written(tiny_llama, tiny_facts, tmp_path):
     output = tmp_path / "out"
     command = [sys.executable, str(ROOT / "launchers" / "bench.py"), "--output_dir", str(output)]
     command += [
-        "--compiled_layers",
-        "off",
+        "--speed",
+        "plain",
         "--model",
         str(tiny_llama),
         "--data_dir",
@@ -41,15 +41,17 @@ def test_all_sides_are_measured_and_written(tiny_llama, tiny_facts, tmp_path):
     ]
     command += ["--rounds", "2", "--section_rounds", "1", "--facts_per_round", "4"]
     command += ["--batch_size", "4", "--warmup_steps", "1", "--memory_steps", "0", "--ranks", "1"]
+    command += ["--num_texts", "4", "--text_tokens", "24"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((output / "bench.json").read_text())
     top = {"ratios", "facts_per_second", "peak_memory_mb", "sections"}
     assert set(results) == top | {"versions", "machine"}
-    compared = {"peft_documented", "peft_same_settings", "reference_way"}
-    assert set(results["ratios"]) == compared | {"peft_grouped_by_length"}
-    for spread in results["ratios"].values():
+    ratios = results["ratios"]
+    assert set(ratios) == {"peft_documented", "peft_same_settings", "peft_grouped", "text_cached"}
+    assert ratios.pop("text_cached") is None
+    for spread in ratios.values():
         assert 0 < spread["min"] <= spread["median"] <= spread["max"]
     assert results["facts_per_second"] > 0
     assert results["peak_memory_mb"] == {}
@@ -58,8 +60,10 @@ def test_all_sides_are_measured_and_written(tiny_llama, tiny_facts, tmp_path):
     assert {len(side["rounds"]) for side in sides} == {2}
     measured = results["sections"]
     assert set(measured) == set(sections.split(","))
-    # Long texts, with prompts behind them and around them.
-    assert len(measured["main"]["points"]) == 2
+    texts = measured["main"]["texts"]
+    assert [point["label"]["slots"] for point in texts] == ["in front", "around", "behind"]
+    assert {r["facts"] for p in texts for s in p["sides"].values() for r in s["rounds"]} == {4}
+    assert set(measured["main"]["predict"]["sides"]) == {"peft", "transformers", "ours"}
     assert measured["ranks"]["points"][0]["facts_per_second"] > 0
     assert "torch" in measured["cuda"]["skipped"] and "section cuda skipped" in done.stderr
     table = (output / "bench.md").read_text()
@@ -72,28 +76,20 @@ def test_peak_memory_is_that_of_a_process_of_its_own(tiny_llama, tiny_facts):
     flags = {"model": str(tiny_llama), "data_dir": str(tiny_facts), "batch_size": 4}
     config = BenchSections.from_flags(flags)
     case = Case.of(config, read_facts(config.data))
-    peak = peak_memory_mb("ours_defaults", case, [Feed(case).round(steps=1)], threads=1)
+    peak = peak_memory_mb("ours", case, [Feed(case).round(steps=1)], threads=1)
     weights = sum(p.nbytes for p in load_backbone(str(tiny_llama)).lm.parameters())
     assert peak > weights / 2e6  # bf16
 
 
 @needs_peft
-def test_what_is_varied_is_measured_point_by_point(
-    tiny_llama, tiny_facts, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr("ptune_scale.experiments.bench.sections.BATCH_SIZES", (2, 4))
-    monkeypatch.setattr("ptune_scale.experiments.bench.sections.LENGTHS", (8, 16, 1000))
+def test_what_is_left_out_is_measured_beside_what_is_not(tiny_llama, tiny_facts, tmp_path, capsys):
     flags = ["--output_dir", str(tmp_path), "--model", str(tiny_llama), "--section_rounds", "1"]
     flags += ["--data_dir", str(tiny_facts), "--facts_per_round", "4", "--batch_size", "4"]
-    flags += ["--compiled_layers", "off", "--warmup_steps", "1"]
-    asked = ["defaults", "head_at_targets_off", "dtype_float32", "batch_tokens_300"]
+    flags += ["--speed", "plain", "--warmup_steps", "1"]
+    asked = ["as_a_short_job", "head_at_targets_off", "dtype_float32", "batch_tokens_300"]
     flags += ["--ablations", ",".join(asked)]
-    assert main([*flags, "--sections", "ablations,batch,length"]) == 0
+    assert main([*flags, "--sections", "ablations"]) == 0
     measured = json.loads((tmp_path / "bench.json").read_text())["sections"]
-    labels = {n: [point["label"] for point in measured[n]["points"]] for n in ("batch", "length")}
-    assert [label["facts per step"] for label in labels["batch"]] == [2, 4]
-    # The model takes no thousand tokens.
-    assert [round(label["text tokens per fact"]) for label in labels["length"]] == [2, 10]
     assert set(measured["ablations"]["sides"]) == {"ours", *(f"ours_{name}" for name in asked)}
     table = capsys.readouterr().out
     assert all(f"## {name}" in table for name in measured)
@@ -113,9 +109,9 @@ def test_finished_rounds_are_written_on_ctrl_c(
 
     monkeypatch.setattr(Ours, "run", stopped_in_the_third_round)
     flags = ["--output_dir", str(tmp_path), "--model", str(tiny_llama), "--rounds", "9"]
-    flags += ["--compiled_layers", "off"]
+    flags += ["--speed", "plain"]
     flags += ["--data_dir", str(tiny_facts), "--facts_per_round", "4", "--batch_size", "4"]
-    assert main([*flags, "--sections", "main,batch"]) == 130
+    assert main([*flags, "--sections", "main,ablations"]) == 130
     assert "stopped; what was finished is written" in capsys.readouterr().err
     results = json.loads((tmp_path / "bench.json").read_text())
     assert results["sections"]["main"]["finished_rounds"] == 2
@@ -134,6 +130,7 @@ def test_finished_rounds_are_written_on_ctrl_c(
         (["--weight_bits", "8"], ["--weight_bits", "full weights"]),
         (["--rounds", "0", "--threads", "-1"], ["--rounds", "--threads", "got -1"]),
         (["--ranks", "1,two"], ["--ranks '1,two'"]),
+        (["--texts", "/no/such/file.jsonl"], ["/no/such/file.jsonl"]),
         (["--nonsense"], ["--nonsense"]),
         (["--data_dir", "/no/such/place"], ["/no/such/place"]),
         (["--model", "/no/such/model"], ["/no/such/model"]),

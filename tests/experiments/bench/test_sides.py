@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ptune_scale.backbone.shortcuts import Shortcuts
+from ptune_scale.experiments.bench.asking import PeftAsked, PlainAsked
 from ptune_scale.experiments.bench.feed import Feed
 from ptune_scale.experiments.bench.rounds import OURS
 from ptune_scale.experiments.bench.sides import ABLATIONS, MAIN, build
@@ -93,10 +94,17 @@ def test_all_sides_train_on_the_same_facts(name, tiny_case):
     assert side.run(facts) == len(facts.rows)
 
 
-def test_passages_have_the_length_that_was_asked_for(tiny_case):
-    rows = Feed(tiny_case.passages(20, 6)).round(facts=6).rows
-    assert {len(row.ids) for row in rows} == {20}
-    assert len({row.ids for row in rows}) == 6
+@needs_peft
+def test_other_sides_answer_behind_the_text(tiny_case):
+    [rows] = Feed(tiny_case).round(steps=1).batches
+    plain, peft = PlainAsked(tiny_case), PeftAsked(tiny_case)
+    plain.start(), peft.start()
+    for row, found in zip(rows, plain.answers(rows), strict=True):
+        text = torch.tensor([[i for i, s in zip(row.ids, row.slots, strict=True) if s < 0]])
+        assert tiny_case.backbone.lm.model(text).logits[0, -1].argmax() == found
+        alone = peft.answers([row])
+        labels = peft._way.model(text).logits[0, -1].argmax()
+        assert alone.item() == labels.item()
 
 
 def test_each_ablation_changes_something_and_each_shortcut_has_one(tiny_case):

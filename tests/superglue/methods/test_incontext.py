@@ -127,9 +127,9 @@ def test_a_masked_model_has_no_result_but_a_note(job_of, tiny_masked) -> None:
 
 def test_sharing_the_beginning_changes_rounding_alone(job_of, tiny_causal, tmp_path) -> None:
     found, shared = [], []
-    for shortcuts in ("on", "off"):
-        out = str(tmp_path / shortcuts)
-        job = job_of(tiny_causal, "CB", shortcuts=shortcuts, output_dir=out, eval_batch_tokens=300)
+    for speed in ("auto", "plain"):
+        out = str(tmp_path / speed)
+        job = job_of(tiny_causal, "CB", speed=speed, output_dir=out, eval_batch_tokens=300)
         found.append(torch.tensor(_trial(job)["scores"]))
         shared.append(packed_beginning(job, job.asked(beginnings=[range(200)])[0]))
     assert shared == [200, 0]
