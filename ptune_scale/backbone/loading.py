@@ -118,7 +118,7 @@ class Backbone:
         if "instantiate the backend tokenizer" in whole:
             said = "it has no tokenizer: add tokenizer.json, or the files it is made from"
         if "does not support an attention implementation" in whole:
-            said = f"it has no --attention {self.attention}; use --attention eager"
+            said = f"it has no {self.attention} attention; use eager"
         if "trust_remote_code" in whole or "custom code" in whole:
             said = "its architecture is code that comes with it, and such code is not run"
         return UserError(f"model {self.name}: cannot load it: {said}")

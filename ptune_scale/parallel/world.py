@@ -45,10 +45,18 @@ class World:
         """Join the process group that the launcher describes in the environment.
 
         On a CPU-only host the cores are shared out between the ranks of the node.
+
+        Raises:
+            UserError: there is no GPU for this rank, where others have one.
         """
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         local_rank = int(os.environ.get("LOCAL_RANK", 0))
         if torch.cuda.is_available():
+            if local_rank >= torch.cuda.device_count():
+                raise UserError(
+                    f"this machine has {local_rank + 1} ranks or more, and a process sees "
+                    f"{torch.cuda.device_count()} GPUs: give --num_gpus at most as many"
+                )
             device = torch.device("cuda", local_rank)
             torch.cuda.set_device(device)
         else:

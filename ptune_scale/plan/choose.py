@@ -7,7 +7,6 @@ recommends of tensor and pipeline parallelism.
 
 import importlib.metadata
 import math
-import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -94,8 +93,6 @@ def choose_layout(
     What counts of a machine is the size of its memory, not how much of it is free, so that all
     ranks come to the same. What was planned for the same model, work and memory is kept.
     """
-    if given := os.environ.get(launch.LAYOUT):
-        return Degrees.read(given)
     # Without a backward pass one layer's activations are there at a time.
     at_a_time = 1 if work.trains else getattr(backbone.config, "num_hidden_layers", 1)
     settings = {
@@ -118,7 +115,7 @@ def choose_layout(
         *(importlib.metadata.version(name) for name in ("torch", "transformers")),
     ]
     found = finding("layouts", circumstances, lambda: _find(backbone, settings, work))
-    if launch.speaks_first():
+    if launch.is_first_rank():
         print(f"layout: {found['said']}", file=sys.stderr, flush=True)
     return Degrees.read(found["layout"])
 

@@ -1,4 +1,4 @@
-"""What can be found wrong with a model in a layout before ranks start, whatever is to be done."""
+"""What can be found wrong with a model in a layout before ranks meet, whatever is to be done."""
 
 from collections.abc import Iterable
 

@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import gc
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from ptune_scale.errors import UserError
 from ptune_scale.files import NotWritten, is_of_disk
@@ -16,7 +17,7 @@ from ptune_scale.parallel.launch.speaker import say
 from ptune_scale.parser import called
 from ptune_scale.run.config import JobConfig, RanksConfig
 from ptune_scale.run.settle import build_parser, settle
-from ptune_scale.run.told import RUN_FILE, told
+from ptune_scale.run.told import RUN_FILE, named_output, told
 
 if TYPE_CHECKING:
     from ptune_scale.parallel import Degrees
@@ -45,7 +46,7 @@ class Program(Generic[Config, Checked]):
         name: of the command, a key of ``run.main.COMMANDS``.
         description, examples: for ``--help``.
         config: the fields of its sections are the flags.
-        check: finds all that can be found wrong before ranks start or anything is written.
+        check: finds all that can be found wrong before ranks meet or anything is written.
         run: the job, on all ranks; what ``check`` found, and where it runs.
         extend: adds flags that are no settings of a run.
         aside: is given what was typed, does something else than a job, and says whether it did.
@@ -93,6 +94,9 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
                 return 0
             config = program.settle(typed)
             launch.check_ranks(config.parallel.num_gpus)
+            if launch.needs_relaunch(config.parallel.num_gpus):
+                # What ranks find wrong they say as one, so that nothing is loaded for it here.
+                _become_agent(program.name, config, arguments)
         except UserError as error:
             return _refused(program.name, error)
         status = _run_job(program, config, arguments)
@@ -107,12 +111,13 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
 def _run_job(
     program: Program[Config, Checked], config: Config, arguments: Sequence[str] | None
 ) -> int:
-    import transformers
+    with _no_garbage_yet():
+        import transformers
 
-    from ptune_scale.parallel import LostContact, Stopped, World
-    from ptune_scale.parallel.launch import contact
-    from ptune_scale.parallel.world import leave
-    from ptune_scale.run.site import check_output, choose_output, claimed, named_output
+        from ptune_scale.parallel import LostContact, Stopped, World
+        from ptune_scale.parallel.launch import contact
+        from ptune_scale.parallel.world import leave
+        from ptune_scale.run.site import check_output, choose_output, claimed
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -125,16 +130,10 @@ def _run_job(
         return status
 
     try:
-        checked = program.check(config)
+        with _no_garbage_yet():
+            checked = program.check(config)
         if isinstance(config, JobConfig):
             check_output(config.run)
-        if launch.needs_relaunch(config.parallel.num_gpus):
-            place = named_output(config.run) if isinstance(config, JobConfig) else ""
-            ending = launch.Ending(called(program.name), place, _not_begun(config))
-            script, typed = _again(program.name, arguments)
-            typed = [*typed, "--output_dir", place] if place else typed
-            layout = checked.degrees.written
-            launch.relaunch(config.parallel.num_gpus, script, typed, ending, layout)
         with contact.kept():
             world = World.start()
             # Machines may have unlike memories, by which a layout is chosen.
@@ -163,6 +162,27 @@ def _run_job(
             return interrupted(2, f"error: {error}")
         leave(1, error)
         raise
+
+
+@contextlib.contextmanager
+def _no_garbage_yet() -> Iterator[None]:
+    """While libraries are imported, which make half a million objects that all stay, do not look
+    through them for garbage again and again: that would be a sixth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _become_agent(name: str, config: RanksConfig, arguments: Sequence[str] | None) -> NoReturn:
+    place = named_output(config.run) if isinstance(config, JobConfig) else ""
+    ending = launch.Ending(called(name), place, _not_begun(config))
+    script, typed = _again(name, arguments)
+    typed = [*typed, "--output_dir", place] if place else typed
+    launch.relaunch(config.parallel.num_gpus, script, typed, ending)
 
 
 def _not_begun(config: RanksConfig) -> str:

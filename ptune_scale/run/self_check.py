@@ -89,7 +89,8 @@ def _circumstances(
         backbone.weight_bits,
         is_whole,
         str(mesh.world.device.type),
-        [len(ids) for ids in rows],
+        # To within a factor of two, so that each of many short jobs need not look again.
+        [len(ids).bit_length() for ids in rows],
         *(importlib.metadata.version(name) for name in ("torch", "transformers")),
     ]
 

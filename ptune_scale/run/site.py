@@ -2,7 +2,6 @@
 
 import contextlib
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,7 @@ from ptune_scale.files import hold, is_remains
 from ptune_scale.parallel import Degrees, Mesh, StopSignal, World
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.run.config import RunConfig
-from ptune_scale.run.told import find_run
-
-RUNS = "runs"
-"""Where results go that have no --output_dir."""
+from ptune_scale.run.told import RUNS, find_run, named_output
 
 _TRIED = ".ptune_scale-"
 
@@ -46,11 +42,6 @@ def choose_output(run: RunConfig, world: World) -> Path:
     """The directory of a job's results, the same on all ranks."""
     # Clocks differ: the first rank names the directory for all.
     return Path(world.gather(named_output(run))[0])
-
-
-def named_output(run: RunConfig) -> str:
-    """The directory of a job's results: as it was typed, or named after the time."""
-    return run.output_dir or f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 @contextlib.contextmanager

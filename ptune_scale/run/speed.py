@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ptune_scale.backbone import Backbone, FrozenLM
 from ptune_scale.backbone.options import Attention
@@ -97,8 +98,11 @@ def choose_speed(backbone: Backbone, mesh: Mesh, plan: Callable[[], Planned]) ->
 
 
 def _find(backbone: Backbone, mesh: Mesh, planned: Planned) -> _Way:
-    default = _Way("sdpa" if mesh.world.device.type == "cuda" else "eager")
-    rough = 6 * _parameters(backbone) * planned.passes / _ROUGH_OPERATIONS
+    model = backbone.empty_model()
+    has_kernels = mesh.world.device.type == "cuda" and model._supports_sdpa
+    default = _Way("sdpa" if has_kernels else "eager")
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    rough = 6 * num_parameters * planned.passes / _ROUGH_OPERATIONS
     plain_weights = backbone.weight_bits == "full" and not backbone.dropout
     if not planned.rows or rough < _WORTH_MEASURING_SECONDS or not plain_weights:
         return default
@@ -114,7 +118,7 @@ def _find(backbone: Backbone, mesh: Mesh, planned: Planned) -> _Way:
     seconds = found["token_seconds"] * planned.passes / ranks
     is_long = seconds * _SAVED_BY_COMPILING > _COMPILING_SECONDS
     compiles = is_long and found["is_prepared"] and can_compile(mesh.world.device)
-    packs = is_long and found["packing_gain"] >= _LEAST_GAIN and _has_room(backbone)
+    packs = is_long and found["packing_gain"] >= _LEAST_GAIN and _has_room(model)
     steps = [
         *(["layers are compiled in the first ten seconds or more"] if compiles else []),
         *(["weights are kept in oneDNN's formats too"] if packs else []),
@@ -257,12 +261,7 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _parameters(backbone: Backbone) -> int:
-    return sum(p.numel() for p in backbone.empty_model().parameters())
-
-
-def _has_room(backbone: Backbone) -> bool:
+def _has_room(model: PreTrainedModel) -> bool:
     """Whether two more copies of the weights, and one in reserve, fit into a rank's memory."""
-    ranks_here = launch.local_size()
-    needed = 4 * _parameters(backbone) * backbone.dtype.itemsize
-    return needed < launch.host_memory() // ranks_here
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    return 4 * size < launch.host_memory() // launch.local_size()

@@ -1,6 +1,7 @@
-"""``run.json``: what a run was told, in its output directory, so that it can go on."""
+"""The directory of a run, and ``run.json``: what it was told, kept there so that it can go on."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,15 +9,24 @@ from typing import TYPE_CHECKING, Any
 from ptune_scale.errors import UserError
 from ptune_scale.files import NotWritten, remove_remains, write_json, write_text
 from ptune_scale.reading import has_file, is_there, read_object, read_text
+from ptune_scale.run.config import RunConfig
 
 if TYPE_CHECKING:
     from ptune_scale.parallel import World
 
 RUN_FILE = "run.json"
 
+RUNS = "runs"
+"""Where results go that have no --output_dir."""
+
 _NOT_KEPT = ("resume_from", "output_dir")
 # More than a checkpoint lies below the directory of its run.
 _MOST_LEVELS = 6
+
+
+def named_output(run: RunConfig) -> str:
+    """The directory of a job's results: as it was typed, or named after the time."""
+    return run.output_dir or f"{RUNS}/{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def find_run(path: Path) -> Path | None:

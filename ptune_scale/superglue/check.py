@@ -1,4 +1,4 @@
-"""Reads the records of a SuperGLUE run, and finds what is wrong before ranks start."""
+"""Reads the records of a SuperGLUE run, and finds what is wrong before ranks meet."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -58,7 +58,7 @@ class CheckedSplits:
 
 
 def check(config: SuperglueConfig) -> CheckedSplits:
-    """Everything that can be found wrong before ranks start or anything is written.
+    """Everything that can be found wrong before ranks meet or anything is written.
 
     Raises:
         UserError: the first thing that is wrong.

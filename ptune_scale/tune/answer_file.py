@@ -93,7 +93,7 @@ def _is_count(value: Any) -> bool:
 
 
 def check(config: PredictConfig) -> CheckedAnswers:
-    """Everything that can be found wrong before ranks start or anything is written.
+    """Everything that can be found wrong before ranks meet or anything is written.
 
     Raises:
         UserError: the first thing that is wrong.

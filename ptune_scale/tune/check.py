@@ -1,4 +1,4 @@
-"""Everything that can be found wrong with a run on one's own tasks before ranks start."""
+"""Everything that can be found wrong with a run on one's own tasks before ranks meet."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ def check(config: OwnConfig) -> CheckedTasks:
     check_names(tasks)
     for task in tasks:
         _check_fits(task, backbone, methods)
-    if launch.speaks_first():
+    if launch.is_first_rank():
         for line in (line for each in defined for line in each.said):
             print(f"inferred: {line}", file=sys.stderr)
     return CheckedTasks(config, degrees, backbone, tasks, methods)

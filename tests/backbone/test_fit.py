@@ -118,7 +118,7 @@ def test_an_adapter_beside_a_model_is_refused(tiny_llama: Path, tmp_path: Path) 
 
 
 def test_attention_that_a_family_lacks_is_one_line(small_gemma2: Path) -> None:
-    with pytest.raises(UserError, match="no --attention sdpa; use --attention eager"):
+    with pytest.raises(UserError, match="no sdpa attention; use eager"):
         check_backbone(load_backbone(str(small_gemma2), attention="sdpa"), Degrees())
 
 

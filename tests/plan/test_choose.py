@@ -93,12 +93,6 @@ def test_weights_of_few_bits_are_not_parted(tiny_llama, memory):
     assert chosen(tiny_llama, bits="8") == "dp2"
 
 
-def test_ranks_take_what_whoever_started_them_has_decided_on(tiny_llama, monkeypatch, capsys):
-    monkeypatch.setenv(launch.LAYOUT, Degrees(data=2, zero_stage=3).written)
-    assert chosen(tiny_llama) == "zero3"
-    assert not capsys.readouterr().err
-
-
 def test_it_is_planned_once(tiny_llama, memory, monkeypatch):
     memory(10**9)
     assert chosen(tiny_llama) == "dp2"

@@ -22,9 +22,6 @@ AGENT = Path(__file__).with_name("agent.py")
 OF_AGENT = "PTUNE_SCALE_AGENT"
 """The variable by which a rank knows the process id of the agent that started it."""
 
-LAYOUT = "PTUNE_SCALE_LAYOUT"
-"""The variable by which ranks know the layout that whoever started them has decided on."""
-
 RANK_BYTES = 200 * 2**20
 """What a rank on the CPU takes before it has a model: libraries and their threads."""
 _RANK_VARIABLES = (
@@ -62,14 +59,6 @@ def local_size() -> int:
     return int(size)
 
 
-def speaks_first() -> bool:
-    """Whether this process is the first of the job to know what is to be said before it begins.
-
-    Ranks that an agent has started would say again what was said by whoever became the agent.
-    """
-    return is_first_rank() and OF_AGENT not in os.environ
-
-
 def host_memory() -> int:
     """Bytes of this machine's memory, or of the part of it that this process may use."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -102,8 +91,8 @@ def needs_relaunch(num_gpus: int) -> bool:
         num_gpus: ranks asked for; 0 takes the world as it was launched.
 
     Raises:
-        UserError: the launcher's world is another and is not ours to change: torchrun, several
-            nodes, or more ranks than this machine has GPUs.
+        UserError: the launcher's world is another and is not ours to change: torchrun, or several
+            nodes.
     """
     size = world_size()
     if not num_gpus or num_gpus == size:
@@ -117,12 +106,6 @@ def needs_relaunch(num_gpus: int) -> bool:
         raise UserError(
             f"--num_gpus {num_gpus} but the launcher started {size} ranks on several nodes; "
             "leave --num_gpus out and set the slots of each node in the hostfile"
-        )
-    import torch  # a second, which --help need not wait for
-
-    if torch.cuda.is_available() and num_gpus > torch.cuda.device_count():
-        raise UserError(
-            f"--num_gpus {num_gpus} but this process sees {torch.cuda.device_count()} GPUs"
         )
     return True
 
@@ -143,14 +126,13 @@ class Ending:
 
 
 def relaunch(
-    num_gpus: int, script: Sequence[str], arguments: Sequence[str], ending: Ending, layout: str = ""
+    num_gpus: int, script: Sequence[str], arguments: Sequence[str], ending: Ending
 ) -> NoReturn:
     """Become the agent of ``num_gpus`` ranks of a script; surplus ranks of this launch leave.
 
     Args:
         script: its path, or "-m" and the name of a module.
         arguments: its command line; what a launcher has put there to tell ranks apart is left out.
-        layout: what was decided on for them, which they read in ``LAYOUT``.
 
     Example:
         >>> relaunch(2, ["-m", "ptune_scale"], ["tune", "--num_gpus", "2"], ending)
@@ -159,7 +141,6 @@ def relaunch(
         sys.exit(0)
     environment = {k: v for k, v in os.environ.items() if k not in _RANK_VARIABLES}
     cores = len(os.sched_getaffinity(0))
-    environment[LAYOUT] = layout
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // num_gpus)))
     sys.stdout.flush()
     # The agent listens to them as soon as it is there.
