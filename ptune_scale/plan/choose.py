@@ -146,11 +146,11 @@ def _best(request: Request, work: Work) -> tuple[Degrees, str]:
     if _fits(zero3, work):
         said = f"ZeRO-3 on {ranks} ranks, as {_why(needed, each)}; --zero_stage 0 makes replicas"
         return shared, said
-    plans = [replicas, zero3]
-    if not (work.whole_layers or work.tunes_backbone):
-        parted = (degrees for degrees in considered(request) if not degrees.is_replicated)
-        plans += map(planner.plan, parted)
-    best, reason = recommended(plans)
+    if work.whole_layers or work.tunes_backbone:
+        least = f"ZeRO-3 needs {_size(_needed(zero3, work))}, the least"
+        return shared, f"ZeRO-3 on {ranks} ranks, as {_why(needed, each)}: nothing fits, {least}"
+    parted = (degrees for degrees in considered(request) if not degrees.is_replicated)
+    best, reason = recommended([replicas, zero3, *map(planner.plan, parted)])
     how = "--tensor_parallel, --pipeline_parallel and --zero_stage choose another"
     return best.degrees, f"{best.degrees.name}, as {_why(needed, each)}: {reason}; {how}"
 

@@ -115,10 +115,12 @@ def open_model(
     Raises:
         UserError: the first thing that does not go together.
     """
+    # Its size counts only where there is one.
+    trains = any(name.startswith("ptuning") for name in names)
     degrees, backbone = open_in_layout(
         config.model,
         config.parallel,
-        config.prompt,
+        config.prompt if trains else replace(config.prompt, encoder="none"),
         Work(
             rows=config.train.batch_size,
             length=length,

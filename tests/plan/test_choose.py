@@ -71,6 +71,13 @@ def test_what_fits_nowhere_is_laid_out_so_that_it_needs_least(tiny_llama, memory
     assert "no layout fits" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("work", [{"tunes_backbone": True}, {"whole_layers": True}])
+def test_what_needs_whole_layers_is_never_spread(work, tiny_llama, memory, capsys):
+    memory(1)
+    assert chosen(tiny_llama, Work(rows=2, length=4, tasks=1, **work)) == "zero3"
+    assert "nothing fits" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("layout", "name"),
     [

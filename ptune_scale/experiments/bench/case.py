@@ -29,7 +29,7 @@ _ENDLESS = TrainConfig(
 )
 
 
-_LONG = 10**12
+_LONG = 10**6
 """Tokens of a job that is worth every wait at its start."""
 
 
