@@ -66,6 +66,13 @@ def check(config: OwnConfig) -> CheckedTasks:
     return CheckedTasks(config, degrees, backbone, tasks, methods)
 
 
+def _rows_at_once(config: MethodConfig, length: int) -> int:
+    """Rows of a forward and backward pass, over all ranks, where rows are so long."""
+    train, ranks = config.train, config.parallel.num_gpus or launch.world_size()
+    rows = max(1, train.batch_tokens // length) if train.batch_tokens else train.batch_size
+    return min(rows, train.rows_per_forward * ranks) if train.rows_per_forward else rows
+
+
 def _long_row(tasks: Sequence[Task]) -> int:
     """Tokens of the longest record, at four letters each: no model has been opened yet."""
     texts = (
@@ -122,7 +129,7 @@ def open_model(
         config.parallel,
         config.prompt if trains else replace(config.prompt, encoder="none"),
         Work(
-            rows=config.train.batch_size,
+            rows=_rows_at_once(config, length),
             length=length,
             tasks=tasks,
             tunes_backbone=any(methods[name].tunes_backbone for name in names),
