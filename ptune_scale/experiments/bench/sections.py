@@ -146,7 +146,8 @@ class Bench:
         feed, timings = Feed(case), Timings()
         first = feed.round(facts=facts) if is_epochs else feed.round(steps=asked.warmup_steps)
         following = [feed.round(facts=facts) for _ in range(rounds)]
-        with bar(title, rounds * facts * len(sides), "facts", shown=True) as progress:
+        total = len(sides) * sum(len(each.rows) for each in following)
+        with bar(title, total, "facts", shown=True) as progress:
 
             def advance(name: str, count: int) -> None:
                 progress.set_postfix_str(name)
