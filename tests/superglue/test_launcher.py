@@ -193,10 +193,13 @@ def test_a_joint_job_has_settings_for_all_tasks(flags, message) -> None:
         SuperglueConfig.from_flags({"joint": "on", **flags})
 
 
-def test_what_does_not_fit_a_layout_is_refused_before_anything_is_written(refused) -> None:
+def test_what_does_not_fit_a_layout_is_refused_before_anything_is_written(
+    refused, monkeypatch
+) -> None:
     line = refused("--tasks", "CB", "--deepspeed_config", "nofile")
     assert "DeepSpeed config nofile: No such file or directory" in line
-    parted = ("--weight_bits", "8", "--num_gpus", "2", "--zero_stage", "3")
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as a launcher that has started two ranks
+    parted = ("--weight_bits", "8", "--zero_stage", "3")
     line = refused("--tasks", "CB", "--method", "manual", *parted)
     assert "--weight_bits 8 with layout zero3" in line
 
