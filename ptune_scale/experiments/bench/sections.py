@@ -69,8 +69,10 @@ class Bench:
         length = min(data.text_tokens, _longest(case))
         size = max(1, min(case.train.batch_size, _TOKENS_PER_STEP // length, data.num_texts))
         case = replace(case, train=replace(case.train, batch_size=size))
-        for place in PLACES:
+        keeps = [True] if case.model.text_cache and case.shortcuts.packing else []
+        for place, kept in [*((place, False) for place in PLACES), *(("behind", k) for k in keeps)]:
             texts = text_case(case, place, length, data.num_texts).at_its_fastest()
+            texts = replace(texts, text_cache=kept)
             point: Result = {}
             try:
                 self._compare(

@@ -8,8 +8,10 @@ reference_way                how the published P-tuning code works, fp32
 ours                         this package as a long job runs; ours_NAME with a line of ``ABLATIONS``
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 
 import torch
 
@@ -25,7 +27,7 @@ from ptune_scale.experiments.bench.rounds import (
     PEFT_SAME_WAYS,
     Side,
 )
-from ptune_scale.parallel import parallelize
+from ptune_scale.parallel import TextLimit, parallelize
 from ptune_scale.train.trainer import StepResult
 
 MAIN = (
@@ -43,7 +45,9 @@ class Ours:
     def __init__(self, name: str, case: Case) -> None:
         self.name = name
         self._case = case
-        self._function = parallelize(case.backbone, case.mesh)
+        limit = TextLimit(case.model.text_cache, Path(tempfile.gettempdir()))
+        texts = limit if case.text_cache else None
+        self._function = parallelize(case.backbone, case.mesh, texts=texts)
 
     def start(self) -> None:
         self.trainer = self._case.trainer(self._function)
