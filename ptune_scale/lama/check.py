@@ -1,5 +1,6 @@
 """Everything that can be found wrong with a request before ranks start or anything is written."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from ptune_scale.flags import names_in
 from ptune_scale.lama.config import FactsConfig, LamaConfig, QuestionConfig
 from ptune_scale.lama.job import CheckedFacts
 from ptune_scale.lama.methods import METHODS
+from ptune_scale.lama.methods.wordings import members
 from ptune_scale.lama.reader.embedded import load_embedded
 from ptune_scale.lama.reader.facts import FactSet
 from ptune_scale.lama.reader.files import load_lama
@@ -120,10 +122,9 @@ def _check_fits(method: str, tasks: Sequence[Task], backbone: Backbone, config: 
     Raises:
         UserError: a wording does not fit the kind of model, or a long fact its context.
     """
-    worded = METHODS[method].worded
-    if worded is None:
-        return
-    for task in tasks:
+    alone = METHODS[method].worded
+    together = members(config).values() if method == "ptuning_ensemble" else ()
+    for task, worded in itertools.product(tasks, filter(None, (alone, *together))):
         asked = AskedTask(
             task,
             backbone.tokens,

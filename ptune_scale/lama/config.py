@@ -70,6 +70,16 @@ class QuestionConfig:
         "[X] subject, [Y] target, anything else literal",
         common=True,
     )
+    ensemble: str = flag(
+        "plain,demonstrated,incontext",
+        "prompts that ptuning_ensemble asks together: plain, demonstrated, anchored (as the "
+        "methods ptuning... train them), incontext, manual (as they are)",
+    )
+    demonstrations: int = flag(
+        8,
+        "training facts that are shown in front of a question, where a method shows some",
+        at_least=1,
+    )
     spelling: SpellingName = flag(
         "correct",
         "how the template becomes tokens, for --method ptuning; reference: as in the published "

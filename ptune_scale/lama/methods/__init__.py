@@ -1,7 +1,9 @@
 """Ways to ask a model for facts; ``METHODS`` has a record of each.
 
-manual.py      the commonest object, and the hand-written prompt
-prompts.py     trained prompts: slots alone, before the manual prompt, or begun as its words
+manual.py      the commonest object, the hand-written prompt, and that behind training facts
+prompts.py     trained prompts: slots alone, behind facts (demonstrations.py), before the manual
+               prompt, or begun as its words
+ensemble.py    several of them asked together (mixture.py)
 finetune.py    the backbone itself trained, on the manual prompt or on the subject alone
 lpaqa.py       LPAQA's published prompts: the best of a relation, and all together (mixture.py)
 autoprompt.py  words searched for on this very model (trigger_search.py)
@@ -21,9 +23,12 @@ METHODS: "Registry[LamaMethod]" = Registry(
     {
         "majority": "manual.MAJORITY",
         "manual": "manual.MANUAL",
+        "incontext": "manual.INCONTEXT",
         "ptuning": "prompts.PTUNING",
+        "ptuning_demonstrated": "prompts.DEMONSTRATED",
         "ptuning_anchored": "prompts.ANCHORED",
         "ptuning_from_manual": "prompts.FROM_MANUAL",
+        "ptuning_ensemble": "ensemble.ENSEMBLE",
         "mp_ft": "finetune.MP_FT",
         "ft": "finetune.FT",
         "lpaqa": "lpaqa.LPAQA",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.lama.job import LamaJob
-from ptune_scale.lama.methods.mixture import PromptMixture, best_prompt, fit_weights
+from ptune_scale.lama.methods.mixture import PromptMixture, answerable, best_prompt, fit_weights
 from ptune_scale.lama.methods.wordings import LamaMethod, subject_alone
 from ptune_scale.lama.reader.prepare import sample
 from ptune_scale.lama.reader.published import (
@@ -93,14 +93,8 @@ def _usable_or_manual(job: LamaJob, task: Task, texts: Sequence[WordPrompt]) -> 
 
 def _sample(job: LamaJob, task: AskedTask, panel: RankedPanel) -> list[Record]:
     """Training facts to choose by, of those whose answer can be found at all."""
-    names, splits = panel.candidates.names, task.task.splits
-    tokens = job.backbone.tokens
-    known = [
-        record
-        for record in (*splits.train, *splits.dev)
-        if (token := tokens.word_token(record.answer or "")) is not None
-        and panel.candidates.contains(names[0], task.index, token)
-    ]
+    splits = task.task.splits
+    known = answerable(panel, task.index, (*splits.train, *splits.dev))
     return sample(known, job.config.discrete.lpaqa_facts, lambda record: record.id)
 
 
@@ -127,10 +121,7 @@ def _weights(
     theirs = [w / total for w in published] if total else [1 / count] * count
     best, fitted = 0, theirs
     if facts:
-        candidates = mixture.panel.candidates
-        words = candidates.tokens(candidates.names[0], mixture.relation)
-        labels = [job.backbone.tokens.word_token(record.answer or "") for record in facts]
-        answers = torch.searchsorted(words, torch.tensor(labels))
+        words, answers = mixture.candidates(facts)
         found = mixture.log_probabilities(facts, words)
         # Ranks may differ in the last bits, and then the first one decides for all.
         chosen = best_prompt(found, answers), fit_weights(found, answers).tolist()

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from ptune_scale.lama.job import LamaJob
-from ptune_scale.lama.methods.wordings import LamaMethod, manual
+from ptune_scale.lama.methods.wordings import LamaMethod, incontext, manual
 from ptune_scale.lama.objects import Objects
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Prediction
@@ -94,6 +94,19 @@ def run_manual(job: LamaJob) -> list[MethodResult]:
 
 
 MANUAL = LamaMethod("manual", run_manual, "the hand-written prompt", worded=manual)
+
+
+def run_incontext(job: LamaJob) -> list[MethodResult]:
+    """Score the manual prompt behind training facts in its own words; nothing is trained."""
+    asked = job.asked([incontext(task, job.config, job.backbone.tokens) for task in job.tasks])
+    count = job.config.ask.demonstrations
+    described = f"manual prompt behind {count} training facts"
+    return [MethodResult("incontext", described, job.answers(asked, job.no_prompts, "incontext"))]
+
+
+INCONTEXT = LamaMethod(
+    "incontext", run_incontext, "the hand-written prompt behind training facts", worded=incontext
+)
 
 
 def _row(task: AskedTask, place: int) -> Example:

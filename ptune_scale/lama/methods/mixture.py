@@ -8,7 +8,7 @@ ranks, and the same likelihoods once they are normalized.
 Shapes: F facts, K prompts, M weightings of them, C words, W this rank's part of the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,14 +25,14 @@ _ITERATIONS = 50
 
 
 class PromptMixture:
-    """The prompts of one relation, without slots.
+    """The prompts of one relation, made of words or tuned.
 
     A batch has a group of K rows for each fact. Each prompt stands in the batch as a task of its
     own, so that what its rows begin with is computed once.
 
     Args:
         asked: K wordings of the relation, each with its own index.
-        asker: with a prompt matrix of K rows without slots.
+        asker: with a prompt matrix that has a row for each index.
         panel: ranks words among candidates.
         relation: whose candidates.
     """
@@ -52,14 +52,38 @@ class PromptMixture:
         found = torch.stack(self.asker.next_tokens(rows, words))
         return found.view(len(columns), len(facts), -1).transpose(0, 1)
 
-    def predict(self, facts: Sequence[Record], weights: Tensor) -> list[list[Prediction]]:
-        """Predictions under each of the weightings (M, K)."""
+    def candidates(self, facts: Sequence[Record]) -> tuple[Tensor, Tensor]:
+        """The words that answers are looked for among, and which of them answer facts.
+
+        Args:
+            facts: ``answerable`` ones.
+
+        Returns:
+            (C,) int64, token ids in ascending order, and (F,) int64, places among them.
+        """
+        candidates, tokens = self.panel.candidates, self.panel.tokens
+        words = candidates.tokens(candidates.names[0], self.relation)
+        answers = [tokens.word_token(fact.answer or "") for fact in facts]
+        return words, torch.searchsorted(words, torch.tensor(answers, dtype=torch.int64))
+
+    def predict(
+        self, facts: Sequence[Record], weights: Tensor, offsets: Tensor | None = None
+    ) -> list[list[Prediction]]:
+        """Predictions under each of the weightings (M, K).
+
+        Args:
+            offsets: (M, V), what is taken off each word's score under each weighting; None for
+                nothing.
+        """
         count, panel = len(self.asked), self.panel
         readings = [(place, panel.candidates.names[0]) for place in range(len(weights))]
 
         def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
             by_fact = logits[:, 0].float().view(-1, count, logits.shape[-1])
             mixed = weights.to(logits.device) @ by_fact
+            if offsets is not None:
+                own_words = offsets[:, vocabulary.start :][:, : logits.shape[-1]].to(logits.device)
+                mixed[..., : own_words.shape[-1]] -= own_words
             answers = part.answers[::count].expand(-1, len(weights))
             own = torch.full_like(part.tasks[::count], self.relation)
             read = panel.read(vocabulary, mixed, answers, own, readings)
@@ -87,6 +111,17 @@ class PromptMixture:
         return [list(column) for column in zip(*found, strict=True)]
 
 
+def answerable(panel: RankedPanel, relation: int, facts: Iterable[Record]) -> list[Record]:
+    """The facts whose answer is among a relation's candidates."""
+    name = panel.candidates.names[0]
+    return [
+        fact
+        for fact in facts
+        if (token := panel.tokens.word_token(fact.answer or "")) is not None
+        and panel.candidates.contains(name, relation, token)
+    ]
+
+
 def best_prompt(log_probabilities: Tensor, answers: Tensor) -> int:
     """The prompt with the most right answers; of several, the one that thinks them likeliest.
 
@@ -100,7 +135,7 @@ def best_prompt(log_probabilities: Tensor, answers: Tensor) -> int:
     return max(range(len(right)), key=lambda k: (int(right[k]), float(likelihood[k])))
 
 
-def fit_weights(log_probabilities: Tensor, answers: Tensor) -> Tensor:
+def fit_weights(log_probabilities: Tensor, answers: Tensor, *, prior_facts: float = 0.0) -> Tensor:
     """Weights under which a mixture gives right answers the highest likelihood, (K,), adding to 1.
 
     They are a softmax of K numbers that begin equal. The search (L-BFGS) has no chance in it.
@@ -108,6 +143,7 @@ def fit_weights(log_probabilities: Tensor, answers: Tensor) -> Tensor:
     Args:
         log_probabilities: (F, K, C), at least one fact.
         answers: (F,) int64, places of the right answers among the C words.
+        prior_facts: so many facts' worth of evidence that all prompts count alike.
     """
     numbers = torch.zeros(log_probabilities.shape[1], requires_grad=True)
     search = torch.optim.LBFGS([numbers], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
@@ -115,6 +151,7 @@ def fit_weights(log_probabilities: Tensor, answers: Tensor) -> Tensor:
     def loss() -> Tensor:
         search.zero_grad()
         value = -log_likelihood(log_probabilities, answers, numbers.softmax(0))
+        value = value + prior_facts / len(answers) * numbers.square().sum()
         value.backward()
         return value
 

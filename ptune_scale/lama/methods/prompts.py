@@ -1,6 +1,7 @@
 """P-tuning on facts: all relations in one run, wherever the slots stand and prompts begin.
 
 ptuning              slots alone, one pattern for all relations
+ptuning_demonstrated the same behind a few training facts, which stay as they are written
 ptuning_anchored     slots in front of the manual prompt, whose words stay as anchors
 ptuning_from_manual  slots that begin as the words of the manual prompt, as in OptiPrompt (Zhong et
                      al. 2021, "Factual Probing Is [MASK]", section 4)
@@ -15,6 +16,7 @@ from ptune_scale.lama.methods.wordings import (
     LamaMethod,
     Worded,
     anchored,
+    demonstrated,
     from_manual,
     tuned,
     words_of_manual,
@@ -32,6 +34,20 @@ def run_ptuning(job: LamaJob) -> list[MethodResult]:
 
 
 PTUNING = LamaMethod("ptuning", run_ptuning, "tuned slots alone", worded=tuned)
+
+
+def run_demonstrated(job: LamaJob) -> list[MethodResult]:
+    count, pattern = job.config.ask.demonstrations, job.tasks[0].wording.pattern.text
+    described = f"tuned prompt {pattern} behind {count} training facts in the manual prompt's words"
+    return _train(job, "ptuning_demonstrated", demonstrated, described)
+
+
+DEMONSTRATED = LamaMethod(
+    "ptuning_demonstrated",
+    run_demonstrated,
+    "tuned slots behind training facts",
+    worded=demonstrated,
+)
 
 
 def run_anchored(job: LamaJob) -> list[MethodResult]:

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ptune_scale.errors import UserError
+from ptune_scale.flags import names_in
 from ptune_scale.lama.config import LamaConfig
+from ptune_scale.lama.methods.demonstrations import chosen_facts, written_out
 from ptune_scale.lama.objects import Objects
 from ptune_scale.lama.reference import reference_counts
 from ptune_scale.task.fill import words_as_slots
@@ -86,8 +89,49 @@ def words_of_manual(task: Task, tokens: Tokenization) -> tuple[Pattern, list[int
     return words_as_slots(pattern.usable_by(tokens.kind), tokens)
 
 
+def demonstrated(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """Training facts in the manual prompt's words, then the pattern that the flags give."""
+    return _behind_facts(task, config, task.wording.pattern.text)
+
+
+def incontext(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """Training facts in the manual prompt's words, then the manual prompt itself."""
+    return _behind_facts(task, config, task.manual["manual"].pattern.text)
+
+
+def _behind_facts(task: Task, config: LamaConfig, question: str) -> Wording:
+    wording = task.manual["manual"]
+    facts = chosen_facts(task.splits.train, config.ask.demonstrations)
+    shown = written_out(facts, wording.pattern.text)
+    return replace(wording, pattern=Pattern.parse(f"{shown} {question}"))
+
+
 def searched(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     """The subject, slots for AutoPrompt's words, the target; a masked model gets a full stop."""
     end = " ." if tokens.kind == "masked" else ""
     pattern = Pattern.parse(f"[X] [P]*{config.discrete.autoprompt_words} [Y]{end}")
     return replace(task.manual["manual"], pattern=pattern)
+
+
+MEMBERS: dict[str, Worded] = {
+    "plain": tuned,
+    "demonstrated": demonstrated,
+    "anchored": anchored,
+    "incontext": incontext,
+    "manual": manual,
+}
+"""Prompts that can be asked together, by the names that ``--ensemble`` takes."""
+
+
+def members(config: LamaConfig) -> dict[str, Worded]:
+    """The prompts that are asked together, by name.
+
+    Raises:
+        UserError: one is not known, or none has slots to train.
+    """
+    names = names_in(config.ask.ensemble)
+    if unknown := [name for name in names if name not in MEMBERS]:
+        raise UserError(f"--ensemble {', '.join(unknown)}: choose from {', '.join(MEMBERS)}")
+    if not {"plain", "demonstrated", "anchored"} & set(names):
+        raise UserError("--ensemble names no prompt with slots to train; add plain, say")
+    return {name: MEMBERS[name] for name in names}
