@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ptune_scale.flags import flag, names_in
-from ptune_scale.lama.methods import METHODS
+from ptune_scale.flags import OnOff, flag, names_in
+from ptune_scale.lama.methods import METHODS, TRAINED_CONTROLS
 from ptune_scale.run.config import (
     JobConfig,
     ModelConfig,
@@ -63,6 +63,10 @@ class QuestionConfig:
         "manual,ptuning",
         f"comma-separated: {', '.join(METHODS)}",
         common=True,
+    )
+    controls: OnOff = flag(
+        "off",
+        f"also train prompts where there is nothing to be known: {', '.join(TRAINED_CONTROLS)}",
     )
     template: str = flag(
         "(3, sub, 3, obj)",
@@ -165,4 +169,5 @@ class LamaConfig(JobConfig):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return names_in(self.ask.method)
+        asked = names_in(self.ask.method)
+        return (*asked, *TRAINED_CONTROLS) if asked and self.ask.controls == "on" else asked

@@ -53,6 +53,7 @@ def train_prompts(
     resumed_from: Path | None = None,
     identity: dict[str, Any] | None = None,
     exported: Sequence[Wording] | None = None,
+    exports: bool = True,
 ) -> Trained:
     """Train (or go on training) and export.
 
@@ -64,6 +65,7 @@ def train_prompts(
         resumed_from: a checkpoint to go on from.
         identity: what the checkpoint must agree on; None for the job's.
         exported: how the prompts are asked by whoever loads them; None for as they are trained.
+        exports: whether they are of use to anybody.
 
     Raises:
         UserError: there is no slot to train, the checkpoint is of another run, or training has
@@ -104,8 +106,9 @@ def train_prompts(
         tensorboard=directory / "tensorboard",
     )
     prompts = trainer.selection.prompts
-    export = export_of(job, asked, prompts, exported)
-    job.world.on_main(lambda: export.save(directory / "prompt"))
+    if exports:
+        export = export_of(job, asked, prompts, exported)
+        job.world.on_main(lambda: export.save(directory / "prompt"))
     names = [task.task.name for task in asked]
     info = {
         "steps": trainer.step,

@@ -7,6 +7,7 @@ ensemble.py    several of them asked together (mixture.py)
 finetune.py    the backbone itself trained, on the manual prompt or on the subject alone
 lpaqa.py       LPAQA's published prompts: the best of a relation, and all together (mixture.py)
 autoprompt.py  words searched for on this very model (trigger_search.py)
+controls.py    prompts tuned where there is nothing to be known
 wordings.py    how each of them words a question
 done.py        results kept one relation after another
 """
@@ -33,6 +34,11 @@ METHODS: "Registry[LamaMethod]" = Registry(
         "ft": "finetune.FT",
         "lpaqa": "lpaqa.LPAQA",
         "autoprompt": "autoprompt.AUTOPROMPT",
+        "random_model": "controls.RANDOM_MODEL",
+        "shuffled_objects": "controls.SHUFFLED_OBJECTS",
     },
 )
 """Every method by the name that ``--method`` takes."""
+
+TRAINED_CONTROLS = ("random_model", "shuffled_objects")
+"""Those that ``--controls on`` adds: what prompts learn where there is nothing to be known."""

@@ -30,7 +30,7 @@ from ptune_scale.tune.prompts import start_from_words, train_prompts
 def run_ptuning(job: LamaJob) -> list[MethodResult]:
     spelled = "in the reference layout, " if job.config.ask.spelling == "reference" else ""
     pattern = job.tasks[0].wording.pattern.text
-    return _train(job, "ptuning", tuned, f"tuned prompt {spelled}{pattern}")
+    return train_and_answer(job, "ptuning", tuned, f"tuned prompt {spelled}{pattern}")
 
 
 PTUNING = LamaMethod("ptuning", run_ptuning, "tuned slots alone", worded=tuned)
@@ -39,7 +39,7 @@ PTUNING = LamaMethod("ptuning", run_ptuning, "tuned slots alone", worded=tuned)
 def run_demonstrated(job: LamaJob) -> list[MethodResult]:
     count, pattern = job.config.ask.demonstrations, job.tasks[0].wording.pattern.text
     described = f"tuned prompt {pattern} behind {count} training facts in the manual prompt's words"
-    return _train(job, "ptuning_demonstrated", demonstrated, described)
+    return train_and_answer(job, "ptuning_demonstrated", demonstrated, described)
 
 
 DEMONSTRATED = LamaMethod(
@@ -54,7 +54,7 @@ def run_anchored(job: LamaJob) -> list[MethodResult]:
     wording = anchored(job.tasks[0], job.config, job.backbone.tokens)
     slots = wording.pattern.text.split(" ", 1)[0]
     described = f"tuned {slots} before the manual prompt"
-    return _train(job, "ptuning_anchored", anchored, described)
+    return train_and_answer(job, "ptuning_anchored", anchored, described)
 
 
 ANCHORED = LamaMethod(
@@ -66,7 +66,7 @@ def run_from_manual(job: LamaJob) -> list[MethodResult]:
     words = [words_of_manual(task, job.backbone.tokens)[1] for task in job.tasks]
     described = "tuned prompt that began as the manual one"
     start = start_from_words(words, job)
-    return _train(job, "ptuning_from_manual", from_manual, described, start)
+    return train_and_answer(job, "ptuning_from_manual", from_manual, described, start)
 
 
 FROM_MANUAL = LamaMethod(
@@ -77,10 +77,21 @@ FROM_MANUAL = LamaMethod(
 )
 
 
-def _train(
-    job: LamaJob, name: str, worded: Worded, description: str, start: Tensor | None = None
+def train_and_answer(
+    job: LamaJob,
+    name: str,
+    worded: Worded,
+    description: str,
+    start: Tensor | None = None,
+    *,
+    control: bool = False,
 ) -> list[MethodResult]:
-    """Train (or go on training), export, and score on the test facts."""
+    """Train (or go on training), export, and score on the test facts.
+
+    Args:
+        start: (R, S, H), what the prompts begin as; None for what the flags say.
+        control: nobody will ask the prompts, and none are exported.
+    """
     wordings = [worded(task, job.config, job.backbone.tokens) for task in job.tasks]
     asked = job.asked(wordings)
     trained = train_prompts(
@@ -92,10 +103,11 @@ def _train(
         start=start,
         resumed_from=job.resume_from.get(name),
         exported=_exported(wordings),
+        exports=not control,
     )
     job.training[name] = trained.info
     predictions = job.answers(asked, trained.prompts, f"{name}, test")
-    return [MethodResult(name, description, predictions, dev=trained.dev)]
+    return [MethodResult(name, description, predictions, dev=trained.dev, control=control)]
 
 
 def _exported(wordings: Sequence[Wording]) -> list[Wording]:
