@@ -1,11 +1,9 @@
 """Prompts asked together: which are trained, what they answer, what a wrong name says."""
 
 import pytest
-import torch
 
 from ptune_scale.errors import UserError
 from ptune_scale.lama.methods import METHODS
-from ptune_scale.lama.methods.mixture import fit_weights
 from ptune_scale.use.export import PromptExport
 
 MODELS = ["tiny_gpt2", "tiny_bert"]
@@ -50,11 +48,3 @@ def test_one_prompt_answers_together_as_alone_and_a_stopped_run_goes_on(job_of, 
 def test_members_are_known_and_one_has_slots(ensemble, message, job_of, tiny_gpt2) -> None:
     with pytest.raises(UserError, match=message):
         job_of(tiny_gpt2, method="ptuning_ensemble", ensemble=ensemble)
-
-
-def test_weights_are_even_where_little_is_known() -> None:
-    scores = torch.tensor([[[0.0, 5.0], [5.0, 0.0]]]).log_softmax(-1)
-    answers = torch.tensor([0])
-    sure = fit_weights(scores, answers)
-    unsure = fit_weights(scores, answers, prior_facts=4)
-    assert unsure[1] > unsure[0] > sure[0]

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from ptune_scale.backbone import load_backbone
-from ptune_scale.lama.methods.mixture import PromptMixture, fit_weights, log_likelihood
+from ptune_scale.lama.methods.mixture import (
+    PromptMixture,
+    answerable,
+    fit_weights,
+    log_likelihood,
+)
 from ptune_scale.lama.reader.published import word_pattern
 from ptune_scale.parallel import single
 from ptune_scale.task.answers.ranked import Ranked, RankedPanel
@@ -93,6 +98,25 @@ def test_predictions_are_those_of_weighted_log_probabilities(world, limits) -> N
     ]
 
 
+def test_what_is_taken_off_a_word_counts_against_it(world) -> None:
+    weights = torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3]])
+    scores = weights[0] @ plain_log_probabilities(world)
+    offsets = torch.zeros(2, scores.shape[-1])
+    offsets[1] = 0.5 * scores.mean(0)
+    plain, corrected = mixture(world).predict(world.facts, weights, offsets)
+    tokens = world.backbone.tokens
+    for found, expected in ((plain, scores), (corrected, scores - offsets[1])):
+        best = [tokens.text(token) for token in expected.argmax(-1).tolist()]
+        assert [each.answer for each in found] == best
+
+
+def test_only_facts_whose_answer_is_a_candidate_can_be_learned_from(world) -> None:
+    facts = [*world.facts, Record("x", {"subject": "x"}, "a phrase of words")]
+    assert answerable(world.panel, RELATION, facts) == world.facts
+    words, places = mixture(world).candidates(world.facts)
+    assert torch.equal(words[places], world.labels)
+
+
 def test_batches_never_part_the_prompts_of_a_fact_and_report_all_rows(world) -> None:
     done: list[int] = []
     asked = mixture(world, after_batch=done.append)
@@ -117,3 +141,11 @@ def test_fitted_weights_raise_the_likelihood_of_answers() -> None:
     assert all(fitted >= log_likelihood(found, answers, other) - 1e-4 for other in others)
     assert fitted > log_likelihood(found, answers, others[0]) + 0.1
     assert weights[2:].min() > 5 * weights[:2].max()
+
+
+def test_weights_are_even_where_little_is_known() -> None:
+    scores = torch.tensor([[[0.0, 5.0], [5.0, 0.0]]]).log_softmax(-1)
+    answers = torch.tensor([0])
+    sure = fit_weights(scores, answers)
+    unsure = fit_weights(scores, answers, prior_facts=4)
+    assert unsure[1] > unsure[0] > sure[0]
