@@ -91,19 +91,19 @@ def words_of_manual(task: Task, tokens: Tokenization) -> tuple[Pattern, list[int
 
 def demonstrated(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     """Training facts in the manual prompt's words, then the pattern that the flags give."""
-    return _behind_facts(task, config, task.wording.pattern.text)
+    pattern = Pattern.parse(f"{_shown(task, config)} {task.wording.pattern.text}")
+    return replace(task.manual["manual"], pattern=pattern)
 
 
 def incontext(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     """Training facts in the manual prompt's words, then the manual prompt itself."""
-    return _behind_facts(task, config, task.manual["manual"].pattern.text)
+    wording = manual(task, config, tokens)
+    return replace(wording, pattern=Pattern.parse(f"{_shown(task, config)} {wording.pattern.text}"))
 
 
-def _behind_facts(task: Task, config: LamaConfig, question: str) -> Wording:
-    wording = task.manual["manual"]
+def _shown(task: Task, config: LamaConfig) -> str:
     facts = chosen_facts(task.splits.train, config.ask.demonstrations)
-    shown = written_out(facts, wording.pattern.text)
-    return replace(wording, pattern=Pattern.parse(f"{shown} {question}"))
+    return written_out(facts, task.manual["manual"].pattern.text)
 
 
 def searched(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
