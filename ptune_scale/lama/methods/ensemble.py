@@ -29,8 +29,8 @@ NAME = "ptuning_ensemble"
 
 _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
-# Where there are few dev facts, prompts count alike.
-_PRIOR_FACTS = 4
+# A few dev facts are not to put all weight on one prompt; many are.
+_PRIOR_FACTS = 0.25
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def fit_weights(log_probabilities: Tensor, answers: Tensor, *, prior_facts: floa
     Args:
         log_probabilities: (F, K, C), at least one fact.
         answers: (F,) int64, places of the right answers among the C words.
-        prior_facts: so many facts' worth of evidence that all prompts count alike.
+        prior_facts: how many facts the wish for equal weights (a Gaussian prior) counts as.
     """
     numbers = torch.zeros(log_probabilities.shape[1], requires_grad=True)
     search = torch.optim.LBFGS([numbers], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
