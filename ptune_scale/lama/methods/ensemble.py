@@ -29,7 +29,7 @@ NAME = "ptuning_ensemble"
 
 _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
-# A few dev facts are not to put all weight on one prompt; many are.
+# Keeps one or two dev facts from putting all weight on one prompt.
 _PRIOR_FACTS = 0.25
 
 
