@@ -119,7 +119,9 @@ def train_prompts(
         "trainable_parameters": trainer.bank.num_parameters,
         "encoder_placement": trainer.encoders.placement.kind,
         "encoder_bytes_per_rank": trainer.encoders.bytes_held(),
-        "throughput": {**throughput, "text_tokens": job.function.kept_texts},
+        # Of this process alone: a run that went on computed some texts again.
+        "text_tokens": job.function.kept_texts,
+        "throughput": throughput,
     }
     dev = getattr(trainer.problem, "metrics", {})
     return Trained(prompts, info, {asked[i].task.name: scores for i, scores in dev.items()})
