@@ -49,7 +49,8 @@ def _measured(job: TaskJob, methods: tuple[str, ...] = ALL) -> dict[str, Any]:
     task = json.loads(json.dumps(Done(job, results).summary()))
     for method in task["methods"].values():
         for trial in method["trials"].values():
-            trial.pop("throughput", None)
+            for of_one_process in ("throughput", "text_tokens"):
+                trial.pop(of_one_process, None)
     return task
 
 
