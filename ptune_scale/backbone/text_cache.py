@@ -182,8 +182,13 @@ class TextCache:
             self._bytes_per_token = kept.nbytes // kept.shape[3]
             self.tiers[0].put(block, kept)
 
-    def trim(self) -> None:
-        """Move on, or forget, what was not used for longest, until all tiers are within limits."""
+    def settle(self, texts: Iterable[Tokens]) -> None:
+        """Move on, or forget, what was not used for longest, until all tiers are within limits.
+
+        Args:
+            texts: of the batch at hand: they are used now.
+        """
+        self.touch(texts)
         for number, tier in enumerate(self.tiers):
             while tier.held > tier.limit:
                 block, kept = tier.pop_oldest()

@@ -151,8 +151,9 @@ def _mapped(directory: Path, size: int) -> Tensor:
     """Bytes of a new file without a name, (size,) uint8."""
     number, path = tempfile.mkstemp(dir=directory)
     try:
+        os.unlink(path)
         os.posix_fallocate(number, 0, size)
-        return torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
+        name = f"/proc/self/fd/{number}"
+        return torch.from_file(name, shared=True, size=size, dtype=torch.uint8)
     finally:
         os.close(number)
-        os.unlink(path)

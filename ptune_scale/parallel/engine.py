@@ -128,7 +128,7 @@ class WholeEngine:
             rows, behind = cache.behind_missing(missing, batch.device)
             self.lm(rows, prompts, behind=behind)
             self.after_forward()
-        cache.trim()
+            cache.settle(texts)
         if planned is None or not cache.holds(texts):
             return None
         return cache.behind(batch, prompts.shape[1])

@@ -16,6 +16,7 @@ from torch import Tensor
 from ptune_scale.errors import UserError
 from ptune_scale.files import NotWritten, is_of_disk
 from ptune_scale.parallel.launch import speaker
+from ptune_scale.parallel.launch.relaunch import host_memory, local_size
 from ptune_scale.parallel.launch.store import own_store
 from ptune_scale.prompt.bank import stable_seed
 
@@ -63,7 +64,7 @@ class World:
             device = torch.device("cpu")
             # torchrun sets OMP_NUM_THREADS for every rank; for a single process only its user does.
             if size > 1 or "OMP_NUM_THREADS" not in os.environ:
-                torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // _local_size(size)))
+                torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size()))
         if size > 1:
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
@@ -89,8 +90,11 @@ class World:
         return self.free_host_memory()
 
     def free_host_memory(self) -> int:
-        """Bytes of the host's memory that nobody uses, shared out between its ranks."""
-        return psutil.virtual_memory().available // _local_size(self.size)
+        """Bytes of the host's memory that nobody uses, shared out between its ranks.
+
+        No more than a container may have.
+        """
+        return min(psutil.virtual_memory().available, host_memory()) // local_size()
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add up over ranks, in place; the same bits on every rank."""
@@ -178,11 +182,6 @@ class World:
         if self.size > 1:
             dist.barrier()
             leave(0)
-
-
-def _local_size(size: int) -> int:
-    """Ranks on this host, of so many in all."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", size)))
 
 
 def leave(status: int, error: Exception | None = None) -> None:

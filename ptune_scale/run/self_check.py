@@ -3,17 +3,14 @@
 It costs a small batch. What was found right is kept for the same weights, settings and versions.
 """
 
-import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import ptune_scale
 from ptune_scale.backbone import Backbone
 from ptune_scale.backbone.parity import Ids, check_parity
 from ptune_scale.backbone.small_copy import small_copy
@@ -76,12 +73,7 @@ def _circumstances(
     backbone: Backbone, mesh: Mesh, is_whole: bool, rows: Sequence[Ids]
 ) -> list[Any]:
     """What the outcome depends on."""
-    digest = hashlib.sha256()
-    for folder in ("backbone", "splice", "task"):
-        for path in sorted((Path(ptune_scale.__file__).parent / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
     return [
-        digest.hexdigest(),
         backbone.fingerprint,
         str(backbone.dtype),
         backbone.attention,

@@ -92,12 +92,11 @@ class PtuneModel(nn.Module):
             raise UserError(f"the pattern of {', '.join(bare) or 'no task'} has no prompt slot [P]")
         slots = max(task.num_slots for task in self.tasks.values())
         self.tokenizer = copy.deepcopy(tokenizer)
-        self.first_slot = len(tokenizer)
         names = [f"<|slot_{number}|>" for number in range(slots)]
-        self.tokenizer.add_tokens(
-            [AddedToken(name, normalized=False, special=True) for name in names],
-            special_tokens=True,
-        )
+        new = [AddedToken(name, normalized=False, special=True) for name in names]
+        if self.tokenizer.add_tokens(new, special_tokens=True) != slots:
+            raise UserError("the tokenizer knows slots already; give the model's own tokenizer")
+        self.first_slot = self.tokenizer.convert_tokens_to_ids(names[0])
         words = model.get_input_embeddings()
         with torch.no_grad():
             some = torch.arange(min(len(tokenizer), 1 << 14), device=model.device)
@@ -193,7 +192,8 @@ class PtuneModel(nn.Module):
         """A record as a row of a dataset, spelled as the launchers spell it.
 
         Args:
-            answer: text that is to be predicted at the target, as " Yes"; None to ask.
+            answer: text that is to be predicted at the target; None to ask. Where the task's
+                answers are texts the end token is learned too.
 
         Raises:
             UserError: a field is missing, or the row is too long.
@@ -206,6 +206,8 @@ class PtuneModel(nn.Module):
         filler = asked.filler
         known = Record("row", dict(fields), None)
         ids = filler.spell(answer.strip()) if answer else [filler.tokens.placeholder]
+        if answer and isinstance(asked.wording.answer, Text):
+            ids = [*ids, filler.tokens.end_token]
         masks = len(ids) if filler.tokens.kind == "masked" else 0
         parts, _ = filler.fill(known, masks=masks, target_room=len(ids))
         row = filler.join(parts, ids)

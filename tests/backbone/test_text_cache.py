@@ -139,10 +139,20 @@ def test_the_least_recently_used_goes_out_first_and_nothing_is_wrong(texts_held:
         assert [held.known(each.ids[:130]) for each in rows] == [130, 130, 130, 0, 0]
 
 
+def test_of_a_text_the_end_goes_out_before_the_beginning() -> None:
+    function, prompts = cached("llama"), prompts_of(32)
+    one, other = words(4 * BLOCK, 1), words(3 * BLOCK, 2)
+    function.log_probabilities(collate([row(one)]), prompts)
+    texts = function.engine.lm.texts
+    texts.tiers[0].limit = 6 * texts.held // 4
+    function.log_probabilities(collate([row(other)]), prompts)
+    assert (texts.known(other), texts.known(one)) == (3 * BLOCK, 3 * BLOCK)
+
+
 def test_what_memory_has_no_room_for_lies_in_files_and_is_the_same(tmp_path: Path) -> None:
     function, reference, prompts = cached("llama"), plain("llama"), prompts_of(32)
     batch = BATCHES["texts of unlike lengths"]
-    function.engine.lm.texts = TextCache(MemoryTier(20_000), FileTier(PLENTY, tmp_path, BLOCK))
+    function.engine.lm.texts = TextCache(MemoryTier(60_000), FileTier(PLENTY, tmp_path, BLOCK))
     counts = count_tokens(function)
     expected = reference.loss_and_gradient(batch, prompts)[1]
     for _ in range(3):
@@ -150,7 +160,7 @@ def test_what_memory_has_no_room_for_lies_in_files_and_is_the_same(tmp_path: Pat
         found = function.loss_and_gradient(batch, prompts)[1]
         assert_close(found, expected, rtol=1e-4, atol=1e-5)
     memory, files = function.engine.lm.texts.tiers
-    assert 0 < memory.held <= 20_000 < files.held
+    assert 0 < memory.held <= 60_000 < files.held
     assert sum(counts) <= 2 * 3 * len(batch)
     assert not list(tmp_path.iterdir())  # nothing is left behind, whatever ends the process
 

@@ -78,6 +78,25 @@ def test_the_loss_and_its_gradient_are_the_launchers(family: str, request) -> No
         assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_texts_are_learned_to_their_end_as_the_launchers_do(tiny_llama: Path) -> None:
+    wording = Wording(Pattern.parse("{a} is [P]*3 in [Y]"), Text(8))
+    model = model_of(tiny_llama, tasks={"where": wording})
+    backbone = load_backbone(str(tiny_llama), dtype=torch.float32)
+    asked = AskedTask(Task("where", wording, Splits((), (), ())), backbone.tokens, 0)
+    record = Record("0", {"a": "Norway"}, "the city of Oslo")
+    [expected] = asked.questions([record], "train")[0].rows
+    row = model.row("where", record, record.answer)
+    learned = [label for label in row["labels"] if label != -100]
+    assert learned == list(expected.answers)
+    assert len(row["input_ids"]) == expected.num_tokens + 1
+
+
+def test_a_tokenizer_that_knows_slots_is_refused(tiny_llama: Path) -> None:
+    model = model_of(tiny_llama)
+    with pytest.raises(UserError, match="knows slots already"):
+        PtuneModel(model.model, model.tokenizer, TASKS)
+
+
 def test_only_prompts_and_their_encoder_train_and_are_saved(tiny_llama: Path) -> None:
     model = model_of(tiny_llama).train()
     trained = {name for name, p in model.named_parameters() if p.requires_grad}

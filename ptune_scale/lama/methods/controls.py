@@ -18,7 +18,9 @@ from ptune_scale.backbone.network import auto_class
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.methods.prompts import train_and_answer
 from ptune_scale.lama.methods.wordings import LamaMethod, tuned
-from ptune_scale.parallel import single
+from ptune_scale.parallel import Degrees, Mesh, PromptFunction
+from ptune_scale.parallel.engine import WholeEngine
+from ptune_scale.parallel.vocabulary import WholeVocabulary
 from ptune_scale.prompt.bank import stable_seed
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Task
@@ -27,12 +29,15 @@ from ptune_scale.tune.job import MethodResult
 
 def run_random_model(job: LamaJob) -> list[MethodResult]:
     """Tune prompts of a model that never read anything; each rank holds it whole."""
-    seed = stable_seed(job.config.train.seed, "random model")
-    function = single(random_model(job.backbone, seed).to(job.world.device))
+    seed, world = stable_seed(job.config.train.seed, "random model"), job.world
+    replicas = Mesh.build(world, Degrees(data=world.size, zero_stage=0))
+    engine = WholeEngine(random_model(job.backbone, seed).to(world.device))
+    function = PromptFunction(engine, replicas, WholeVocabulary())
+    # Where the real model's words lie is something that this one does not know.
+    prompt = replace(job.config.prompt, prompt_start="random")
+    alone = replace(job, function=function, config=replace(job.config, prompt=prompt))
     described = "control: prompts tuned on a model of the same shape with random weights"
-    return train_and_answer(
-        replace(job, function=function), "random_model", tuned, described, control=True
-    )
+    return train_and_answer(alone, "random_model", tuned, described, control=True)
 
 
 RANDOM_MODEL = LamaMethod(
@@ -50,7 +55,7 @@ def random_model(backbone: Backbone, seed: int) -> FrozenLM:
             dtype=backbone.dtype,
             trust_remote_code=False,
         )
-    return FrozenLM(network, shortcuts=backbone.shortcuts)
+    return FrozenLM(network, shortcuts=backbone.shortcuts, dropout=backbone.dropout)
 
 
 def run_shuffled_objects(job: LamaJob) -> list[MethodResult]:

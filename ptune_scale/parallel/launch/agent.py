@@ -57,11 +57,18 @@ class Agent:
         while (statuses := [rank.poll() for rank in self._ranks]).count(None):
             if any(statuses) and not self._has_to_end:
                 self._end(signal.SIGTERM)
-            # Sleeps until a rank has ended, and leaves its status to be read above. Handlers of
-            # signals run meanwhile.
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            self._sleep()
         signal.setitimer(signal.ITIMER_REAL, 0)
         return [rank.wait() for rank in self._ranks]
+
+    def _sleep(self) -> None:
+        """Wait until a rank has ended, and leave its status to be read; signals are handled."""
+        # A handler may have read the last one's status meanwhile.
+        with contextlib.suppress(ChildProcessError):
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            # Where this is the first process of a container it inherits others' children.
+            if ended and ended.si_pid not in {rank.pid for rank in self._ranks}:
+                os.waitpid(ended.si_pid, 0)
 
     def _end(self, number: int) -> None:
         self._send(number)

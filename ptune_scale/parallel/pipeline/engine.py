@@ -110,7 +110,7 @@ class PipelineEngine:
                 for i in range(0, len(missing), size)
             ]
             self._through(parts, prompts, nothing, backward=False)
-        cache.trim()
+            cache.settle(texts)
         return planned is not None and cache.holds(texts)
 
     def _behind(self, batches: list[Batch], num_slots: int) -> list[tuple[Batch, Layout]]:

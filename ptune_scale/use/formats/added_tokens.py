@@ -7,7 +7,6 @@ Shapes: S slots, H embedding size, V vocabulary.
 """
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from ptune_scale.files import write_json
 from ptune_scale.task.example import NO_SLOT, Batch, Example
 from ptune_scale.task.record import Record
 from ptune_scale.use.formats.compare import at_targets, padded
-from ptune_scale.use.formats.format import Format, Logits, template_of
+from ptune_scale.use.formats.format import Format, Logits, plain_name, template_of
 from ptune_scale.use.prompt import TunedPrompt
 
 _ABOUT = "ptune_scale.json"
@@ -61,8 +60,7 @@ def add_tokens(prompt: TunedPrompt, rows: Sequence[int]) -> Added:
     names = {}
     for row in rows:
         task = prompt.tasks[row]
-        word = re.sub(r"\W", "_", task.task.name)
-        names[row] = [f"<|{word}_{slot}|>" for slot in range(task.num_slots)]
+        names[row] = [f"<|{plain_name(task)}_{slot}|>" for slot in range(task.num_slots)]
     every = [name for each in names.values() for name in each]
     new = [AddedToken(name, normalized=False, special=True) for name in every]
     if tokenizer.add_tokens(new, special_tokens=True) != len(every):

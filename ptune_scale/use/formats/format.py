@@ -4,6 +4,7 @@ Shapes: N rows, T tokens, K targets in a row, V vocabulary, S slots, H embedding
 """
 
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,7 @@ class Format:
         help: one line.
         check: refuses a prompt that the format cannot hold.
         write: fills a directory; is given the prompt, its tasks by row, and records by row.
-        load: reads the directory back with the software that it is for; None where that is done
-            by comparing what was written.
+        load: reads the directory back with the software that it is for.
         needs: a package that is not among our own requirements.
         needs_records: it writes requests, so it needs records to ask about.
     """
@@ -86,6 +86,12 @@ def template_of(task: AskedTask, slots: Sequence[str]) -> str:
     return text
 
 
+def plain_name(task: AskedTask) -> str:
+    """A task's name as a file and a token may have it; of two alike, the row tells which it is."""
+    plain = re.sub(r"\W", "_", task.task.name)
+    return plain if plain == task.task.name else f"{plain}_{task.index}"
+
+
 def folder_of(task: AskedTask, directory: Path, rows: Sequence[int]) -> Path:
     """Where one of several tasks lies; the directory itself where there is one."""
-    return directory if len(rows) == 1 else directory / task.task.name
+    return directory if len(rows) == 1 else directory / plain_name(task)

@@ -4,7 +4,6 @@ Shapes: S slots, H embedding size.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -14,7 +13,7 @@ from torch import Tensor
 from ptune_scale.parallel import single
 from ptune_scale.task.example import Batch
 from ptune_scale.task.record import Record
-from ptune_scale.use.formats.format import Format, Logits
+from ptune_scale.use.formats.format import Format, Logits, plain_name
 from ptune_scale.use.prompt import TunedPrompt
 
 
@@ -28,19 +27,19 @@ def _write(
     for row in rows:
         task = prompt.tasks[row]
         array = prompt.export.prompts[row, : task.num_slots].numpy()
-        numpy.save(directory / f"{task.task.name}.npy", array, allow_pickle=False)
+        numpy.save(directory / f"{plain_name(task)}.npy", array, allow_pickle=False)
 
 
 def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
     read = torch.zeros_like(prompt.export.prompts)
     for row in rows:
-        path = directory / f"{prompt.tasks[row].task.name}.npy"
+        path = directory / f"{plain_name(prompt.tasks[row])}.npy"
         array = torch.from_numpy(numpy.load(path, allow_pickle=False))
         read[row, : len(array)] = array
     lm = single(prompt.backbone.lm).engine.lm
 
     def logits(batch: Batch, prompts: Tensor) -> Tensor:
-        return lm(replace(batch), read)
+        return lm(batch, read)
 
     return logits
 

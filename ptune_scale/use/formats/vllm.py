@@ -41,22 +41,32 @@ def _check(prompt: TunedPrompt, rows: Sequence[int]) -> None:
         raise UserError("--to vllm: vLLM does not run masked models; use --to model")
 
 
-def _rows(prompt: TunedPrompt, records: dict[int, list[Record]]) -> Iterator[tuple[int, Example]]:
-    """The number of each record in the file, with each row that it is asked by."""
-    number = 0
+def _rows(
+    prompt: TunedPrompt, records: dict[int, list[Record]]
+) -> Iterator[tuple[Record, Example]]:
+    """Each record with the row that it is asked by.
+
+    Raises:
+        UserError: one request cannot tell its answer.
+    """
     for row, some in records.items():
+        task = prompt.tasks[row]
         for record in some:
-            question = prompt.tasks[row].bound.question(record, "evaluate", Random(0))
-            for example in question.rows:
-                yield number, example
-            number += 1
+            examples = task.bound.question(record, "evaluate", Random(0)).rows
+            if len(examples) > 1 or len(examples[0].targets) > 1:
+                raise UserError(
+                    f"--to vllm: the answers of task {task.task.name} have several tokens to be "
+                    "compared, which one request does not tell; use --to model"
+                )
+            yield record, examples[0]
 
 
 def _write(
     prompt: TunedPrompt, rows: Sequence[int], records: dict[int, list[Record]], directory: Path
 ) -> None:
     with (directory / _HTTP).open("w") as http, (directory / _OFFLINE).open("w") as offline:
-        for number, example in _rows(prompt, records):
+        salts = {row: _salt(prompt, row) for row in records}
+        for record, example in _rows(prompt, records):
             answer = prompt.tasks[example.task].wording.answer
             whole = rows_of(prompt, example)
             is_token = [slot == NO_SLOT for slot in example.slots]
@@ -64,8 +74,7 @@ def _write(
             settings: dict[str, Any] = {"max_tokens": 1, "logprobs": _LOGPROBS}
             if isinstance(answer, Text):
                 settings = {"max_tokens": answer.max_tokens, "stop": list(answer.stop)}
-            salt = hashlib.sha256(f"{prompt.export.digest}/{example.task}".encode()).hexdigest()
-            common = {"record": number, "cache_salt": salt}
+            common = {"record": record.id, "cache_salt": salts[example.task]}
             body = {"model": prompt.export.model, "temperature": 0, **settings}
             http.write(json.dumps(common | body | {"prompt_embeds": encoded(whole)}) + "\n")
             asked = {
@@ -74,6 +83,10 @@ def _write(
                 "prompt_embeds": encoded(alone),
             }
             offline.write(json.dumps(common | asked | {"sampling": settings}) + "\n")
+
+
+def _salt(prompt: TunedPrompt, row: int) -> str:
+    return hashlib.sha256(f"{prompt.export.digest}/{row}".encode()).hexdigest()
 
 
 def encoded(tensor: Tensor) -> str:
@@ -92,15 +105,18 @@ def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
     """Rows run as the requests have them, by transformers: vLLM itself is not looked for."""
     pairs = zip(_lines(directory / _HTTP), _lines(directory / _OFFLINE), strict=True)
     written = {
-        tuple(offline["prompt_token_ids"]): decoded(http["prompt_embeds"])
+        (http["cache_salt"], tuple(offline["prompt_token_ids"])): _whole(prompt, http, offline)
         for http, offline in pairs
     }
     model = prompt.backbone.lm.model
+    salts = {row: _salt(prompt, row) for row in rows}
 
     def logits(batch: Batch, prompts: Tensor) -> Tensor:
         found = torch.zeros(len(batch), batch.num_targets, prompt.backbone.vocab_size)
         for number, example in enumerate(batch.examples):
-            embeds = written.get(example.ids)
+            embeds = written.get((salts[example.task], example.ids))
+            if embeds is None and not isinstance(prompt.tasks[example.task].wording.answer, Text):
+                raise UserError("--check has a record that --input has not: give the same file")
             # A text is written token by token, behind what was asked.
             embeds = rows_of(prompt, example) if embeds is None else embeds
             one = model(inputs_embeds=embeds.to(model.dtype).unsqueeze(0)).logits
@@ -109,6 +125,18 @@ def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
         return found
 
     return logits
+
+
+def _whole(prompt: TunedPrompt, http: dict[str, Any], offline: dict[str, Any]) -> Tensor:
+    """The embeddings of a request, which both files have to agree on."""
+    whole, alone = decoded(http["prompt_embeds"]), decoded(offline["prompt_embeds"])
+    is_token = torch.tensor(offline["prompt_is_token_ids"]).unsqueeze(1)
+    words = prompt.backbone.lm.model.get_input_embeddings()
+    with torch.no_grad():
+        found = words(torch.tensor([offline["prompt_token_ids"]]))[0].float()
+    if not torch.equal(found.where(is_token, alone), whole):
+        raise UserError(f"record {http['record']}: {_HTTP} and {_OFFLINE} ask different things")
+    return whole
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

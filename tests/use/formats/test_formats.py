@@ -27,6 +27,8 @@ FRONT = {
     "text": Wording(Pattern.parse("[P]*3 {a...} [Y]"), WORDINGS["text"].answer),
 }
 ANYWHERE = {name: WORDINGS[name] for name in ("words", "choices", "ranked", "text", "phrases")}
+ONE_REQUEST = {"P17/ranked": WORDINGS["ranked"], "P17_ranked": WORDINGS["ranked"]}
+ONE_REQUEST |= {"a text": WORDINGS["text"]}
 
 Make = Callable[[dict[str, Wording]], TunedPrompt]
 
@@ -63,7 +65,9 @@ def written(name: str, prompt: TunedPrompt, directory: Path) -> Path:
         ("peft", FRONT),
         ("tokens", ANYWHERE),
         ("model", ANYWHERE),
-        ("vllm", ANYWHERE),
+        ("vllm", ONE_REQUEST),
+        ("tokens", ONE_REQUEST),
+        ("npy", ONE_REQUEST),
         ("npy", ANYWHERE),
     ],
 )
@@ -106,6 +110,20 @@ def test_what_a_format_cannot_hold_is_refused(
     for each in ("peft", "vllm"):
         with pytest.raises(UserError, match="use --to model"):
             FORMATS[each].check(masked, [0])
+
+
+def test_requests_have_the_ids_of_their_records_and_need_one_token(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    prompt = prompt_of(tiny_llama, ONE_REQUEST)
+    directory = written("vllm", prompt, tmp_path / "out")
+    lines = [json.loads(line) for line in (directory / "http.jsonl").read_text().splitlines()]
+    assert [line["record"] for line in lines] == PLACES * len(ONE_REQUEST)
+    with pytest.raises(UserError, match="task choices have several tokens to be compared"):
+        written("vllm", prompt_of(tiny_llama, {"choices": WORDINGS["choices"]}), tmp_path / "no")
+    records = {0: [Record("new", {"a": "Oslo"}, None)]}
+    with pytest.raises(UserError, match="--check has a record that --input has not"):
+        compare(prompt, records, FORMATS["vllm"].load(prompt, [0], directory))
 
 
 def test_a_checkpoint_is_spelled_as_its_template_says(tiny_llama: Path, tmp_path: Path) -> None:
