@@ -30,6 +30,9 @@ from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
 from ptune_scale.task.task import Task
 from ptune_scale.tune.check import check_methods, open_model
 
+_LONG_FACT = 32
+"""Tokens, with the words around it."""
+
 
 def check(config: LamaConfig) -> CheckedFacts:
     """Read the facts, open the model, and see whether they go together.
@@ -43,7 +46,21 @@ def check(config: LamaConfig) -> CheckedFacts:
     pattern_of(config.ask, "masked")
     facts = read_facts(config.data)
     published = _published(config, methods, [relation.id for relation in facts.relations])
-    degrees, backbone = open_model(config, methods, METHODS, config.ask.method)
+    shows = not {"incontext", "ptuning_demonstrated", "ptuning_ensemble"}.isdisjoint(methods)
+    degrees, backbone = open_model(
+        config,
+        methods,
+        METHODS,
+        config.ask.method,
+        length=_LONG_FACT * (1 + shows * config.ask.demonstrations),
+        tasks=len(facts.relations),
+    )
+    if "random_model" in methods and not degrees.is_whole:
+        raise UserError(
+            f"control random_model in layout {degrees.name}: each rank holds that model whole; add "
+            "--zero_stage 0 and leave out --tensor_parallel and --pipeline_parallel, or leave the "
+            "control out"
+        )
     tasks = make_tasks(facts, backbone.tokens, config.data, pattern_of(config.ask, backbone.kind))
     if config.ask.spelling == "reference":
         tasks = [_in_reference_layout(task) for task in tasks]

@@ -1,7 +1,5 @@
 """What can be found wrong with a model in a layout before ranks meet, whatever is to be done."""
 
-from collections.abc import Iterable
-
 import torch
 
 from ptune_scale.backbone import Backbone, load_backbone
@@ -85,15 +83,14 @@ def check_parts(backbone: Backbone, degrees: Degrees) -> None:
         check_quantizable(backbone.empty_model())
 
 
-def check_encoder(prompt: PromptConfig, backbone: Backbone, methods: Iterable[str]) -> None:
-    """Make sure that prompts of the model's embedding size can be encoded, if any are trained.
+def check_encoder(prompt: PromptConfig, backbone: Backbone) -> None:
+    """Make sure that prompts of the model's embedding size can be encoded.
 
     Raises:
         UserError: the two directions of an LSTM cannot share it.
     """
     size = backbone.hidden_size
-    trains = any(method.startswith("ptuning") for method in methods)
-    if trains and prompt.encoder == "lstm" and size % 2:
+    if prompt.encoder == "lstm" and size % 2:
         raise UserError(
             f"--encoder lstm: its two directions share the embedding size, which is {size} and "
             "odd; use --encoder mlp or none"

@@ -123,7 +123,7 @@ def open_model(
         UserError: the first thing that does not go together.
     """
     # Its size counts only where there is one.
-    trains = any(name.startswith("ptuning") for name in names)
+    trains = any(methods[name].trains_prompts for name in names)
     degrees, backbone = open_in_layout(
         config.model,
         config.parallel,
@@ -137,7 +137,8 @@ def open_model(
         method=typed,
         dropout=config.tune.backbone_dropout == "on",
     )
-    check_encoder(config.prompt, backbone, names)
+    if trains:
+        check_encoder(config.prompt, backbone)
     return degrees, backbone
 
 

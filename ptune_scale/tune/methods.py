@@ -23,12 +23,14 @@ class Method(Generic[Result]):
         name: as ``--method`` takes it.
         run: does it, on all ranks.
         help: what it is, in a line.
+        trains_prompts: by an encoder.
         tunes_backbone: it trains a copy of the backbone, which not every layout allows.
     """
 
     name: str
     run: Callable[[Any], list[Result]]
     help: str
+    trains_prompts: bool = False
     tunes_backbone: bool = False
 
 
@@ -112,7 +114,7 @@ METHODS: dict[str, Method[MethodResult]] = {
     for method in (
         Method("majority", run_majority, "control: always the commonest training answer"),
         Method("manual", run_manual, "the pattern without its slots, or hand-written ones"),
-        Method("ptuning", run_ptuning, "tuned prompts, frozen backbone"),
+        Method("ptuning", run_ptuning, "tuned prompts, frozen backbone", trains_prompts=True),
     )
 }
 """Every way to answer, by the name that ``--method`` takes."""

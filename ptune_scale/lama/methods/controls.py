@@ -41,7 +41,11 @@ def run_random_model(job: LamaJob) -> list[MethodResult]:
 
 
 RANDOM_MODEL = LamaMethod(
-    "random_model", run_random_model, "control: a model of random weights", worded=tuned
+    "random_model",
+    run_random_model,
+    "control: a model of random weights",
+    trains_prompts=True,
+    worded=tuned,
 )
 
 
@@ -68,7 +72,11 @@ def run_shuffled_objects(job: LamaJob) -> list[MethodResult]:
 
 
 SHUFFLED_OBJECTS = LamaMethod(
-    "shuffled_objects", run_shuffled_objects, "control: objects dealt out anew", worded=tuned
+    "shuffled_objects",
+    run_shuffled_objects,
+    "control: objects dealt out anew",
+    trains_prompts=True,
+    worded=tuned,
 )
 
 

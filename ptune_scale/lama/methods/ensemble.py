@@ -58,7 +58,9 @@ def run(job: LamaJob) -> list[MethodResult]:
     return _Method(job).run()
 
 
-ENSEMBLE = LamaMethod(NAME, run, "several prompts together", takes_phrases=False)
+ENSEMBLE = LamaMethod(
+    NAME, run, "several prompts together", trains_prompts=True, takes_phrases=False
+)
 
 
 class _Method:

@@ -33,7 +33,7 @@ def run_ptuning(job: LamaJob) -> list[MethodResult]:
     return train_and_answer(job, "ptuning", tuned, f"tuned prompt {spelled}{pattern}")
 
 
-PTUNING = LamaMethod("ptuning", run_ptuning, "tuned slots alone", worded=tuned)
+PTUNING = LamaMethod("ptuning", run_ptuning, "tuned slots alone", trains_prompts=True, worded=tuned)
 
 
 def run_demonstrated(job: LamaJob) -> list[MethodResult]:
@@ -46,6 +46,7 @@ DEMONSTRATED = LamaMethod(
     "ptuning_demonstrated",
     run_demonstrated,
     "tuned slots behind training facts",
+    trains_prompts=True,
     worded=demonstrated,
 )
 
@@ -58,7 +59,11 @@ def run_anchored(job: LamaJob) -> list[MethodResult]:
 
 
 ANCHORED = LamaMethod(
-    "ptuning_anchored", run_anchored, "tuned slots before the manual prompt", worded=anchored
+    "ptuning_anchored",
+    run_anchored,
+    "tuned slots before the manual prompt",
+    trains_prompts=True,
+    worded=anchored,
 )
 
 
@@ -73,6 +78,7 @@ FROM_MANUAL = LamaMethod(
     "ptuning_from_manual",
     run_from_manual,
     "tuned slots that begin as the manual prompt",
+    trains_prompts=True,
     worded=from_manual,
 )
 

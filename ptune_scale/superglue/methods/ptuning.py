@@ -37,7 +37,9 @@ def run(job: TaskJob) -> list[TaskResult]:
     return [repeated(job, "ptuning", described, asked, train, tunes_backbone=False)]
 
 
-PTUNING = TaskMethod("ptuning", run, "tuned prompts, frozen backbone", asks="tuned")
+PTUNING = TaskMethod(
+    "ptuning", run, "tuned prompts, frozen backbone", trains_prompts=True, asks="tuned"
+)
 
 
 def _train(asked: Sequence[AskedTask], own: AskedTask, job: TaskJob, name: str) -> Trial:
@@ -90,6 +92,7 @@ JOINTLY = TaskMethod(
     "ptuning_joint",
     run_jointly,
     "tuned prompts and a backbone that trains with them",
+    trains_prompts=True,
     tunes_backbone=True,
     asks="tuned",
 )

@@ -5,7 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
+from ptune_scale.errors import UserError
 from ptune_scale.lama import report
+from ptune_scale.lama.check import check
 from ptune_scale.lama.config import LamaConfig
 from ptune_scale.lama.methods import METHODS, TRAINED_CONTROLS
 from ptune_scale.lama.methods.controls import random_model, shuffled
@@ -46,3 +48,11 @@ def test_one_flag_puts_them_beside_the_methods_without_a_prompt_to_ask(job_of, t
 
 def test_no_control_hides_that_no_method_was_named():
     assert LamaConfig.from_flags({"method": "", "controls": "on"}).methods == ()
+
+
+def test_a_model_that_each_rank_holds_whole_is_refused_where_they_share_one(tiny_gpt2, tiny_facts):
+    flags = {"model": str(tiny_gpt2), "data_dir": str(tiny_facts), "candidates": "full_vocab"}
+    shared = flags | {"method": "ptuning", "num_gpus": 2, "zero_stage": 3}
+    check(LamaConfig.from_flags(shared))
+    with pytest.raises(UserError, match="random_model in layout zero3: .*add --zero_stage 0"):
+        check(LamaConfig.from_flags(shared | {"controls": "on"}))
