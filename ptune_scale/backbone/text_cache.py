@@ -107,6 +107,26 @@ class TextCache:
         blocks = itertools.takewhile(self._tier_of, _blocks_of(text))
         return max(map(len, blocks), default=0)
 
+    def complete(
+        self,
+        texts: Sequence[Tokens],
+        compute: Callable[[Sequence[Missing] | None], None],
+        agree: Callable[[int], int] = lambda number: number,
+    ) -> bool:
+        """Have all texts computed that are not held; returns whether all are held then.
+
+        Args:
+            compute: makes a pass that puts some texts here; any pass, for None, where other ranks
+                lack more.
+            agree: to how many passes all ranks agree.
+        """
+        planned = self.plan(texts)
+        passes = planned or []
+        for number in range(agree(len(passes))):
+            compute(passes[number] if number < len(passes) else None)
+            self.settle(texts)
+        return planned is not None and self.holds(texts)
+
     def plan(self, texts: Iterable[Tokens]) -> list[list[Missing]] | None:
         """What has to be computed until all texts are held, by passes; None if they do not fit.
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ptune_scale.parallel.generation import Generated
     from ptune_scale.parallel.launch.contact import LostContact
     from ptune_scale.parallel.launch.stop import Stopped, StopSignal
-    from ptune_scale.parallel.layout import TextLimit, parallelize, single
+    from ptune_scale.parallel.layout import TextLimit, parallelize, replicated, single
     from ptune_scale.parallel.mesh import Mesh
     from ptune_scale.parallel.placement import EncoderPlacement
     from ptune_scale.parallel.prompt_function import PromptFunction, Question
@@ -71,6 +71,7 @@ if not TYPE_CHECKING:  # else any name would be taken for one that is there
             "check_tuned": "tuned_settings",
             "count_local_elements": "slices",
             "parallelize": "layout",
+            "replicated": "layout",
             "single": "layout",
             "tune": "tuned",
         },

@@ -4,7 +4,7 @@ Shapes: N rows, K targets in a row, R tasks, S slots, H embedding size, W this r
 vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -119,16 +119,13 @@ class WholeEngine:
         cache, texts = self.lm.texts, self.lm.texts_of(batch)
         if cache is None or texts is None:
             return None
-        planned = cache.plan(texts)
-        passes = planned or []
-        for number in range(self.agree(len(passes))):
-            # Where other ranks lack more, any pass keeps them company.
-            any_token = [Missing(batch.examples[0].ids[:1], 0)]
-            missing = passes[number] if number < len(passes) else any_token
+
+        def compute(missing: Sequence[Missing] | None) -> None:
+            missing = missing or [Missing(batch.examples[0].ids[:1], 0)]
             rows, behind = cache.behind_missing(missing, batch.device)
             self.lm(rows, prompts, behind=behind)
             self.after_forward()
-            cache.settle(texts)
-        if planned is None or not cache.holds(texts):
+
+        if not cache.complete(texts, compute, self.agree):
             return None
         return cache.behind(batch, prompts.shape[1])

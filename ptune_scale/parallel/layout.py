@@ -45,8 +45,12 @@ _log = logging.getLogger(__name__)
 
 def single(lm: FrozenLM) -> PromptFunction:
     """The plain reference: one process with the whole model."""
-    world = World()
-    mesh = Mesh.build(world, Degrees())
+    return replicated(lm, World())
+
+
+def replicated(lm: FrozenLM, world: World) -> PromptFunction:
+    """A model that each rank holds whole, on rows of its own."""
+    mesh = Mesh.build(world, Degrees(data=world.size))
     vocabulary = WholeVocabulary(chunked_loss=lm.shortcuts.chunked_loss)
     return PromptFunction(WholeEngine(lm), mesh, vocabulary)
 

@@ -47,13 +47,6 @@ def check_layout(
     return degrees
 
 
-def check_model(model: ModelConfig, degrees: Degrees, *, dropout: bool = False) -> Backbone:
-    """The model, opened and fit for the layout; see ``open_backbone`` and ``check_parts``."""
-    backbone = open_backbone(model, dropout=dropout)
-    check_parts(backbone, degrees)
-    return backbone
-
-
 def open_backbone(model: ModelConfig, *, dropout: bool = False) -> Backbone:
     """The model; none of its weights is loaded.
 

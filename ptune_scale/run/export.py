@@ -84,11 +84,11 @@ def _export(typed: Any) -> int:
     records = _records(prompt, rows, typed.input)
     asked = _records(prompt, rows, typed.check)
     write_directory(target, lambda scratch: chosen.write(prompt, rows, records, scratch))
-    print(f"{chosen.help}: {target}/")
+    print(f"{chosen.name}: {target}/")
     if not typed.check:
         print(f"compare its answers with ours: {runnable('export')} ... --check RECORDS")
         return 0
-    found, pairs = compare(prompt, asked, chosen.load(prompt, rows, target))
+    found = compare(prompt, asked, chosen.load(prompt, rows, target))
     print(
         f"read back: {found.same} of {found.records} answers are the same, probabilities differ by "
         f"at most {found.difference:.1g}"

@@ -11,7 +11,7 @@ Shapes: N rows, T tokens, R tasks, S slots, H embedding size, V vocabulary.
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +280,7 @@ class PtuneModel(nn.Module):
             tokenizer=backbone.tokens.digest,
         )
         export.save(Path(directory))
-        write_text(Path(directory) / "README.md", model_card(export))
+        write_text(Path(directory) / "README.md", _model_card(export))
 
     @classmethod
     def from_pretrained(
@@ -328,14 +328,9 @@ def _wording(given: str | Wording) -> Wording:
     return Wording(Pattern.parse(given), Text(_MAX_NEW_TOKENS))
 
 
-def model_card(export: PromptExport, metrics: Sequence[str] = ()) -> str:
-    """What people read about prompts on a hub: Markdown with the hub's own header.
-
-    Args:
-        metrics: lines to be listed.
-    """
+def _model_card(export: PromptExport) -> str:
+    """What people read about prompts on a hub: Markdown with the hub's own header."""
     tasks = [f"- `{task.name}`: `{task.wording.pattern.text}`" for task in export.tasks]
-    measured = ["", "## Measured", "", *metrics] if metrics else []
     return "\n".join(
         [
             "---",
@@ -349,7 +344,6 @@ def model_card(export: PromptExport, metrics: Sequence[str] = ()) -> str:
             f"Prompt embeddings for `{export.model}`, whose weights are not changed.",
             "",
             *tasks,
-            *measured,
             "",
             "## Use",
             "",

@@ -28,7 +28,7 @@ from ptune_scale.backbone.quantized import quantize
 from ptune_scale.backbone.quantized_linear import QuantizedLinear, load_library, quantize_linear
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees, Mesh, World, parallelize, single
-from ptune_scale.run.check import check_layout, check_model
+from ptune_scale.run.check import check_layout, check_parts, open_backbone
 from ptune_scale.run.config import ModelConfig, ParallelConfig
 from ptune_scale.task.example import NO_SLOT, Batch, Example, collate
 
@@ -157,7 +157,7 @@ def test_a_matrix_that_would_be_left_out_is_refused_before_anything_is_replaced(
 def check(bits: str, model: str, **layout: int) -> None:
     config = ModelConfig(model=model, dtype="float32", weight_bits=bits)
     degrees = check_layout(config, ParallelConfig(**layout), tunes_backbone=False, method="ptuning")
-    check_model(config, degrees)
+    check_parts(open_backbone(config), degrees)
 
 
 @needs_library

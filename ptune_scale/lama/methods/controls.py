@@ -18,9 +18,7 @@ from ptune_scale.backbone.network import auto_class
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.methods.prompts import train_and_answer
 from ptune_scale.lama.methods.wordings import LamaMethod, tuned
-from ptune_scale.parallel import Degrees, Mesh, PromptFunction
-from ptune_scale.parallel.engine import WholeEngine
-from ptune_scale.parallel.vocabulary import WholeVocabulary
+from ptune_scale.parallel import replicated
 from ptune_scale.prompt.bank import stable_seed
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Task
@@ -29,12 +27,11 @@ from ptune_scale.tune.job import MethodResult
 
 def run_random_model(job: LamaJob) -> list[MethodResult]:
     """Tune prompts of a model that never read anything; each rank holds it whole."""
-    seed, world = stable_seed(job.config.train.seed, "random model"), job.world
-    replicas = Mesh.build(world, Degrees(data=world.size, zero_stage=0))
-    engine = WholeEngine(random_model(job.backbone, seed).to(world.device))
-    function = PromptFunction(engine, replicas, WholeVocabulary())
+    seed = stable_seed(job.config.train.seed, "random model")
+    lm = random_model(job.backbone, seed).to(job.world.device)
     # Where the real model's words lie is something that this one does not know.
     prompt = replace(job.config.prompt, prompt_start="random")
+    function = replicated(lm, job.world)
     alone = replace(job, function=function, config=replace(job.config, prompt=prompt))
     described = "control: prompts tuned on a model of the same shape with random weights"
     return train_and_answer(alone, "random_model", tuned, described, control=True)

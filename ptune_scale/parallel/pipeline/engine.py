@@ -4,6 +4,7 @@ Shapes: N rows, T tokens, H hidden size.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 from torch.nn.functional import pad
 
 from ptune_scale.backbone.frozen import FrozenLM
-from ptune_scale.backbone.text_cache import Behind, text_of
+from ptune_scale.backbone.text_cache import Behind, Missing, text_of
 from ptune_scale.parallel.engine import Outcome
 from ptune_scale.parallel.mesh import PIPELINE, Mesh
 from ptune_scale.task.example import NO_SLOT, Batch, Padded
@@ -100,18 +101,18 @@ class PipelineEngine:
         def nothing(hidden: Tensor, rows: Batch) -> Tensor:
             return torch.zeros(len(rows), device=hidden.device)
 
-        planned = cache.plan(texts)
-        for missing in planned or ():
+        def compute(missing: Sequence[Missing] | None) -> None:
+            assert missing is not None  # all stages see the same rows
             length = _rounded(max(len(text) - start for text, start in missing))
-            missing = [*missing, *missing[-1:] * (-len(missing) % stages)]
+            missing = [*missing, *[missing[-1]] * (-len(missing) % stages)]
             size = len(missing) // stages
             parts: list[tuple[Batch, Layout]] = [
                 cache.behind_missing(missing[i : i + size], batch.device, length=length)
                 for i in range(0, len(missing), size)
             ]
             self._through(parts, prompts, nothing, backward=False)
-            cache.settle(texts)
-        return planned is not None and cache.holds(texts)
+
+        return cache.complete(texts, compute)
 
     def _behind(self, batches: list[Batch], num_slots: int) -> list[tuple[Batch, Layout]]:
         """Parts of a batch behind their texts, a line a row."""

@@ -188,18 +188,5 @@ def _logits(prompt: TunedPrompt, rows: Sequence[int], model: Any, directory: Pat
     return logits
 
 
-TOKENS = Format(
-    "tokens",
-    "a PEFT folder of trainable tokens with its tokenizer, for slots anywhere",
-    _check,
-    _write_tokens,
-    _load_tokens,
-    needs="peft",
-)
-MODEL = Format(
-    "model",
-    "an ordinary checkpoint with a row for each slot, for any engine and slots anywhere",
-    _check,
-    _write_model,
-    _load_model,
-)
+TOKENS = Format("tokens", _check, _write_tokens, _load_tokens, needs="peft")
+MODEL = Format("model", _check, _write_model, _load_model)

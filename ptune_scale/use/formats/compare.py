@@ -5,15 +5,15 @@ Shapes: N rows, K targets in a row, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from ptune_scale.parallel import Degrees, Mesh, PromptFunction, World
-from ptune_scale.parallel.engine import Outcome
-from ptune_scale.parallel.rows import cut
-from ptune_scale.parallel.vocabulary import WholeVocabulary
+from ptune_scale.backbone import FrozenLM
+from ptune_scale.backbone.shortcuts import PLAIN
+from ptune_scale.parallel import single
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.example import Batch
 from ptune_scale.task.record import Record
@@ -36,60 +36,35 @@ class Agreement:
     difference: float
 
 
-class ForeignEngine:
-    """Rows run through other software; see ``parallel.engine.Engine``."""
+class ForeignLM(FrozenLM):
+    """A model whose logits other software computes."""
 
-    holds_prompts = holds_logits = True
+    has_cache = False
 
-    def __init__(self, logits: Logits, prompt: TunedPrompt) -> None:
+    def __init__(self, model: PreTrainedModel, logits: Logits) -> None:
+        super().__init__(model, shortcuts=PLAIN)
         self.logits = logits
-        # What is looked at of a backbone by those who ask.
-        self.lm = SimpleNamespace(
-            texts=None,
-            is_causal=prompt.backbone.kind == "causal",
-            model=SimpleNamespace(config=prompt.backbone.config, named_parameters=lambda: ()),
-        )
 
-    @torch.no_grad()
-    def run(
-        self,
-        batch: Batch,
-        prompts: Tensor,
-        outcome: Outcome,
-        *,
-        backward: bool,
-        num_parts: int = 1,
-    ) -> Tensor:
-        """As ``Engine.run``, without a gradient."""
-        parts = cut(batch, num_parts)
-        return torch.cat([outcome(self.logits(part, prompts), part) for part in parts])
+    def forward(self, batch: Batch, prompts: Tensor, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+        """Logits (N, K, V) at the targets."""
+        return self.logits(batch, prompts)
 
 
-def compare(
-    prompt: TunedPrompt, records: dict[int, list[Record]], logits: Logits
-) -> tuple[Agreement, list[tuple[Prediction, Prediction]]]:
+def compare(prompt: TunedPrompt, records: dict[int, list[Record]], logits: Logits) -> Agreement:
     """Answer records by ourselves and by others.
 
     Args:
         records: by row of the prompt matrix.
-
-    Returns:
-        how alike they are, and all pairs: ours, theirs.
     """
-    mesh = Mesh.build(World(), Degrees())
-    engine = ForeignEngine(logits, prompt)
-    theirs = TunedPrompt(
-        prompt.export,
-        prompt.backbone,
-        PromptFunction(engine, mesh, WholeVocabulary()),  # type: ignore[arg-type]
-    )
+    function = single(ForeignLM(prompt.backbone.lm.model, logits))
+    theirs = TunedPrompt(prompt.export, prompt.backbone, function)
     pairs: list[tuple[Prediction, Prediction]] = []
     for row, some in records.items():
         name = prompt.export.tasks[row].name
         pairs += zip(prompt.predict(some, name), theirs.predict(some, name), strict=True)
     same = sum(a.answer == b.answer for a, b in pairs)
     difference = max((abs(a.score - b.score) for a, b in pairs), default=0.0)
-    return Agreement(len(pairs), same, difference), pairs
+    return Agreement(len(pairs), same, difference)
 
 
 def at_targets(logits: Tensor, targets: Tensor, vocab_size: int) -> Tensor:

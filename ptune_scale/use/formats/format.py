@@ -27,8 +27,7 @@ class Format:
     """A format that other software reads.
 
     Attributes:
-        name: what ``--to`` takes.
-        help: one line.
+        name: what ``--to`` takes; the command's help says what it is.
         check: refuses a prompt that the format cannot hold.
         write: fills a directory; is given the prompt, its tasks by row, and records by row.
         load: reads the directory back with the software that it is for.
@@ -37,7 +36,6 @@ class Format:
     """
 
     name: str
-    help: str
     check: Callable[[TunedPrompt, Sequence[int]], None]
     write: Callable[[TunedPrompt, Sequence[int], dict[int, list[Record]], Path], None]
     load: Callable[[TunedPrompt, Sequence[int], Path], Logits]

@@ -10,7 +10,6 @@ import numpy
 import torch
 from torch import Tensor
 
-from ptune_scale.parallel import single
 from ptune_scale.task.example import Batch
 from ptune_scale.task.record import Record
 from ptune_scale.use.formats.format import Format, Logits, plain_name
@@ -36,12 +35,11 @@ def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
         path = directory / f"{plain_name(prompt.tasks[row])}.npy"
         array = torch.from_numpy(numpy.load(path, allow_pickle=False))
         read[row, : len(array)] = array
-    lm = single(prompt.backbone.lm).engine.lm
 
     def logits(batch: Batch, prompts: Tensor) -> Tensor:
-        return lm(batch, read)
+        return prompt.backbone.lm(batch, read)
 
     return logits
 
 
-NPY = Format("npy", "an array (slots, hidden size) for each task", _check, _write, _load)
+NPY = Format("npy", _check, _write, _load)

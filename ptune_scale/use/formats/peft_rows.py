@@ -122,11 +122,4 @@ def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
     return logits
 
 
-PEFT = Format(
-    NAME,
-    "a PEFT prompt-tuning folder, for patterns whose slots stand before all fields",
-    _check,
-    _write,
-    _load,
-    needs="peft",
-)
+PEFT = Format(NAME, _check, _write, _load, needs="peft")

@@ -146,11 +146,4 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} cannot be read: {one_line(error)}") from error
 
 
-VLLM = Format(
-    "vllm",
-    "requests for vLLM, offline and over HTTP, for the records of --input",
-    _check,
-    _write,
-    _load,
-    needs_records=True,
-)
+VLLM = Format("vllm", _check, _write, _load, needs_records=True)
