@@ -48,7 +48,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     from ptune_scale.experiments.bench.facts import read_facts
     from ptune_scale.experiments.bench.sections import Bench
     from ptune_scale.experiments.bench.sides import ABLATIONS
-    from ptune_scale.experiments.bench.texts import text_case
+    from ptune_scale.experiments.bench.texts import long_texts
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -58,11 +58,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     output = Path(asked.output_dir or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}")
     if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output_dir {output} is in use; choose another")
-    case = Case.of(config, read_facts(config.data))
-    text_case(case, "behind", config.data.text_tokens, config.data.num_texts)  # said at once
+    texts, facts = long_texts(config.data), read_facts(config.data)
+    case = Case.of(config, facts)
     torch.set_num_threads(asked.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return _run(Bench(config, case), output)
+    return _run(Bench(config, case, texts), output)
 
 
 def _run(bench: "Bench", output: Path) -> int:

@@ -37,10 +37,11 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """What was asked for, and what was asked to train on."""
+    """What was asked for, and what was asked to train on: facts, and long texts."""
 
     config: BenchSections
     case: Case
+    texts: Sequence[str]
 
     def run(self, section: str, result: Result) -> None:
         """Measure a section."""
@@ -71,7 +72,7 @@ class Bench:
         case = replace(case, train=replace(case.train, batch_size=size))
         keeps = [True] if case.model.text_cache and case.shortcuts.packing else []
         for place, kept in [*((place, False) for place in PLACES), *(("behind", k) for k in keeps)]:
-            texts = text_case(case, place, length, data.num_texts).at_its_fastest()
+            texts = text_case(case, self.texts, place, length).at_its_fastest()
             texts = replace(texts, text_cache=kept)
             point: Result = {}
             try:

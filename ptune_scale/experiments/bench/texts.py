@@ -6,12 +6,13 @@ an epoch costs from the second on is what a job costs.
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.case import Case
+from ptune_scale.experiments.bench.config import BenchDataConfig
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.files import read_rows
 from ptune_scale.task.pattern import SUBJECT, Pattern
@@ -31,27 +32,33 @@ _LETTERS_OF_A_TOKEN = 8
 """At most, nearly always: texts that are longer are cut, all to the same number of tokens."""
 
 
-def text_case(case: Case, place: str, length: int, count: int) -> Case:
-    """A case of ``count`` texts cut to rows of ``length`` tokens, in one task.
+def long_texts(data: BenchDataConfig) -> list[str]:
+    """``num_texts`` texts, each of more than ``text_tokens`` tokens; no model is needed for it.
+
+    Raises:
+        UserError: the file cannot be read, or has too few texts that are long enough.
+    """
+    letters = _LETTERS_OF_A_TOKEN * data.text_tokens
+    texts = _passages(Path(data.texts), letters) if data.texts else _documentation(letters)
+    if len(texts) < data.num_texts:
+        source = data.texts or "the built-in texts"
+        raise UserError(f"--texts {source}: {len(texts)} long texts, and {data.num_texts} needed")
+    return texts[: data.num_texts]
+
+
+def text_case(case: Case, texts: Sequence[str], place: str, length: int) -> Case:
+    """A case of these texts cut to rows of ``length`` tokens, in one task.
 
     Args:
         place: of the slots, a key of ``PLACES``.
-
-    Raises:
-        UserError: there are too few texts that are long enough.
     """
     pattern = Pattern.parse(PLACES[place])
-    letters = _LETTERS_OF_A_TOKEN * length
-    given = case.config.data.texts
-    texts = _passages(Path(given), letters) if given else _documentation(letters)
     answers = sorted({r.answer for t in case.tasks for r in t.splits.train if r.answer})
     chance = random.Random(case.train.seed)
     records = [
         Record(str(number), {SUBJECT: text}, chance.choice(answers))
-        for number, text in enumerate(islice(texts, count))
+        for number, text in enumerate(texts)
     ]
-    if len(records) < count:
-        raise UserError(f"--texts {given}: {len(records)} long texts, and {count} are needed")
     wording = Wording(pattern, Ranked({"full_vocab": None}, one_token=True))
     task = Task("texts", wording, Splits(tuple(records), (), ()), max_length=length)
     return replace(case, tasks=(task,))

@@ -6,20 +6,21 @@ from dataclasses import replace
 import pytest
 
 from ptune_scale.errors import UserError
+from ptune_scale.experiments.bench.config import BenchDataConfig
 from ptune_scale.experiments.bench.feed import Feed
 from ptune_scale.experiments.bench.report import ratios
-from ptune_scale.experiments.bench.texts import PLACES, text_case
+from ptune_scale.experiments.bench.texts import PLACES, long_texts, text_case
 
 
-def with_file(case, path, lines):
+def texts_of(path, lines, *, tokens=20, count=2):
     path.write_text("\n".join(map(json.dumps, lines)))
-    data = replace(case.config.data, texts=str(path))
-    return replace(case, config=replace(case.config, data=data))
+    return long_texts(BenchDataConfig(texts=str(path), text_tokens=tokens, num_texts=count))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_rows_have_the_length_asked_for_and_slots_in_their_place(place, tiny_case):
-    feed = Feed(text_case(tiny_case, place, 20, 6))
+    texts = long_texts(replace(tiny_case.config.data, text_tokens=20, num_texts=6))
+    feed = Feed(text_case(tiny_case, texts, place, 20))
     rows = feed.round(facts=6).rows
     assert {len(row.ids) for row in rows} == {20}
     assert len({row.ids for row in rows}) == 6
@@ -31,19 +32,17 @@ def test_rows_have_the_length_asked_for_and_slots_in_their_place(place, tiny_cas
     assert {row.ids for row in feed.round(facts=6).rows} == {row.ids for row in rows}
 
 
-def test_texts_of_a_file_are_taken_short_ones_together(tiny_case, tmp_path):
+def test_texts_of_a_file_are_taken_short_ones_together(tmp_path):
     lines = [{"passage": "Norway " * 30}, {"text": "Paris " * 5}, {"text": "Paris " * 30}]
-    case = with_file(tiny_case, tmp_path / "texts.jsonl", lines)
-    texts = [r.fields["subject"] for r in text_case(case, "behind", 20, 2).tasks[0].splits.train]
+    texts = texts_of(tmp_path / "texts.jsonl", lines)
     assert texts == [("Norway " * 30).strip(), ("Paris " * 35).strip()]
-    with pytest.raises(UserError, match="2 long texts, and 3 are needed"):
-        text_case(case, "behind", 20, 3)
+    with pytest.raises(UserError, match="2 long texts, and 3 needed"):
+        texts_of(tmp_path / "texts.jsonl", lines, count=3)
 
 
-def test_a_file_without_texts_is_refused(tiny_case, tmp_path):
-    case = with_file(tiny_case, tmp_path / "texts.jsonl", [{"question": "?"}])
+def test_a_file_without_texts_is_refused(tmp_path):
     with pytest.raises(UserError, match="it has no passage or text"):
-        text_case(case, "behind", 20, 1)
+        texts_of(tmp_path / "texts.jsonl", [{"question": "?"}], count=1)
 
 
 @pytest.mark.parametrize("is_cached", [False, True])
