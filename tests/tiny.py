@@ -1,10 +1,27 @@
-"""What tiny models of random weights are made of."""
+"""What tiny models of random weights, and small banks of prompts, are made of."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from ptune_scale.prompt.bank import PromptBank, plan_encoders
+
+
+def bank_of(
+    task_ids: Sequence[str],
+    num_slots: int,
+    hidden_size: int,
+    *,
+    held: Sequence[int] | None = None,
+    **settings: Any,
+) -> PromptBank:
+    """A bank whose encoders are all alike; settings are those of ``plan_encoders``."""
+    encoders = plan_encoders(task_ids, num_slots, **settings)
+    return PromptBank(task_ids, num_slots, hidden_size, encoders, held=held)
 
 
 def byte_pairs(text: str, vocab_size: int = 600) -> PreTrainedTokenizerFast:

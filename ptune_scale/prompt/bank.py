@@ -5,6 +5,7 @@ Shapes: R tasks, S prompt slots, H the backbone's embedding size.
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,15 @@ from ptune_scale.prompt.encoder import build_encoder, count_parameters, silence,
 from ptune_scale.prompt.kinds import EncoderKind, EncoderSharing
 
 
-class EncoderGroup(nn.Module):
-    """Tasks that share one encoder; each has S free vectors of its own.
+@dataclass(frozen=True, kw_only=True)
+class EncoderPlan:
+    """An encoder that is to be built, and the tasks that it serves.
 
-    Args:
-        tasks: positions of its tasks in the bank.
+    Attributes:
+        name: unique in a bank; what its part of a checkpoint is called.
+        tasks: positions of its tasks in the bank; each has S free vectors of its own.
+        num_slots: S of these tasks.
+        seed: of the initial values.
         vector_std: standard deviation of the initial vectors.
         center: (H,), where the initial prompt embeddings lie around; None for wherever the
             encoder puts them.
@@ -25,31 +30,72 @@ class EncoderGroup(nn.Module):
             takes the place of ``center``.
     """
 
-    def __init__(
-        self,
-        tasks: Sequence[int],
-        num_slots: int,
-        hidden_size: int,
-        kind: EncoderKind,
-        vector_std: float,
-        center: Tensor | None,
-        start: Tensor | None = None,
-    ) -> None:
+    name: str
+    tasks: tuple[int, ...]
+    num_slots: int
+    kind: EncoderKind = "lstm"
+    seed: int = 0
+    vector_std: float = 1.0
+    center: Tensor | None = None
+    start: Tensor | None = None
+
+
+def plan_encoders(
+    task_ids: Sequence[str],
+    num_slots: int,
+    *,
+    kind: EncoderKind = "lstm",
+    sharing: EncoderSharing = "all",
+    seed: int = 34,
+    vector_std: float = 1.0,
+    center: Tensor | None = None,
+    start: Tensor | None = None,
+) -> list[EncoderPlan]:
+    """Encoders that are all of one kind.
+
+    With ``sharing="all"`` one serves all tasks (vectors stay per task); with ``"none"`` each task
+    has its own, as in the paper. A task's initial values depend on ``seed`` and, where nothing is
+    shared, on its own id alone: whoever else is in the job makes no difference.
+
+    Args:
+        start: (R, S, H).
+    """
+    shares = sharing == "all"
+    return [
+        EncoderPlan(
+            name="shared" if shares else task_ids[group[0]],
+            tasks=tuple(group),
+            num_slots=num_slots,
+            kind=kind,
+            seed=stable_seed(seed, "prompt", "" if shares else task_ids[group[0]]),
+            vector_std=vector_std,
+            center=center,
+            start=None if start is None else start[group],
+        )
+        for group in group_members(len(task_ids), sharing)
+    ]
+
+
+class EncoderGroup(nn.Module):
+    """An encoder with the free vectors of the tasks that share it."""
+
+    def __init__(self, plan: EncoderPlan, hidden_size: int) -> None:
         super().__init__()
-        self.position = {task: row for row, task in enumerate(tasks)}
-        self.vectors = nn.Parameter(torch.randn(len(tasks), num_slots, hidden_size) * vector_std)
-        self.encoder = build_encoder(kind, hidden_size)
+        self.position = {task: row for row, task in enumerate(plan.tasks)}
+        shape = (len(plan.tasks), plan.num_slots, hidden_size)
+        self.vectors = nn.Parameter(torch.randn(shape) * plan.vector_std)
+        self.encoder = build_encoder(plan.kind, hidden_size)
         self.register_buffer("start", None)
-        if start is not None and kind == "none":
-            self.vectors.data.copy_(start)
-        elif start is not None:
+        if plan.start is not None and plan.kind == "none":
+            self.vectors.data.copy_(plan.start)
+        elif plan.start is not None:
             # The encoder learns what is added to it, beginning with nothing.
-            self.start = start.clone()
+            self.start = plan.start.clone()
             silence(self.encoder)
-        elif center is not None and kind == "none":
-            self.vectors.data += center
-        elif center is not None:
-            start_at(self.encoder, center)
+        elif plan.center is not None and plan.kind == "none":
+            self.vectors.data += plan.center
+        elif plan.center is not None:
+            start_at(self.encoder, plan.center)
 
     def forward(self, tasks: Sequence[int]) -> Tensor:
         """P of some of the group's tasks, (len(tasks), S, H)."""
@@ -62,23 +108,23 @@ class EncoderGroup(nn.Module):
 class PromptBank(nn.Module):
     """Trainable prompts of all tasks of a job.
 
-    With ``sharing="all"`` one encoder serves all tasks (vectors stay per task); with
-    ``"none"`` each task has its own encoder, as in the paper. A task's initial values
-    depend on ``seed`` and, where nothing is shared, on its own id alone: whoever else is in the
-    job makes no difference. So a process can hold some of the encoders only: those it does not
-    hold are never built, and the rows of their tasks are zero in its P.
+    A process can hold some of the encoders only: those it does not hold are never built, and the
+    rows of their tasks are zero in its P.
 
     Args:
         task_ids: one id per task; their order is the order of P's rows.
-        vector_std: standard deviation of the initial free vectors.
-        center: (H,), where the initial prompt embeddings lie around, if given.
-        start: (R, S, H), what the prompt embeddings begin as, if given.
-        held: numbers of the groups to build; None for all.
+        num_slots: S of P; what a task has less is zero.
+        encoders: each task is served by one of them.
+        held: numbers of the encoders to build; None for all.
 
     Attributes:
-        members: of each group, the positions of its tasks.
-        group_names: of each group, its task's id, or "shared".
+        members: of each group of tasks that share an encoder, their positions in the bank.
+        group_names: of each group, its encoder's name.
         groups: the groups that are held, by number.
+
+    Example:
+        >>> PromptBank(["P36"], 6, 576, plan_encoders(["P36"], 6))(tasks=[0]).shape
+        torch.Size([1, 6, 576])
     """
 
     _no_rows: Tensor
@@ -88,32 +134,23 @@ class PromptBank(nn.Module):
         task_ids: Sequence[str],
         num_slots: int,
         hidden_size: int,
+        encoders: Sequence[EncoderPlan],
         *,
-        kind: EncoderKind = "lstm",
-        sharing: EncoderSharing = "all",
-        seed: int = 34,
-        vector_std: float = 1.0,
-        center: Tensor | None = None,
-        start: Tensor | None = None,
         held: Collection[int] | None = None,
     ) -> None:
         super().__init__()
         self.task_ids = tuple(task_ids)
         self.shape = (len(task_ids), num_slots, hidden_size)
-        self.kind = kind
-        self.members = group_members(len(task_ids), sharing)
-        self.group_names = ("shared",) if sharing == "all" else self.task_ids
+        self.plans = tuple(encoders)
+        self.members = [list(plan.tasks) for plan in encoders]
+        self.group_names = tuple(plan.name for plan in encoders)
         self.groups: dict[int, EncoderGroup] = {}
-        for number, group in enumerate(self.members):
+        for number, plan in enumerate(encoders):
             if held is not None and number not in held:
                 continue
-            name = "" if sharing == "all" else task_ids[group[0]]
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(stable_seed(seed, "prompt", name))
-                begin = None if start is None else start[group]
-                self.groups[number] = EncoderGroup(
-                    group, num_slots, hidden_size, kind, vector_std, center, begin
-                )
+                torch.manual_seed(plan.seed)
+                self.groups[number] = EncoderGroup(plan, hidden_size)
         self._modules_held = nn.ModuleList(self.groups.values())
         self.register_buffer("_no_rows", torch.zeros(self.shape), persistent=False)
         self._group_of = {r: g for g, group in enumerate(self.members) for r in group}
@@ -121,9 +158,11 @@ class PromptBank(nn.Module):
     @property
     def num_parameters(self) -> int:
         """Trainable parameters of all groups, held or not."""
-        tasks, num_slots, hidden_size = self.shape
-        encoder = count_parameters(self.kind, hidden_size, num_slots=0)
-        return tasks * num_slots * hidden_size + len(self.members) * encoder
+        hidden_size = self.shape[-1]
+        return sum(
+            count_parameters(plan.kind, hidden_size, len(plan.tasks) * plan.num_slots)
+            for plan in self.plans
+        )
 
     def active_groups(self, tasks: Iterable[int]) -> list[int]:
         """The groups that these tasks belong to, held or not, in ascending order."""
@@ -141,7 +180,9 @@ class PromptBank(nn.Module):
             if group not in self.groups:
                 continue
             mine = [task for task in tasks if self._group_of[task] == group]
-            encoded.append(self.groups[group](mine))
+            rows = self.groups[group](mine)
+            missing = self.shape[1] - rows.shape[1]
+            encoded.append(nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows)
             order += mine
         if not encoded:
             return self._no_rows.clone()

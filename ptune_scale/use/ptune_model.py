@@ -27,7 +27,7 @@ from ptune_scale.backbone.frozen import is_causal
 from ptune_scale.backbone.shortcuts import PLAIN
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_text
-from ptune_scale.prompt.bank import PromptBank
+from ptune_scale.prompt.bank import PromptBank, plan_encoders
 from ptune_scale.prompt.kinds import EncoderKind, EncoderSharing
 from ptune_scale.splice import splice
 from ptune_scale.task.answers.text import Text
@@ -101,16 +101,16 @@ class PtuneModel(nn.Module):
         with torch.no_grad():
             some = torch.arange(min(len(tokenizer), 1 << 14), device=model.device)
             center = words(some.unsqueeze(0))[0].float().mean(0).cpu()
-        self.bank = PromptBank(
+        encoders = plan_encoders(
             list(self.tasks),
             slots,
-            len(center),
             kind=encoder,
             sharing=encoder_sharing,
             seed=seed,
             center=None if start is not None else center,
             start=start,
-        ).to(model.device)
+        )
+        self.bank = PromptBank(list(self.tasks), slots, len(center), encoders).to(model.device)
 
     @property
     def prompts(self) -> Tensor:

@@ -15,7 +15,6 @@ import torch
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World, parallelize
-from ptune_scale.prompt.bank import PromptBank
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import Pattern
@@ -27,6 +26,7 @@ from ptune_scale.train.order import TaskOrder
 from ptune_scale.train.problem import TaskProblem, asker_of
 from ptune_scale.train.schedule import records_per_visit
 from ptune_scale.train.trainer import StepResult, Trainer
+from tests.tiny import bank_of
 
 NAMES = ["P17", "P19", "P36", "P103"]
 SLOTS = 2
@@ -59,7 +59,7 @@ def build(model: str, world: World, kind: str, pipeline: int) -> Trainer:
     mesh = Mesh.build(world, degrees)
     backbone = load_backbone(model, dtype=torch.float32)
     placement = EncoderPlacement.build(kind, mesh, len(NAMES))
-    bank = PromptBank(
+    bank = bank_of(
         NAMES,
         SLOTS,
         backbone.hidden_size,

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ptune_scale.prompt.bank import PromptBank, stable_seed
+from ptune_scale.prompt.bank import stable_seed
 from ptune_scale.prompt.encoder import build_encoder, count_parameters
+from tests.tiny import bank_of
 
 KINDS = ["none", "mlp", "lstm"]
 
@@ -23,7 +24,7 @@ def test_an_lstm_encoder_refuses_an_odd_hidden_size() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parameters_are_counted_as_the_module_has_them(kind: str) -> None:
-    bank = PromptBank(["P36"], 6, 576, kind=kind)
+    bank = bank_of(["P36"], 6, 576, kind=kind)
     assert count_parameters(kind, 576, 6) == sum(p.numel() for p in bank.parameters())
 
 
@@ -34,7 +35,7 @@ def test_the_lstm_encoder_at_hidden_size_3072_has_the_published_size() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sharing", ["all", "none"])
 def test_a_bank_yields_one_row_a_task_and_zeros_for_the_rest(kind: str, sharing: str) -> None:
-    bank = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing=sharing)
+    bank = bank_of(["a", "b", "c"], 4, 8, kind=kind, sharing=sharing)
     prompts = bank([2, 0])
     assert prompts.shape == (3, 4, 8)
     assert prompts.dtype == torch.float32
@@ -46,17 +47,17 @@ def test_a_bank_yields_one_row_a_task_and_zeros_for_the_rest(kind: str, sharing:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_sharing_a_prompt_does_not_depend_on_who_else_is_in_the_job(kind: str) -> None:
-    alone = PromptBank(["b"], 4, 8, kind=kind, sharing="none")
+    alone = bank_of(["b"], 4, 8, kind=kind, sharing="none")
     torch.manual_seed(1)
-    together = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing="none")
+    together = bank_of(["a", "b", "c"], 4, 8, kind=kind, sharing="none")
     assert torch.equal(alone([0])[0], together([1])[1])
     assert torch.equal(alone([0])[0], together([0, 1, 2])[1])
 
 
 def test_another_seed_gives_other_prompts_and_building_leaves_the_global_seed_alone() -> None:
     state = torch.get_rng_state()
-    first = PromptBank(["a"], 2, 8, kind="none", seed=1)
-    second = PromptBank(["a"], 2, 8, kind="none", seed=2)
+    first = bank_of(["a"], 2, 8, kind="none", seed=1)
+    second = bank_of(["a"], 2, 8, kind="none", seed=2)
     assert not torch.equal(first([0]), second([0]))
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -67,7 +68,7 @@ def _touched(group: nn.Module) -> list[bool]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_active_groups_get_gradients(kind: str) -> None:
-    bank = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing="none")
+    bank = bank_of(["a", "b", "c"], 4, 8, kind=kind, sharing="none")
     assert bank.active_groups([2, 0]) == [0, 2]
     bank([2, 0]).square().sum().backward()
     assert all(_touched(bank.groups[0]))
@@ -76,7 +77,7 @@ def test_only_active_groups_get_gradients(kind: str) -> None:
 
 
 def test_with_one_shared_encoder_only_vectors_of_active_tasks_get_gradients() -> None:
-    bank = PromptBank(["a", "b", "c"], 4, 8, kind="lstm", sharing="all")
+    bank = bank_of(["a", "b", "c"], 4, 8, kind="lstm", sharing="all")
     assert len(bank.groups) == 1
     bank([1]).square().sum().backward()
     by_task = bank.groups[0].vectors.grad.abs().sum((1, 2))
@@ -87,8 +88,8 @@ def test_with_one_shared_encoder_only_vectors_of_active_tasks_get_gradients() ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bank_that_holds_some_groups_has_their_rows_of_the_full_bank(kind: str) -> None:
     sizes = {"num_slots": 4, "hidden_size": 8, "kind": kind, "sharing": "none"}
-    full = PromptBank(["a", "b", "c"], **sizes)
-    part = PromptBank(["a", "b", "c"], **sizes, held=[1])
+    full = bank_of(["a", "b", "c"], **sizes)
+    part = bank_of(["a", "b", "c"], **sizes, held=[1])
     everyone = [0, 1, 2]
     assert torch.equal(part(everyone)[1], full(everyone)[1])
     assert not part(everyone)[[0, 2]].any()
@@ -100,11 +101,11 @@ def test_a_bank_that_holds_some_groups_has_their_rows_of_the_full_bank(kind: str
 
 @pytest.mark.parametrize("sharing", ["all", "none"])
 def test_a_bank_that_holds_nothing_has_no_parameters_and_yields_zeros(sharing: str) -> None:
-    bank = PromptBank(["a", "b"], 4, 8, sharing=sharing, held=[])
+    bank = bank_of(["a", "b"], 4, 8, sharing=sharing, held=[])
     assert not list(bank.parameters())
     prompts = bank([0, 1])
     assert prompts.shape == (2, 4, 8) and not prompts.any() and not prompts.requires_grad
-    whole = PromptBank(["a", "b"], 4, 8, sharing=sharing)
+    whole = bank_of(["a", "b"], 4, 8, sharing=sharing)
     assert bank.num_parameters == sum(p.numel() for p in whole.parameters())
 
 
@@ -118,7 +119,7 @@ def test_a_stable_seed_is_the_same_on_every_machine() -> None:
 @pytest.mark.parametrize("sharing", ["all", "none"])
 def test_prompts_begin_as_what_they_are_given_and_still_learn(kind: str, sharing: str) -> None:
     start = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
-    bank = PromptBank(["a", "b", "c"], 4, 8, kind=kind, sharing=sharing, start=start)
+    bank = bank_of(["a", "b", "c"], 4, 8, kind=kind, sharing=sharing, start=start)
     assert torch.equal(bank([0, 1, 2]), start)
     bank([1]).square().sum().backward()
     learning = [p for p in bank.parameters() if p.grad is not None and bool(p.grad.any())]

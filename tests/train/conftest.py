@@ -8,7 +8,6 @@ import pytest
 
 from ptune_scale.backbone import Backbone, load_backbone
 from ptune_scale.parallel import single
-from ptune_scale.prompt.bank import PromptBank
 from ptune_scale.prompt.kinds import EncoderSharing
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.ask import Asker
@@ -21,6 +20,7 @@ from ptune_scale.train.order import TaskOrder
 from ptune_scale.train.problem import TaskProblem
 from ptune_scale.train.schedule import records_per_visit, tokens_per_visit
 from ptune_scale.train.trainer import Trainer
+from tests.tiny import bank_of
 
 COUNTRIES, CITIES = "Norway Sweden France Germany Italy Spain", "Oslo Paris Berlin Rome Madrid"
 
@@ -57,7 +57,7 @@ def trainer(backbone: Backbone) -> Callable[..., Trainer]:
         dev: int = 5,
         backbone: Backbone = backbone,
     ) -> Trainer:
-        bank = PromptBank(names, 2, backbone.hidden_size, sharing=sharing, seed=config.seed)
+        bank = bank_of(names, 2, backbone.hidden_size, sharing=sharing, seed=config.seed)
         size, tokens = records_per_visit(config, len(names)), tokens_per_visit(config, len(names))
         function = single(backbone.lm)
         tasks = [AskedTask(task(n, dev), backbone.tokens, i) for i, n in enumerate(names)]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ptune_scale.backbone import Backbone
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, TuneSettings, World, tune
-from ptune_scale.prompt.bank import PromptBank
 from ptune_scale.task.answers.words import Words
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import Pattern
@@ -21,6 +20,7 @@ from ptune_scale.train.problem import TaskProblem, asker_of
 from ptune_scale.train.schedule import visit_budgets
 from ptune_scale.train.trainable import FixedPrompts, TrainableEncoders, TrainedPrompts
 from ptune_scale.train.trainer import Diverged, StepResult
+from tests.tiny import bank_of
 
 CONFIG = TrainConfig(max_steps=12, batch_size=6, tasks_per_batch=2, eval_every=3, lr=1e-2)
 SOUTH = ("Italy", "Spain")
@@ -47,7 +47,7 @@ def _finetuned(
     [course] = courses(config, ["t"], [task.learn])
     source: Any = FixedPrompts(torch.zeros(1, 2, 32))
     if encoders:
-        bank = PromptBank(["t"], 2, 32, kind="mlp")
+        bank = bank_of(["t"], 2, 32, kind="mlp")
         placement = EncoderPlacement.build("replicated", mesh, 1)
         source = TrainedPrompts(TrainableEncoders(bank, placement, config), [0], config)
     tested: list[Tensor] = []

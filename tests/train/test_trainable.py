@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World
-from ptune_scale.prompt.bank import PromptBank
 from ptune_scale.train.config import TrainConfig
 from ptune_scale.train.trainable import TrainableEncoders
+from tests.tiny import bank_of
 
 NAMES = ["P17", "P19", "P36", "P103", "P176"]
 CONFIG = TrainConfig()
@@ -19,7 +19,7 @@ SHAPE = (len(NAMES), 4, 16)
 
 
 def encoders(kind: str, sharing: str, config: TrainConfig = CONFIG) -> TrainableEncoders:
-    bank = PromptBank(NAMES, *SHAPE[1:], kind=kind, sharing=sharing)
+    bank = bank_of(NAMES, *SHAPE[1:], kind=kind, sharing=sharing)
     mesh = Mesh.build(World(), Degrees())
     placement = EncoderPlacement.build("replicated", mesh, len(bank.members))
     return TrainableEncoders(bank, placement, config)
