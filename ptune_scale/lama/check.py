@@ -12,7 +12,7 @@ from ptune_scale.flags import names_in
 from ptune_scale.lama.config import FactsConfig, LamaConfig, QuestionConfig
 from ptune_scale.lama.job import CheckedFacts
 from ptune_scale.lama.methods import METHODS
-from ptune_scale.lama.methods.wordings import members
+from ptune_scale.lama.methods.wordings import members, trial_wordings
 from ptune_scale.lama.reader.embedded import load_embedded
 from ptune_scale.lama.reader.facts import FactSet
 from ptune_scale.lama.reader.files import load_lama
@@ -28,7 +28,7 @@ from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
 from ptune_scale.task.task import Task
-from ptune_scale.tune.check import check_methods, open_model
+from ptune_scale.tune.check import check_methods, check_trials, open_model
 
 _LONG_FACT = 32
 """Tokens, with the words around it."""
@@ -67,7 +67,8 @@ def check(config: LamaConfig) -> CheckedFacts:
     for name in methods:
         _check_fits(name, tasks, backbone, config)
     dropped = sum((task.splits.dropped for task in tasks), Counter(facts.dropped))
-    return CheckedFacts(config, degrees, backbone, tasks, methods, published, dropped)
+    trials = check_trials(config, methods, tasks, trial_wordings(config, backbone.tokens))
+    return CheckedFacts(config, degrees, backbone, tasks, methods, published, dropped, trials)
 
 
 def read_facts(data: FactsConfig) -> FactSet:

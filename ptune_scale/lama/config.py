@@ -11,6 +11,7 @@ from ptune_scale.run.config import (
     ParallelConfig,
     PromptConfig,
     RunConfig,
+    SearchConfig,
     TrainConfig,
     TuneConfig,
 )
@@ -162,6 +163,7 @@ class LamaConfig(JobConfig):
     model: ModelConfig = ModelConfig()
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
+    search: SearchConfig = SearchConfig()
     tune: TuneConfig = TuneConfig()
     discrete: DiscreteConfig = DiscreteConfig()
     parallel: ParallelConfig = ParallelConfig()
@@ -169,5 +171,5 @@ class LamaConfig(JobConfig):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        asked = names_in(self.ask.method)
+        asked = self.search.methods(names_in(self.ask.method))
         return (*asked, *TRAINED_CONTROLS) if asked and self.ask.controls == "on" else asked

@@ -13,6 +13,7 @@ from ptune_scale.parallel import Degrees
 from ptune_scale.run.site import Site
 from ptune_scale.task.task import Task
 from ptune_scale.tune.job import Job
+from ptune_scale.tune.trials import PromptTrial
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class CheckedFacts:
         methods: names, the control in front.
         published: LPAQA's prompts by kind, where they are asked for.
         dropped: facts and records that were left out, by reason.
+        trials: settings that are searched for the best, if any are.
     """
 
     config: LamaConfig
@@ -34,6 +36,7 @@ class CheckedFacts:
     methods: Sequence[str]
     published: Mapping[str, Published]
     dropped: Counter[str]
+    trials: Sequence[PromptTrial] = ()
 
 
 @dataclass
@@ -54,4 +57,5 @@ class LamaJob(Job):
         """Lay the backbone out on the ranks; see ``Job.start``."""
         job = cls.start(checked.config, checked.tasks, checked.backbone, site)
         job.published, job.dropped = checked.published, checked.dropped
+        job.trials = checked.trials
         return job

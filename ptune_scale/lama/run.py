@@ -37,7 +37,7 @@ def _report(job: LamaJob, results: Sequence[MethodResult]) -> None:
     summary = report.build_results(job, results)
     report.write(job, results, summary)
     print(f"\n{report.table(summary)}\n\n{report.notes(summary)}\n\nresults in {job.output}/")
-    if "ptuning" in job.config.methods:
+    if {"ptuning", "ptuning_search"} & set(job.config.methods):
         print(
             f"ask it: {runnable('lama')} --prompt {job.output}/prompt "
             f"--relation {job.tasks[0].name} --subject NAME"

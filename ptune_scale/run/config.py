@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ptune_scale.backbone.options import Dtype, Speed, WeightBits
+from ptune_scale.errors import UserError
 from ptune_scale.flags import OnOff, Sections, flag
 from ptune_scale.prompt.kinds import EncoderKind, EncoderPlacementKind, EncoderSharing, PromptStart
 from ptune_scale.train.config import TrainConfig, TuneConfig
@@ -21,6 +22,8 @@ __all__ = [
     "PromptConfig",
     "RanksConfig",
     "RunConfig",
+    "SearchConfig",
+    "SearchingConfig",
     "TrainConfig",
     "TuneConfig",
 ]
@@ -68,6 +71,30 @@ class PromptConfig:
     prompt_start: PromptStart = flag(
         "mean_word", "where prompts begin: around the mean word embedding, or as the encoder falls"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """the search"""
+
+    search: str = flag(
+        "",
+        "TOML file of settings to try for each task in one job; the worse half stops again and "
+        "again, and what is best on dev takes the place of ptuning",
+        common=True,
+    )
+
+    def methods(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The methods that are named, with P-tuning searched for where there is what to try.
+
+        Raises:
+            UserError: a search is named, and nothing to try.
+        """
+        if "ptuning_search" in names and not self.search:
+            raise UserError("--method ptuning_search needs --search FILE, the settings to try")
+        if not self.search or "ptuning_search" in names:
+            return names
+        return tuple("ptuning_search" if name == "ptuning" else name for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,3 +192,10 @@ class MethodConfig(Protocol):
     def run(self) -> RunConfig: ...
     def as_flags(self) -> dict[str, Any]: ...
     def as_dict(self) -> dict[str, dict[str, Any]]: ...
+
+
+class SearchingConfig(MethodConfig, Protocol):
+    """The same where settings can be searched for."""
+
+    @property
+    def search(self) -> SearchConfig: ...

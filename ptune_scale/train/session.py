@@ -134,7 +134,7 @@ def run_training(
     trainer, is_main = keeper.trainer, keeper.world.is_main
     scalars = Scalars(tensorboard if is_main else None, trainer.step + 1)
     spent = trainer.spent
-    planned, done = trainer.records_in(trainer.budgets), trainer.records_in(trainer.visits)
+    planned, done = trainer.records_in(trainer.planned_visits), trainer.records_in(trainer.visits)
     shown: dict[str, str] = {}
     started = time.perf_counter()
     cpu_started = time.process_time() - spent["cpu_seconds_of_this_rank"]

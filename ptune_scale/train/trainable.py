@@ -23,25 +23,35 @@ from ptune_scale.train.schedule import learning_rate
 class TrainableEncoders:
     """A prompt bank with an Adam optimizer for each group that it holds.
 
+    Args:
+        settings: of each of the bank's groups, or one for all.
+
     All methods but ``parts`` and ``load_parts`` are called in all processes together.
 
     Raises:
         ValueError: the bank does not hold what the placement says.
     """
 
-    def __init__(self, bank: PromptBank, placement: EncoderPlacement, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        bank: PromptBank,
+        placement: EncoderPlacement,
+        settings: TrainConfig | Sequence[TrainConfig],
+    ) -> None:
         if tuple(bank.groups) != placement.held:
             raise ValueError(
                 f"the bank holds groups {tuple(bank.groups)}, placed here are {placement.held}"
             )
         self.bank = bank
         self.placement = placement
-        self.max_grad_norm = config.max_grad_norm
+        if isinstance(settings, TrainConfig):
+            settings = [settings] * len(bank.members)
+        self.max_grad_norms = [each.max_grad_norm for each in settings]
         self.optimizers = {
             number: torch.optim.Adam(
                 group.parameters(),
-                lr=config.lr,
-                weight_decay=config.weight_decay,
+                lr=settings[number].lr,
+                weight_decay=settings[number].weight_decay,
                 foreach=False,
                 fused=True,
             )
@@ -68,8 +78,8 @@ class TrainableEncoders:
         for group in self.bank.groups.keys() & rates.keys():
             parameters = list(self.bank.groups[group].parameters())
             prompts.backward(gradient, inputs=parameters, retain_graph=True)
-            if self.max_grad_norm:
-                clip_grad_norm_(parameters, self.max_grad_norm, foreach=True)
+            if norm := self.max_grad_norms[group]:
+                clip_grad_norm_(parameters, norm, foreach=True)
             optimizer = self.optimizers[group]
             for settings in optimizer.param_groups:
                 settings["lr"] = rates[group]

@@ -18,6 +18,7 @@ from ptune_scale.prompt.bank import PromptBank
 from ptune_scale.task.example import Batch
 from ptune_scale.task.objective import Objective
 from ptune_scale.train.config import TrainConfig
+from ptune_scale.train.halving import Halving
 from ptune_scale.train.order import TaskOrder, choose_tasks
 from ptune_scale.train.problem import Problem
 from ptune_scale.train.schedule import learning_rate, tasks_per_step, visit_budgets
@@ -74,6 +75,9 @@ class Trainer:
         orders: training data of each task, in the bank's order.
         problem: makes batches of them, and scores prompts.
         placement: says who holds which of the bank's groups; None where they are replicated.
+        settings: of each of the bank's groups, where they differ: its rate, its schedule, its
+            decay; None for those of ``config``.
+        halving: where rows compete, which of them still train.
 
     Attributes:
         is_whole: the state is that after a whole number of updates, so that it may be saved even
@@ -88,16 +92,21 @@ class Trainer:
         problem: Problem,
         config: TrainConfig,
         placement: EncoderPlacement | None = None,
+        *,
+        settings: Sequence[TrainConfig] | None = None,
+        halving: Halving | None = None,
     ) -> None:
         if placement is None:
             placement = EncoderPlacement.build("replicated", function.mesh, len(bank.members))
         self.bank = bank
-        self.encoders = TrainableEncoders(bank, placement, config)
+        self.settings = settings or [config] * len(bank.members)
+        self.halving = halving
+        self.encoders = TrainableEncoders(bank, placement, self.settings)
         self.function = function
         self.orders = orders
         self.problem = problem
         self.config = config
-        self.budgets = visit_budgets(config, orders)
+        self.budgets = halving.row_budgets if halving else visit_budgets(config, orders)
         self.selection = Selection(bank.shape, config.patience, config.selection)
         self.visits = [0] * len(orders)
         self.losses: list[float] = []
@@ -114,9 +123,14 @@ class Trainer:
     @property
     def planned_steps(self) -> int:
         """Steps of the whole run if no task stops early."""
-        return math.ceil(sum(self.budgets) / tasks_per_step(self.config, len(self.orders)))
+        return math.ceil(sum(self.planned_visits) / tasks_per_step(self.config, len(self.orders)))
 
-    def records_in(self, visits: Sequence[int]) -> int:
+    @property
+    def planned_visits(self) -> Sequence[float]:
+        """Visits to each task, or row that competes for one, if none stops early of itself."""
+        return self.halving.planned_visits() if self.halving else self.budgets
+
+    def records_in(self, visits: Sequence[float]) -> int:
         """About how many records so many visits to each task hold, exact for whole epochs."""
         pairs = zip(visits, self.orders, strict=True)
         return round(sum(count * order.mean_records for count, order in pairs))
@@ -137,13 +151,28 @@ class Trainer:
             yield self._update(tasks)
 
     def _next_tasks(self) -> list[int]:
-        eligible = [
+        eligible = {
             r
             for r, visits in enumerate(self.visits)
-            if visits < self.budgets[r] and not self.selection.stopped[r]
-        ]
+            if visits < self.budgets[r] and not self.selection.stopped[r] and self._competes(r)
+        }
         count = tasks_per_step(self.config, len(self.orders))
-        return choose_tasks(self.visits, eligible, count, self.config.seed)
+        turns = self.halving.turns if self.halving else [range(len(self.orders))]
+        waiting = [turn for turn in turns if eligible.intersection(turn)]
+        if not waiting:
+            return []
+        # Rows that compete never share a step: each setting trains as it would by itself.
+        turn = min(waiting, key=lambda rows: min(self.visits[r] for r in eligible & set(rows)))
+        places = [place for place, r in enumerate(turn) if r in eligible]
+        visits, seed = [self.visits[r] for r in turn], self._seed_of(turn)
+        return [turn[place] for place in choose_tasks(visits, places, count, seed)]
+
+    def _competes(self, row: int) -> bool:
+        return self.halving is None or not self.halving.dropped[row]
+
+    def _seed_of(self, turn: Sequence[int]) -> int:
+        """Which of the turn's tasks comes first among equals is left to it."""
+        return self.settings[self.bank.active_groups(turn)[0]].seed
 
     def _update(self, tasks: list[int]) -> StepResult:
         examples = [e for r in tasks for e in self.orders[r].chunk(self.visits[r])]
@@ -174,9 +203,10 @@ class Trainer:
         return StepResult(self.step, loss, lr, len(examples), tokens)
 
     def _group_lr(self, group: int) -> float:
-        members = self.bank.members[group]
+        # A shared encoder's schedule is that of the tasks that it still trains for.
+        members = [r for r in self.bank.members[group] if self._competes(r)]
         return learning_rate(
-            self.config,
+            self.settings[group],
             sum(self.visits[r] for r in members),
             sum(self.budgets[r] for r in members),
             sum(self.orders[r].visits_per_epoch for r in members),
@@ -201,6 +231,8 @@ class Trainer:
         self.is_whole = False
         for r, score in scores.items():
             self.selection.record(r, score, rows[r], self.visits[r])
+        if self.halving:
+            self.halving.settle(self.visits, self.selection)
         self.due = []
         self.is_whole = True
         return Evaluation(self.step, scores)
@@ -213,6 +245,7 @@ class Trainer:
             "losses": list(self.losses),
             "due": list(self.due),
             "spent": dict(self.spent),
+            **({"halving": self.halving.state_dict()} if self.halving else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,6 +254,8 @@ class Trainer:
         self.losses = list(state["losses"])
         self.due = list(state["due"])
         self.spent = dict(state["spent"])
+        if self.halving:
+            self.halving.load_state_dict(state["halving"])
 
 
 def loss_and_gradient(

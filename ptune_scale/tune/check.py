@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ptune_scale.backbone import Backbone
@@ -14,7 +15,7 @@ from ptune_scale.parallel import Degrees
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.plan.choose import Work, open_in_layout
 from ptune_scale.run.check import check_encoder
-from ptune_scale.run.config import MethodConfig
+from ptune_scale.run.config import MethodConfig, SearchingConfig
 from ptune_scale.task.answers.text import BoundText
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.chat import chat_pattern
@@ -23,6 +24,7 @@ from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.task import Task, Wording, check_names
 from ptune_scale.tune.config import OwnConfig, TaskConfig, pairs_in
 from ptune_scale.tune.methods import METHODS, manual_wordings
+from ptune_scale.tune.trials import PromptTrial, Wordings, read_trials
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class CheckedTasks:
         tasks: with their records.
         backbone: opened; none of its weights is loaded.
         methods: names, controls first.
+        trials: settings that are searched for the best, if any are.
     """
 
     config: OwnConfig
@@ -40,6 +43,7 @@ class CheckedTasks:
     backbone: Backbone
     tasks: tuple[Task, ...]
     methods: tuple[str, ...]
+    trials: tuple[PromptTrial, ...] = ()
 
 
 def check(config: OwnConfig) -> CheckedTasks:
@@ -63,7 +67,28 @@ def check(config: OwnConfig) -> CheckedTasks:
     if launch.is_first_rank():
         for line in (line for each in defined for line in each.said):
             print(f"inferred: {line}", file=sys.stderr)
-    return CheckedTasks(config, degrees, backbone, tasks, methods)
+    trials = check_trials(config, methods, tasks)
+    return CheckedTasks(config, degrees, backbone, tasks, methods, trials)
+
+
+def check_trials(
+    config: SearchingConfig,
+    methods: Sequence[str],
+    tasks: Sequence[Task],
+    wordings: Wordings = MappingProxyType({}),
+) -> tuple[PromptTrial, ...]:
+    """The settings that are to be tried, as typed first; () where nothing is searched for.
+
+    Args:
+        wordings: that trials can name.
+
+    Raises:
+        UserError: they cannot be read, or do not fit the tasks.
+    """
+    if "ptuning_search" not in methods:
+        return ()
+    path = Path(config.search.search)
+    return read_trials(path, tasks, config.train, config.prompt, wordings)
 
 
 def _rows_at_once(config: MethodConfig, length: int) -> int:

@@ -13,6 +13,7 @@ from ptune_scale.run.config import (
     PromptConfig,
     RanksConfig,
     RunConfig,
+    SearchConfig,
     TrainConfig,
     TuneConfig,
 )
@@ -51,7 +52,8 @@ class CompareConfig:
 
     method: str = flag(
         "manual,ptuning",
-        "comma-separated: manual (the pattern without its slots), ptuning",
+        "comma-separated: manual (the pattern without its slots), ptuning, ptuning_search (see "
+        "--search)",
         common=True,
     )
 
@@ -65,6 +67,7 @@ class OwnConfig(JobConfig):
     model: ModelConfig = ModelConfig()
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
+    search: SearchConfig = SearchConfig()
     tune: TuneConfig = TuneConfig()
     parallel: ParallelConfig = ParallelConfig()
     run: RunConfig = RunConfig()
@@ -84,7 +87,7 @@ class OwnConfig(JobConfig):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        return names_in(self.ask.method)
+        return self.search.methods(names_in(self.ask.method))
 
 
 @dataclass(frozen=True, kw_only=True)

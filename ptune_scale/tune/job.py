@@ -39,6 +39,7 @@ from ptune_scale.task.task import Task, Wording
 from ptune_scale.train import checkpoint
 from ptune_scale.train.problem import TaskProblem, asker_of
 from ptune_scale.tune.planned import ask, planned
+from ptune_scale.tune.trials import PromptTrial
 
 # Settings of training that change rounding and memory, but not what is learned.
 _FREE = frozenset({"rows_per_forward", "eval_batch_size", "eval_batch_tokens"})
@@ -79,6 +80,7 @@ class Job:
         resume_from: by method, a checkpoint to go on from.
         notes: what a reader of the results has to know, in the order in which it was found.
         training: by method, what those that train say about it.
+        trials: settings that are searched for the best, if any are.
     """
 
     config: MethodConfig
@@ -89,6 +91,7 @@ class Job:
     resume_from: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    trials: Sequence[PromptTrial] = ()
 
     @classmethod
     def start(

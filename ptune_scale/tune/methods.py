@@ -11,6 +11,7 @@ from ptune_scale.task.answers.words import Words
 from ptune_scale.task.task import Task, Wording
 from ptune_scale.tune.job import Job, MethodResult
 from ptune_scale.tune.prompts import train_prompts
+from ptune_scale.tune.search import run_search
 
 Result = TypeVar("Result")
 
@@ -115,6 +116,7 @@ METHODS: dict[str, Method[MethodResult]] = {
         Method("majority", run_majority, "control: always the commonest training answer"),
         Method("manual", run_manual, "the pattern without its slots, or hand-written ones"),
         Method("ptuning", run_ptuning, "tuned prompts, frozen backbone", trains_prompts=True),
+        Method("ptuning_search", run_search, "the best of settings to try", trains_prompts=True),
     )
 }
 """Every way to answer, by the name that ``--method`` takes."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import EncoderPlacement
-from ptune_scale.prompt.bank import PromptBank, group_members
+from ptune_scale.prompt.bank import EncoderPlan, PromptBank, group_members, plan_encoders
+from ptune_scale.run.config import PromptConfig
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.task import Wording
 from ptune_scale.train import checkpoint
@@ -54,6 +55,7 @@ def train_prompts(
     identity: dict[str, Any] | None = None,
     exported: Sequence[Wording] | None = None,
     exports: bool = True,
+    trainer: Trainer | None = None,
 ) -> Trained:
     """Train (or go on training) and export.
 
@@ -66,6 +68,7 @@ def train_prompts(
         identity: what the checkpoint must agree on; None for the job's.
         exported: how the prompts are asked by whoever loads them; None for as they are trained.
         exports: whether they are of use to anybody.
+        trainer: at step 0; None for one of the job's settings.
 
     Raises:
         UserError: there is no slot to train, the checkpoint is of another run, or training has
@@ -80,7 +83,7 @@ def train_prompts(
         )
     config = with_default_steps(config or job.config.train, len(asked))
     identity = identity or job.identity(name, asked) | {"max_steps": config.max_steps}
-    trainer = build_trainer(job, asked, config, start, job.problem(asked))
+    trainer = trainer or build_trainer(job, asked, config, start, job.problem(asked))
     if resumed_from is not None:
         path = resumed_from
 
@@ -139,21 +142,39 @@ def build_bank(
     Args:
         placement: says which encoders this rank holds; None for all.
     """
-    words, prompt = job.backbone.embeddings.sample, job.config.prompt
-    return PromptBank(
-        [task.task.name for task in asked],
-        max(task.num_slots for task in asked),
-        job.backbone.hidden_size,
+    names, slots = [task.task.name for task in asked], max(task.num_slots for task in asked)
+    encoders = planned_encoders(job, names, slots, job.config.prompt, config.seed, start)
+    held = None if placement is None else placement.held
+    bank = PromptBank(names, slots, job.backbone.hidden_size, encoders, held=held)
+    return bank.to(job.world.device)
+
+
+def planned_encoders(
+    job: Job,
+    names: Sequence[str],
+    num_slots: int,
+    prompt: PromptConfig,
+    seed: int,
+    start: Tensor | None = None,
+) -> list[EncoderPlan]:
+    """How the encoders of tasks are to begin.
+
+    Args:
+        start: (R, S, H), what the prompts begin as; None for what ``prompt`` says.
+    """
+    words = job.backbone.embeddings.sample
+    return plan_encoders(
+        names,
+        num_slots,
         kind=prompt.encoder,
         sharing=prompt.encoder_sharing,
-        seed=config.seed,
+        seed=seed,
         # Without an encoder the vectors go straight in among word embeddings, so they start at
         # that scale; an encoder gets the standard normal of the published code.
         vector_std=float(words.std()) if prompt.encoder == "none" else 1.0,
         center=words.mean(dim=0) if prompt.prompt_start == "mean_word" else None,
         start=start,
-        held=None if placement is None else placement.held,
-    ).to(job.world.device)
+    )
 
 
 def build_trainer(

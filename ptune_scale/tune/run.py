@@ -19,6 +19,7 @@ def run(checked: CheckedTasks, site: Site) -> None:
         Stopped: the job was asked to stop.
     """
     job = Job.start(checked.config, checked.tasks, checked.backbone, site)
+    job.trials = checked.trials
     for line in _left_out(job):
         job.note(line)
     results = [result for name in checked.methods for result in METHODS[name].run(job)]
@@ -56,7 +57,7 @@ def _report(job: Job, results: Sequence[MethodResult]) -> None:
     report.write(job, results, summary, job.output)
     print(f"\n{report.table(job, summary)}\n\n{report.notes(summary)}\n")
     print(f"results in {job.output}/")
-    if "ptuning" in summary["methods"]:
+    if {"ptuning", "ptuning_search"} & summary["methods"].keys():
         print(
             f"use it: {runnable('predict')} --prompt {job.output}/prompt --input NEW.jsonl "
             "--output ANSWERS.jsonl"

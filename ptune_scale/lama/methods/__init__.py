@@ -2,7 +2,7 @@
 
 manual.py      the commonest object, the hand-written prompt, and that behind training facts
 prompts.py     trained prompts: slots alone, behind facts (demonstrations.py), before the manual
-               prompt, or begun as its words
+               prompt, begun as its words, or with settings that are searched for
 ensemble.py    several of them asked together (mixture.py)
 finetune.py    the backbone itself trained, on the manual prompt or on the subject alone
 lpaqa.py       LPAQA's published prompts: the best of a relation, and all together (mixture.py)
@@ -26,6 +26,7 @@ METHODS: "Registry[LamaMethod]" = Registry(
         "manual": "manual.MANUAL",
         "incontext": "manual.INCONTEXT",
         "ptuning": "prompts.PTUNING",
+        "ptuning_search": "prompts.SEARCH",
         "ptuning_demonstrated": "prompts.DEMONSTRATED",
         "ptuning_anchored": "prompts.ANCHORED",
         "ptuning_from_manual": "prompts.FROM_MANUAL",

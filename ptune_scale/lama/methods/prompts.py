@@ -1,6 +1,7 @@
 """P-tuning on facts: all relations in one run, wherever the slots stand and prompts begin.
 
 ptuning              slots alone, one pattern for all relations
+ptuning_search       the same with settings that are searched for, see tune/search.py
 ptuning_demonstrated the same behind a few training facts, which stay as they are written
 ptuning_anchored     slots in front of the manual prompt, whose words stay as anchors
 ptuning_from_manual  slots that begin as the words of the manual prompt, as in OptiPrompt (Zhong et
@@ -18,6 +19,7 @@ from ptune_scale.lama.methods.wordings import (
     anchored,
     demonstrated,
     from_manual,
+    trial_wordings,
     tuned,
     words_of_manual,
 )
@@ -25,6 +27,7 @@ from ptune_scale.lama.objects import Objects
 from ptune_scale.task.task import Wording
 from ptune_scale.tune.job import MethodResult
 from ptune_scale.tune.prompts import start_from_words, train_prompts
+from ptune_scale.tune.search import run_search
 
 
 def run_ptuning(job: LamaJob) -> list[MethodResult]:
@@ -34,6 +37,15 @@ def run_ptuning(job: LamaJob) -> list[MethodResult]:
 
 
 PTUNING = LamaMethod("ptuning", run_ptuning, "tuned slots alone", trains_prompts=True, worded=tuned)
+
+
+def run_lama_search(job: LamaJob) -> list[MethodResult]:
+    return run_search(job, trial_wordings(job.config, job.backbone.tokens), _exported)
+
+
+SEARCH = LamaMethod(
+    "ptuning_search", run_lama_search, "tuned slots, settings searched for", trains_prompts=True
+)
 
 
 def run_demonstrated(job: LamaJob) -> list[MethodResult]:

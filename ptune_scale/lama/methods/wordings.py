@@ -15,6 +15,7 @@ from ptune_scale.task.task import Task, Wording
 from ptune_scale.task.tokenization import Tokenization
 from ptune_scale.tune.job import MethodResult
 from ptune_scale.tune.methods import Method
+from ptune_scale.tune.trials import Wordings
 
 Worded = Callable[[Task, LamaConfig, Tokenization], Wording]
 """The wording of a relation, for a kind of tokens.
@@ -113,13 +114,14 @@ def searched(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     return replace(task.manual["manual"], pattern=pattern)
 
 
-MEMBERS: dict[str, Worded] = {
+TUNED_MEMBERS: dict[str, Worded] = {
     "plain": tuned,
     "demonstrated": demonstrated,
     "anchored": anchored,
-    "incontext": incontext,
-    "manual": manual,
 }
+"""Prompts with slots, by the names that ``--ensemble`` and a trial's ``wording`` take."""
+
+MEMBERS: dict[str, Worded] = {**TUNED_MEMBERS, "incontext": incontext, "manual": manual}
 """Prompts that can be asked together, by the names that ``--ensemble`` takes."""
 
 
@@ -132,6 +134,15 @@ def members(config: LamaConfig) -> dict[str, Worded]:
     names = names_in(config.ask.ensemble)
     if unknown := [name for name in names if name not in MEMBERS]:
         raise UserError(f"--ensemble {', '.join(unknown)}: choose from {', '.join(MEMBERS)}")
-    if not {"plain", "demonstrated", "anchored"} & set(names):
+    if not TUNED_MEMBERS.keys() & set(names):
         raise UserError("--ensemble names no prompt with slots to train; add plain, say")
     return {name: MEMBERS[name] for name in names}
+
+
+def trial_wordings(config: LamaConfig, tokens: Tokenization) -> Wordings:
+    """The prompts that a trial can name."""
+
+    def of(worded: Worded) -> Callable[[Task], Wording]:
+        return lambda task: worded(task, config, tokens)
+
+    return {name: of(worded) for name, worded in TUNED_MEMBERS.items()}
