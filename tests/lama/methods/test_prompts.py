@@ -1,6 +1,7 @@
 """The methods that train prompts: where they begin, what they keep, what they go on from."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -158,3 +159,33 @@ def test_a_frozen_backbone_has_dropout_in_training_only(model, job_of, request):
     first, second = (job.function.log_probabilities(batch, prompts) for _ in range(2))
     assert torch.equal(first, second)
     assert not any(p.requires_grad for p in job.backbone.lm.parameters())
+
+
+def test_what_is_searched_for_is_a_wording_of_each_relation(
+    job_of, tiny_facts, tiny_gpt2, tmp_path
+) -> None:
+    facts = tmp_path / "facts"
+    shutil.copytree(tiny_facts, facts)
+    for path in (facts / "train").iterdir():
+        known = [json.loads(line) for line in path.read_text().splitlines()]
+        more = [
+            fact | {"sub_label": f"{word} {fact['sub_label']}"}
+            for fact in known
+            for word in ("a", "city", "near", "born", "in")
+        ]
+        path.write_text("\n".join(map(json.dumps, [*known, *more])))
+    trials = tmp_path / "trials.toml"
+    trials.write_text('[trials.shown]\nwording = "demonstrated"\n[trials.short]\nslots = 1\n')
+    flags = {"method": "ptuning", "search": str(trials), "demonstrations": 2}
+    job = job_of(tiny_gpt2, **flags, data_dir=str(facts))
+    assert job.config.methods == ("ptuning_search",)
+    [found] = METHODS["ptuning_search"].run(job)
+    assert set(found.predictions) == {"P36", "P30"}
+    export = PromptExport.load(job.output / "prompt")
+    assert [task.name for task in export.tasks] == ["P36", "P30"]
+    assert [t.wording.pattern.text for t in export.tasks] == list(found.wordings.values())
+    won = job.training["ptuning_search"]["search"]
+    assert sum(trial["won"] for trial in won["trials"].values()) == 2
+    trials.write_text('[trials.shown]\nwording = "mined"\n')
+    with pytest.raises(UserError, match="wording 'mined': choose from plain, demonstrated"):
+        job_of(tiny_gpt2, **flags, data_dir=str(facts))
