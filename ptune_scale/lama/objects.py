@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
-from torch import Tensor
-
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
 from ptune_scale.task.answers.ranked import BoundRanked, Ranked, RankedPanel
 from ptune_scale.task.answers.text import BoundText, Text, TextPanel
 from ptune_scale.task.ask import Asker
-from ptune_scale.task.example import NO_ANSWER, Batch
+from ptune_scale.task.example import NO_ANSWER
 from ptune_scale.task.fill import Filler
-from ptune_scale.task.objective import Vocabulary, log_probabilities
+from ptune_scale.task.objective import Objective, WeightedCrossEntropy
 from ptune_scale.task.record import Record
 
 
@@ -98,10 +96,10 @@ class ObjectsPanel:
         self.texts = TextPanel({task: each.text for task, each in bound.items()})
         self.first_weight = next(iter(bound.values())).answer.first_weight
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def objective(self) -> Objective:
         """Weighted mean of the cross-entropy of an object's tokens, its end token among them."""
-        shares = token_shares(batch.answered, self.first_weight)
-        return -(log_probabilities(vocabulary, logits, batch) * shares).sum(-1)
+        return WeightedCrossEntropy(self.first_weight)
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         predictions = self.texts.predict(asker, questions)
@@ -110,18 +108,3 @@ class ObjectsPanel:
         for place, found in zip(single, ranked, strict=True):
             predictions[place] = replace(predictions[place], ranks=found.ranks)
         return predictions
-
-
-def token_shares(answered: Tensor, first_weight: float) -> Tensor:
-    """What each token counts in its object's loss, (N, K) fp32; those of an object add up to one.
-
-    Args:
-        answered: (N, K) bool, whether a token is expected there; always at the first place.
-
-    Example:
-        >>> token_shares(torch.tensor([[True, True, False]]), 3.0)
-        tensor([[0.7500, 0.2500, 0.0000]])
-    """
-    weights = answered.float()
-    weights[:, 0] *= first_weight
-    return weights / weights.sum(-1, keepdim=True)

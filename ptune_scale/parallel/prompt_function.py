@@ -22,9 +22,10 @@ from ptune_scale.parallel.generation import Generated
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.rows import count_parts, cut, deal, evened
 from ptune_scale.parallel.slices import local_part
+from ptune_scale.task.asked import AnswerLogProbabilities, Ranks, Top
 from ptune_scale.task.candidates import Candidates
-from ptune_scale.task.example import NO_ANSWER, Batch
-from ptune_scale.task.objective import Objective, Vocabulary, cross_entropy, log_probabilities
+from ptune_scale.task.example import Batch
+from ptune_scale.task.objective import Objective, Vocabulary, cross_entropy
 
 Question = Callable[[Vocabulary, Tensor, Batch], Tensor]
 """Values of each row, (N, ...), from logits (N, K, W) that a vocabulary knows how to read."""
@@ -97,13 +98,8 @@ class PromptFunction:
         1 is best. It is the size of the vocabulary plus one where no answer is expected, or where
         it is not in the set.
         """
-
-        def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
-            answers = part.answers.masked_fill(~part.answered, NO_ANSWER)
-            return vocabulary.ranks(logits, answers, part.tasks, candidates)
-
         shape = (batch.num_targets, len(candidates.names))
-        return self.ask(batch, prompts, question, shape, torch.int64)
+        return self.ask(batch, prompts, Ranks(candidates), shape, torch.int64)
 
     def top(self, batch: Batch, prompts: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k likeliest tokens at each target of each row, (N, K, k) each.
@@ -111,12 +107,7 @@ class PromptFunction:
         Returns:
             probabilities (over the whole vocabulary) and token ids, best first.
         """
-
-        def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
-            probabilities, tokens = vocabulary.top(logits, k)
-            return torch.stack([probabilities.double(), tokens.double()], dim=-1)
-
-        best = self.ask(batch, prompts, question, (batch.num_targets, k, 2), torch.float64)
+        best = self.ask(batch, prompts, Top(k), (batch.num_targets, k, 2), torch.float64)
         return best[..., 0].float(), best[..., 1].long()
 
     def log_probabilities(self, batch: Batch, prompts: Tensor) -> Tensor:
@@ -124,11 +115,7 @@ class PromptFunction:
 
         It is over the whole vocabulary; for other tokens than the answers, see ``ask``.
         """
-
-        def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
-            return log_probabilities(vocabulary, logits, part).where(part.answered, 0.0)
-
-        return self.ask(batch, prompts, question, (batch.num_targets,))
+        return self.ask(batch, prompts, AnswerLogProbabilities(), (batch.num_targets,))
 
     @torch.no_grad()
     def ask(

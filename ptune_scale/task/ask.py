@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ptune_scale.task.asked import NextTokens
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_QUESTION, NO_SLOT, Batch, Example, collate
-from ptune_scale.task.objective import Vocabulary
 
 Found = TypeVar("Found")
 
@@ -135,13 +135,7 @@ class Asker:
 
     def next_tokens(self, rows: Sequence[Example], tokens: Tensor) -> list[Tensor]:
         """Log-probabilities of some tokens, (C,) int64, at each row's first target, in nats."""
-
-        def question(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
-            first = logits[:, :1]
-            asked = tokens.to(logits.device).expand(len(batch), 1, -1)
-            return (vocabulary.pick(first, asked) - vocabulary.normalizer(first))[:, 0]
-
-        shape = (len(tokens),)
+        question, shape = NextTokens(tokens), (len(tokens),)
         return self.in_batches(
             rows, lambda batch: list(self.model.ask(batch, self.prompts, question, shape))
         )

@@ -1,6 +1,6 @@
 """Sets of candidate answers: what a prediction is ranked among."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -33,6 +33,23 @@ class Candidates:
         self._moved: dict[torch.device, list[Tensor]] = {}
         if first is not None:
             self._masks = {first: self._masks[first], **self._masks}
+
+    @classmethod
+    def from_masks(cls, vocab_size: int, masks: Mapping[str, Tensor]) -> "Candidates":
+        """Sets that are given by name as (1, V) or (R, V) bool, see ``masks``."""
+        made = cls(vocab_size, {})
+        made._masks = dict(masks)
+        return made
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """By name, which tokens are in a set: (1, V) bool, or (R, V) where tasks have their own."""
+        return self._masks
+
+    def of_tasks(self, tasks: Sequence[int]) -> "Candidates":
+        """The sets of some tasks, which are numbered anew."""
+        masks = {n: mask[list(tasks)] if len(mask) > 1 else mask for n, mask in self._masks.items()}
+        return self.from_masks(self.vocab_size, masks)
 
     def _mask(self, tokens: list[int] | None) -> Tensor:
         if tokens is None:

@@ -4,6 +4,7 @@ Shapes: N rows, K targets in a row, V vocabulary, W a rank's part of it, C sets 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -48,7 +49,11 @@ class Vocabulary(Protocol):
 
 
 Objective = Callable[[Vocabulary, Tensor, Batch], Tensor]
-"""Loss of each row, (N,) in nats, from logits (N, K, W) that a vocabulary knows how to read."""
+"""Loss of each row, (N,) in nats, from logits (N, K, W) that a vocabulary knows how to read.
+
+The library's own are functions of modules and dataclasses, so that another process can be told
+which one is meant; see ``parallel.remote.asked``.
+"""
 
 
 def cross_entropy(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
@@ -61,6 +66,36 @@ def cross_entropy(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tenso
 def mean_cross_entropy(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
     """Mean cross-entropy of the answers at each row's targets, (N,) in nats."""
     return -log_likelihoods(vocabulary, logits, batch) / batch.answered.sum(-1).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class WeightedCrossEntropy:
+    """Weighted mean of the cross-entropies of a row's answers, (N,) in nats.
+
+    Attributes:
+        first_weight: what the first answer counts, where others count 1.
+    """
+
+    first_weight: float
+
+    def __call__(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+        shares = token_shares(batch.answered, self.first_weight)
+        return -(log_probabilities(vocabulary, logits, batch) * shares).sum(-1)
+
+
+def token_shares(answered: Tensor, first_weight: float) -> Tensor:
+    """What each token counts in its row's loss, (N, K) fp32; those of a row add up to one.
+
+    Args:
+        answered: (N, K) bool, whether a token is expected there; always at the first place.
+
+    Example:
+        >>> token_shares(torch.tensor([[True, True, False]]), 3.0)
+        tensor([[0.7500, 0.2500, 0.0000]])
+    """
+    weights = answered.float()
+    weights[:, 0] *= first_weight
+    return weights / weights.sum(-1, keepdim=True)
 
 
 def log_likelihoods(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:

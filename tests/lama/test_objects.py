@@ -7,13 +7,14 @@ import torch
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.errors import UserError
-from ptune_scale.lama.objects import Objects, token_shares
+from ptune_scale.lama.objects import Objects
 from ptune_scale.parallel import PromptFunction, single
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.answers.text import Text
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.asking import AskedTask, Panels
 from ptune_scale.task.example import NO_ANSWER
+from ptune_scale.task.objective import token_shares
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Splits, Task, Wording

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.task.answers.answer import Prediction
-from ptune_scale.task.answers.ranked import RankedPanel
+from ptune_scale.task.answers.ranked import BestCandidates, RankedPanel
 from ptune_scale.task.ask import Asker, cut_by_tokens
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.example import Batch, collate
@@ -76,7 +76,10 @@ class PromptMixture:
                 nothing.
         """
         count, panel = len(self.asked), self.panel
-        readings = [(place, panel.candidates.names[0]) for place in range(len(weights))]
+        names = panel.candidates.names
+        best = BestCandidates(
+            panel.candidates, tuple((place, names[0]) for place in range(len(weights)))
+        )
 
         def question(vocabulary: Vocabulary, logits: Tensor, part: Batch) -> Tensor:
             by_fact = logits[:, 0].float().view(-1, count, logits.shape[-1])
@@ -86,10 +89,10 @@ class PromptMixture:
                 mixed[..., : own_words.shape[-1]] -= own_words
             answers = part.answers[::count].expand(-1, len(weights))
             own = torch.full_like(part.tasks[::count], self.relation)
-            read = panel.read(vocabulary, mixed, answers, own, readings)
+            read = best.read(vocabulary, mixed, answers, own)
             return read.repeat_interleave(count, 0)
 
-        shape = (len(weights), len(panel.candidates.names) + 2)
+        shape = (len(weights), len(names) + 2)
         columns = [task.questions(facts, "evaluate") for task in self.asked]
         groups = [[q.rows[0] for q in group] for group in zip(*columns, strict=True)]
         longest = [max(row.num_tokens for row in group) for group in groups]

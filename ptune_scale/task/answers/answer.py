@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol
 
-from torch import Tensor
-
 from ptune_scale.task.ask import Asker
-from ptune_scale.task.example import Batch, Example
+from ptune_scale.task.example import Example
 from ptune_scale.task.fill import Filler
-from ptune_scale.task.objective import Vocabulary
+from ptune_scale.task.objective import Objective
 from ptune_scale.task.record import Record
 
 Purpose = Literal["train", "evaluate"]
@@ -137,8 +135,9 @@ class BoundAnswer(Protocol):
 class Panel(Protocol):
     """Tasks that share batches."""
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
-        """What is minimized: the loss of each row, see ``Objective``."""
+    @property
+    def objective(self) -> Objective:
+        """What is minimized: the loss of each row."""
         ...
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:

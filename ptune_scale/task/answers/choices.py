@@ -13,7 +13,7 @@ from ptune_scale.task.ask import Asker, probabilities_of
 from ptune_scale.task.example import NO_ANSWER, Batch
 from ptune_scale.task.fill import Filler
 from ptune_scale.task.filters import check_filters, field_name, field_text
-from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
+from ptune_scale.task.objective import Objective, Vocabulary, mean_cross_entropy
 from ptune_scale.task.record import Record
 
 _MARGIN = 1.0
@@ -131,17 +131,10 @@ class ChoicePanel:
     def __init__(self, bound: Mapping[int, BoundChoices]) -> None:
         self.bound = bound
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
-        """Hinge loss between the right choice and each wrong one, of their mean cross-entropies.
-
-        The published code takes these means over all choices of the batch together; here each
-        question has its own, so that its loss does not depend on what else is in the batch.
-        """
-        losses = mean_cross_entropy(vocabulary, logits, batch).view(-1, batch.group_size)
-        right = batch.labels.view(-1, batch.group_size)[:, :1]
-        margin = (_MARGIN + (losses.gather(1, right) - losses)).relu()
-        wrong = margin.scatter(1, right, 0.0).sum(1, keepdim=True) / (batch.group_size - 1)
-        return wrong.expand(-1, batch.group_size).flatten()
+    @property
+    def objective(self) -> Objective:
+        """A margin between the right choice and each wrong one."""
+        return choice_margin
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         shares = probabilities_of(option_scores(questions, self.bound, asker))
@@ -152,3 +145,16 @@ class ChoicePanel:
             scores = dict(zip(names, share, strict=True))
             found.append(Prediction(names[best], share[best], scores))
         return found
+
+
+def choice_margin(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    """Hinge loss between the right choice and each wrong one, of their mean cross-entropies, (N,).
+
+    The published code takes these means over all choices of the batch together; here each question
+    has its own, so that its loss does not depend on what else is in the batch.
+    """
+    losses = mean_cross_entropy(vocabulary, logits, batch).view(-1, batch.group_size)
+    right = batch.labels.view(-1, batch.group_size)[:, :1]
+    margin = (_MARGIN + (losses.gather(1, right) - losses)).relu()
+    wrong = margin.scatter(1, right, 0.0).sum(1, keepdim=True) / (batch.group_size - 1)
+    return wrong.expand(-1, batch.group_size).flatten()

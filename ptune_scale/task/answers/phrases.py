@@ -15,15 +15,14 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import torch
-from torch import Tensor
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
 from ptune_scale.task.answers.text import BoundText, Text, TextPanel
 from ptune_scale.task.ask import Asker, continued
-from ptune_scale.task.example import Batch, Example
+from ptune_scale.task.example import Example
 from ptune_scale.task.fill import Filler
-from ptune_scale.task.objective import Vocabulary
+from ptune_scale.task.objective import Objective
 from ptune_scale.task.record import Record
 
 _DEPTH = 10
@@ -114,9 +113,10 @@ class PhrasePanel:
         self._tokens = torch.tensor(tokens)
         self._place = {token: place for place, token in enumerate(tokens)}
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def objective(self) -> Objective:
         """Mean cross-entropy of an answer's tokens, its end token among them."""
-        return self._texts.objective(vocabulary, logits, batch)
+        return self._texts.objective
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         searches = [

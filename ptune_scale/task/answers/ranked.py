@@ -21,7 +21,7 @@ from ptune_scale.task.ask import Asker
 from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_ANSWER, Batch, Example
 from ptune_scale.task.fill import Filler
-from ptune_scale.task.objective import Vocabulary, cross_entropy
+from ptune_scale.task.objective import Objective, Vocabulary, cross_entropy
 from ptune_scale.task.record import Record
 
 
@@ -132,9 +132,10 @@ class RankedPanel:
         )
         self.tokens = next(iter(bound.values())).filler.tokens
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def objective(self) -> Objective:
         """Cross-entropy of the right word over the whole vocabulary."""
-        return cross_entropy(vocabulary, logits, batch)
+        return cross_entropy
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         return self.ranked(asker, [question.rows[0] for question in questions])[0]
@@ -151,12 +152,8 @@ class RankedPanel:
         Returns:
             of each reading, the rows' predictions.
         """
-        readings = readings or ((0, self.candidates.names[0]),)
-
-        def question(vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
-            answers = batch.answers.masked_fill(~batch.answered, NO_ANSWER)
-            return self.read(vocabulary, logits, answers, batch.tasks, readings)
-
+        readings = tuple(readings) or ((0, self.candidates.names[0]),)
+        question = BestCandidates(self.candidates, readings)
         shape = (len(readings), len(self.candidates.names) + 2)
 
         def ask(batch: Batch) -> Sequence[Tensor]:
@@ -168,15 +165,39 @@ class RankedPanel:
             for place, (target, _) in enumerate(readings)
         ]
 
+    def prediction(self, found: Tensor, known: bool) -> Prediction:
+        """The prediction of a reading, (C + 2,); ``known`` says whether an answer is expected."""
+        *ranks, probability, token = found.tolist()
+        by_set = {name: int(r) for name, r in zip(self.candidates.names, ranks, strict=True)}
+        word = self.tokens.text(int(token))
+        return Prediction(word, probability, ranks=by_set if known else None)
+
+
+@dataclass(frozen=True)
+class BestCandidates:
+    """What predictions are made of, by reading, (N, readings, C + 2) fp64, from (N, K, W).
+
+    Of each: the answer's rank in each set, and the probability and id of the best candidate.
+
+    Attributes:
+        readings: which of a row's targets is read, and the set whose best is the answer.
+    """
+
+    candidates: Candidates
+    readings: tuple[tuple[int, str], ...]
+
+    def of_tasks(self, tasks: Sequence[int]) -> "BestCandidates":
+        """Those of some tasks, which are numbered anew."""
+        return BestCandidates(self.candidates.of_tasks(tasks), self.readings)
+
+    def __call__(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+        answers = batch.answers.masked_fill(~batch.answered, NO_ANSWER)
+        return self.read(vocabulary, logits, answers, batch.tasks)
+
     def read(
-        self,
-        vocabulary: Vocabulary,
-        logits: Tensor,
-        answers: Tensor,
-        tasks: Tensor,
-        readings: Sequence[tuple[int, str]],
+        self, vocabulary: Vocabulary, logits: Tensor, answers: Tensor, tasks: Tensor
     ) -> Tensor:
-        """What a prediction is made of, by reading, (N, readings, C + 2) fp64, from (N, K, W).
+        """The same of answers and tasks that are given.
 
         Args:
             answers: (N, K) int64, NO_ANSWER where none is expected.
@@ -184,18 +205,11 @@ class RankedPanel:
         """
         ranks = vocabulary.ranks(logits, answers, tasks, self.candidates).double()
         found = []
-        for target, name in readings:
+        for target, name in self.readings:
             allowed = self.candidates.only(name, logits[:, target], tasks, vocabulary.start)
             probability, token = vocabulary.top(allowed, 1)
             found.append(torch.cat([ranks[:, target], probability, token], dim=-1))
         return torch.stack(found, dim=1)
-
-    def prediction(self, found: Tensor, known: bool) -> Prediction:
-        """The prediction of a reading, (C + 2,); ``known`` says whether an answer is expected."""
-        *ranks, probability, token = found.tolist()
-        by_set = {name: int(r) for name, r in zip(self.candidates.names, ranks, strict=True)}
-        word = self.tokens.text(int(token))
-        return Prediction(word, probability, ranks=by_set if known else None)
 
 
 def one_token(word: str, filler: Filler, begins_word: bool) -> int | None:

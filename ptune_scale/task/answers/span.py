@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
 from ptune_scale.task.ask import Asker, with_answer
 from ptune_scale.task.example import Batch, Example
 from ptune_scale.task.fill import Filler
-from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
+from ptune_scale.task.objective import Objective, mean_cross_entropy
 from ptune_scale.task.record import Record
 
 _MOST_EXTRA_MASKS = 3
@@ -116,9 +114,10 @@ class SpanPanel:
         self.bound = bound
         self.filler = next(iter(bound.values())).filler
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def objective(self) -> Objective:
         """Mean cross-entropy of the tokens that should stand at a row's targets."""
-        return mean_cross_entropy(vocabulary, logits, batch)
+        return mean_cross_entropy
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         rows = [question.rows[0] for question in questions]

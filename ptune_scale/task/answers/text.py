@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
-from torch import Tensor
-
 from ptune_scale.errors import UserError
 from ptune_scale.task.answers.answer import Prediction, Purpose, Question
 from ptune_scale.task.ask import Asker, Continuation
 from ptune_scale.task.example import Batch, Example
 from ptune_scale.task.fill import Filler
-from ptune_scale.task.objective import Vocabulary, mean_cross_entropy
+from ptune_scale.task.objective import Objective, mean_cross_entropy
 from ptune_scale.task.record import Record
 
 
@@ -140,9 +138,10 @@ class TextPanel:
         self.bound = bound
         self.tokens = next(iter(bound.values())).filler.tokens
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def objective(self) -> Objective:
         """Mean cross-entropy of an answer's tokens, its end token among them."""
-        return mean_cross_entropy(vocabulary, logits, batch)
+        return mean_cross_entropy
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         found: list[Prediction | None] = [None] * len(questions)

@@ -22,7 +22,7 @@ from ptune_scale.task.answers.options import RowPerOption, option_scores
 from ptune_scale.task.ask import Asker, probabilities_of
 from ptune_scale.task.example import NO_ANSWER, Batch, Example
 from ptune_scale.task.fill import Filler, content_free
-from ptune_scale.task.objective import Vocabulary, log_likelihoods
+from ptune_scale.task.objective import Objective, Vocabulary, log_likelihoods
 from ptune_scale.task.record import Record
 
 # The score of a word that is not there. Infinity would make the gradient of a sum undefined.
@@ -193,47 +193,81 @@ class WordPanel:
 
     def __init__(self, bound: Mapping[int, BoundWords]) -> None:
         self.bound = bound
-        self.table = _WordTable(bound)
+        self.words = LabelWords.of({task: each.tokens for task, each in bound.items()})
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def objective(self) -> Objective:
         """Cross-entropy over the labels' words alone (Schick and Schütze 2021, equation 1)."""
-        scores = self.table.scores(vocabulary, logits, batch)
-        return cross_entropy(scores, batch.labels, reduction="none")
+        return LabelLoss(self.words)
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         neutral = _neutral_questions(self.bound, questions)
         asked = [*questions, *neutral.values()]
-        shape = (self.table.num_labels,)
+        shape = (self.words.num_labels,)
 
         def ask(batch: Batch) -> Sequence[Tensor]:
-            return list(asker.model.ask(batch, asker.prompts, self.table.scores, shape))
+            return list(asker.model.ask(batch, asker.prompts, self.words, shape))
 
         scores = asker.in_batches([question.rows[0] for question in asked], ask)
         said = dict(zip(neutral, scores[len(questions) :], strict=True))
         return _predictions(self.bound, questions, scores[: len(questions)], said)
 
 
-class _WordTable:
-    """Token ids of all tasks' label words, (R, L, W), padded."""
+@dataclass(frozen=True)
+class LabelWords:
+    """What each label's words score at the first target, (N, L): logits, summed as odds.
 
-    def __init__(self, bound: Mapping[int, BoundWords]) -> None:
-        words = {task: each.tokens for task, each in bound.items()}
-        self.num_labels = max(map(len, words.values()))
-        most = max(len(label) for labels in words.values() for label in labels)
-        self.tokens = torch.zeros(max(words) + 1, self.num_labels, most, dtype=torch.int64)
-        self.exists = torch.zeros_like(self.tokens, dtype=torch.bool)
-        for task, labels in words.items():
-            for place, tokens in enumerate(labels):
-                self.tokens[task, place, : len(tokens)] = torch.tensor(tokens)
-                self.exists[task, place, : len(tokens)] = True
+    Attributes:
+        tokens: (R, L, W) int64, token ids of all tasks' label words, padded.
+        exists: (R, L, W) bool, false at padding.
+    """
 
-    def scores(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
-        """What each label's words score at the first target, (N, L): logits, summed as odds."""
+    tokens: Tensor
+    exists: Tensor
+
+    @classmethod
+    def of(cls, words: Mapping[int, Sequence[Sequence[int]]]) -> "LabelWords":
+        """Of each task, by its index, the tokens of each label's words."""
+        labels = max(map(len, words.values()))
+        most = max(len(label) for each in words.values() for label in each)
+        tokens = torch.zeros(max(words) + 1, labels, most, dtype=torch.int64)
+        exists = torch.zeros_like(tokens, dtype=torch.bool)
+        for task, each in words.items():
+            for place, label in enumerate(each):
+                tokens[task, place, : len(label)] = torch.tensor(label)
+                exists[task, place, : len(label)] = True
+        return cls(tokens, exists)
+
+    @property
+    def num_labels(self) -> int:
+        """L."""
+        return self.tokens.shape[1]
+
+    def of_tasks(self, tasks: Sequence[int]) -> "LabelWords":
+        """Those of some tasks, which are numbered anew."""
+        return LabelWords(self.tokens[list(tasks)], self.exists[list(tasks)])
+
+    def __call__(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
         device = logits.device
         tokens, exists = (t.to(device)[batch.tasks] for t in (self.tokens, self.exists))
         picked = vocabulary.pick(logits[:, :1], tokens.flatten(1).unsqueeze(1))
         picked = picked.view(tokens.shape).masked_fill(~exists, _NEVER)
         return picked.squeeze(-1) if tokens.shape[-1] == 1 else picked.logsumexp(-1)
+
+
+@dataclass(frozen=True)
+class LabelLoss:
+    """Cross-entropy of the right label over the labels' words, (N,) in nats."""
+
+    words: LabelWords
+
+    def of_tasks(self, tasks: Sequence[int]) -> "LabelLoss":
+        """That of some tasks, which are numbered anew."""
+        return LabelLoss(self.words.of_tasks(tasks))
+
+    def __call__(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+        scores = self.words(vocabulary, logits, batch)
+        return cross_entropy(scores, batch.labels, reduction="none")
 
 
 class BoundSpelledOut(_Labelled, RowPerOption):
@@ -262,13 +296,10 @@ class SpelledOutPanel:
         self.bound = bound
         self.label_of_word = next(iter(bound.values())).label_of_word
 
-    def objective(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def objective(self) -> Objective:
         """Cross-entropy over the labels, each as likely as its words together."""
-        words = log_likelihoods(vocabulary, logits, batch).view(-1, batch.group_size)
-        scores = _by_label(words, self.label_of_word)
-        labels = batch.labels.view(-1, batch.group_size)[:, 0]
-        losses = cross_entropy(scores, labels, reduction="none")
-        return losses.repeat_interleave(batch.group_size)
+        return SpelledOutLoss(self.label_of_word)
 
     def predict(self, asker: Asker, questions: Sequence[Question]) -> list[Prediction]:
         neutral = _neutral_questions(self.bound, questions)
@@ -276,6 +307,24 @@ class SpelledOutPanel:
         scores = _by_label(option_scores(asked, self.bound, asker), self.label_of_word)
         said = dict(zip(neutral, scores[len(questions) :], strict=True))
         return _predictions(self.bound, questions, list(scores[: len(questions)]), said)
+
+
+@dataclass(frozen=True)
+class SpelledOutLoss:
+    """Cross-entropy of the right label, each as likely as its words together, (N,) in nats.
+
+    Attributes:
+        label_of_word: of each row of a group, the label that its word stands for.
+    """
+
+    label_of_word: tuple[int, ...]
+
+    def __call__(self, vocabulary: Vocabulary, logits: Tensor, batch: Batch) -> Tensor:
+        words = log_likelihoods(vocabulary, logits, batch).view(-1, batch.group_size)
+        scores = _by_label(words, self.label_of_word)
+        labels = batch.labels.view(-1, batch.group_size)[:, 0]
+        losses = cross_entropy(scores, labels, reduction="none")
+        return losses.repeat_interleave(batch.group_size)
 
 
 def _by_label(words: Tensor, label_of_word: Sequence[int]) -> Tensor:
