@@ -10,6 +10,7 @@ EXTRAS = {
     "quantized": ["bitsandbytes"],
     "triton": ["triton"],
     "bench": ["peft"],
+    "serve": ["starlette", "uvicorn", "prometheus-client"],
 }
 TOOLS = ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"]
 
@@ -43,6 +44,7 @@ setup(
         "gguf",
         "accelerate",
         "filelock",
+        "httpx2",
         "psutil",
         "tqdm",
         "matplotlib",

@@ -1,9 +1,10 @@
 """Tiny models with random weights: real architectures and tokenizers that load in milliseconds."""
 
+import contextlib
 import gc
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tests.serving import served
 from tests.tiny import byte_pairs, save, save_llama
 
 _TEXT = (
@@ -80,6 +82,20 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of another causal model, with the tokenizer of ``tiny_gpt2``."""
     fast = byte_pairs(" ".join(WORDS))
     return save_llama(fast, tmp_path_factory.mktemp("tiny_llama"))
+
+
+@pytest.fixture(scope="session")
+def serving() -> Iterator[Callable[[Path], str]]:
+    """The address of a server of a model, in fp32, which stays until the end."""
+    with contextlib.ExitStack() as stack:
+        known: dict[Path, str] = {}
+
+        def address(model: Path) -> str:
+            if model not in known:
+                known[model] = stack.enter_context(served(model))
+            return known[model]
+
+        yield address
 
 
 @pytest.fixture(scope="session")

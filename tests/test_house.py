@@ -31,6 +31,7 @@ FLOORS = [
     {"use"},
     {"run"},
     {"plan"},
+    {"serve"},
     {"tune"},
     {"lama", "superglue"},
     {"experiments"},

@@ -38,3 +38,13 @@ class WordEmbeddings:
     def sample(self) -> Tensor:
         """The first rows, at most 16,384: enough to know where words lie."""
         return self.rows(0, min(self.size, _SAMPLE))
+
+    @cached_property
+    def center(self) -> Tensor:
+        """Mean of the sample, (H,)."""
+        return self.sample.mean(dim=0)
+
+    @cached_property
+    def spread(self) -> float:
+        """Standard deviation of the sample's numbers."""
+        return float(self.sample.std())

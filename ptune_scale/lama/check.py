@@ -30,6 +30,8 @@ from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
 from ptune_scale.task.task import Task
 from ptune_scale.tune.check import check_methods, check_trials, open_model
 
+_NEED_A_MODEL_HERE = frozenset({"lpaqa", "ptuning_ensemble", "random_model"})
+
 _LONG_FACT = 32
 """Tokens, with the words around it."""
 
@@ -60,6 +62,12 @@ def check(config: LamaConfig) -> CheckedFacts:
             f"control random_model in layout {degrees.name}: each rank holds that model whole; add "
             "--zero_stage 0 and leave out --tensor_parallel and --pipeline_parallel, or leave the "
             "control out"
+        )
+    local = [name for name in methods if name in _NEED_A_MODEL_HERE]
+    if config.served.backbone and local:
+        raise UserError(
+            f"--backbone with {', '.join(local)}: mixtures of prompts, and random weights, need a "
+            "model here; leave that method or control out, or --backbone"
         )
     tasks = make_tasks(facts, backbone.tokens, config.data, pattern_of(config.ask, backbone.kind))
     if config.ask.spelling == "reference":

@@ -12,6 +12,7 @@ from ptune_scale.run.config import (
     PromptConfig,
     RunConfig,
     SearchConfig,
+    ServedConfig,
     TrainConfig,
     TuneConfig,
 )
@@ -161,6 +162,7 @@ class LamaConfig(JobConfig):
     data: FactsConfig = FactsConfig()
     ask: QuestionConfig = QuestionConfig()
     model: ModelConfig = ModelConfig()
+    served: ServedConfig = ServedConfig()
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()

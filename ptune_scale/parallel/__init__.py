@@ -24,6 +24,7 @@ slices.py           which part of the checkpoint a rank reads
 zero3.py            weights sharded by DeepSpeed ZeRO-3
 tensor/             layers spread over ranks: DTensor, fairscale
 pipeline/           stages of consecutive layers, 1F1B
+remote/             a backbone that servers hold: the protocol, and the side that asks
 tuned.py            the waist with a backbone that trains; tuned_settings.py: how it does
 footprint.py        bytes in use and bytes sent, counted as operations come by
 dry_run.py          a layout without its ranks, on memory that does not exist
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ptune_scale.parallel.mesh import Mesh
     from ptune_scale.parallel.placement import EncoderPlacement
     from ptune_scale.parallel.prompt_function import PromptFunction, Question
+    from ptune_scale.parallel.remote.backbone import ServedBackbone
     from ptune_scale.parallel.slices import count_local_elements
     from ptune_scale.parallel.tuned import TunedFunction, tune
     from ptune_scale.parallel.tuned_settings import TuneSettings, check_tuned
@@ -62,6 +64,7 @@ if not TYPE_CHECKING:  # else any name would be taken for one that is there
             "Mesh": "mesh",
             "PromptFunction": "prompt_function",
             "Question": "prompt_function",
+            "ServedBackbone": "remote.backbone",
             "StopSignal": "launch.stop",
             "Stopped": "launch.stop",
             "TextLimit": "layout",

@@ -21,6 +21,8 @@ from ptune_scale.parallel.engine import Engine, WholeEngine
 from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.pipeline import PipelineEngine
 from ptune_scale.parallel.prompt_function import PromptFunction
+from ptune_scale.parallel.remote.backbone import ServedBackbone
+from ptune_scale.parallel.remote.function import ServedFunction
 from ptune_scale.parallel.slices import Names, Slices, fill, pending, pending_buffers
 from ptune_scale.parallel.vocabulary import WholeVocabulary
 from ptune_scale.parallel.world import World
@@ -111,6 +113,8 @@ def parallelize(
         UserError: the model or the DeepSpeed configuration does not fit the layout, or the
             checkpoint lacks a weight or has it in another shape.
     """
+    if isinstance(backbone, ServedBackbone):
+        return ServedFunction(backbone, mesh)
     degrees = mesh.degrees
     check(backbone.config, degrees)
     chunked_loss = backbone.shortcuts.chunked_loss

@@ -118,6 +118,14 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
+    def share(self, value: T) -> T:
+        """The main rank's value on every rank; what others give does not matter."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
     def together(self, action: Callable[[], T]) -> list[T]:
         """Do something on all ranks; where it fails on one it fails on all, so that none waits.
 

@@ -18,15 +18,19 @@ from ptune_scale.backbone.families import context_length
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees
 from ptune_scale.parallel.launch import relaunch as launch
+from ptune_scale.parallel.remote.backbone import open_served
+from ptune_scale.parallel.remote.client import read_token
 from ptune_scale.plan.layouts import LayoutPlan, Planner, considered, recommended
 from ptune_scale.plan.ranks import RESERVE
 from ptune_scale.plan.request import Request
-from ptune_scale.run.check import check_layout, check_parts, open_backbone
-from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig
+from ptune_scale.run.check import check_layout, check_parts, check_served, open_backbone
+from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig, ServedConfig
 from ptune_scale.run.findings import finding
 
 _TUNED_BYTES = 20
 """Of a parameter that trains, during a step; see ``parallel.tuned``."""
+
+_HERE = ServedConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +62,24 @@ def open_in_layout(
     prompt: PromptConfig,
     work: Work,
     *,
+    served: ServedConfig = _HERE,
     method: str = "",
     dropout: bool = False,
 ) -> tuple[Degrees, Backbone]:
     """The model, opened, and its layout: that which is asked for, else the fastest that fits.
 
     Args:
+        served: where the model is, if not here: then there is one rank, and the layout is theirs.
         method: as it was typed, for messages.
         dropout: run the model's own dropout in passes with a gradient.
 
     Raises:
         UserError: the first thing that does not go together.
     """
+    if served.backbone:
+        check_served(served, parallel, tunes=method if work.tunes_backbone else "", dropout=dropout)
+        token = read_token(served.backbone_token)
+        return Degrees(data=1), open_served(served.backbone, token, served.backbone_patience)
     ranks, tunes = parallel.num_gpus or launch.world_size(), work.tunes_backbone
     # What is wrong with flags is said before a model is looked for.
     degrees = check_layout(model, parallel, tunes_backbone=tunes, method=method)

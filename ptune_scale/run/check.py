@@ -10,7 +10,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees, check_tuned, zero3
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.parallel.layout import check_backbone
-from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig
+from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig, ServedConfig
 
 
 def check_layout(
@@ -63,6 +63,34 @@ def open_backbone(model: ModelConfig, *, dropout: bool = False) -> Backbone:
         weight_bits=model.weight_bits,
         dropout=dropout,
     )
+
+
+def check_served(
+    served: ServedConfig, parallel: ParallelConfig, *, tunes: str, dropout: bool
+) -> None:
+    """Make sure that what is asked for can be done with a model that is somewhere else.
+
+    Args:
+        tunes: the methods, as they were typed, if a copy of the model is to be trained.
+        dropout: it is to run the model's own dropout.
+
+    Raises:
+        UserError: it cannot.
+    """
+    where = f"--backbone {served.backbone}"
+    if tunes:
+        raise UserError(
+            f"--method {tunes} with {where}: weights of a served model do not train; leave the "
+            "methods out that train them, or --backbone"
+        )
+    if dropout:
+        raise UserError(f"--backbone_dropout on with {where}: servers run without dropout")
+    ranks = parallel.num_gpus or launch.world_size()
+    if ranks > 1 or not parallel.is_open:
+        raise UserError(
+            f"{where} with a layout of {ranks} ranks: the layout is the servers'; leave out "
+            "--num_gpus, --tensor_parallel, --pipeline_parallel and --zero_stage"
+        )
 
 
 def check_parts(backbone: Backbone, degrees: Degrees) -> None:

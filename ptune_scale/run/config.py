@@ -24,6 +24,7 @@ __all__ = [
     "RunConfig",
     "SearchConfig",
     "SearchingConfig",
+    "ServedConfig",
     "TrainConfig",
     "TuneConfig",
 ]
@@ -57,6 +58,25 @@ class ModelConfig:
         "GiB on each rank for keys and values of what stands before all slots of a row, which is "
         "computed once; 0: none, -1: half of what is free",
         at_least=-1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedConfig:
+    """a served model, instead of one here"""
+
+    backbone: str = flag(
+        "",
+        "address of a server (ptune serve) that has the model, as http://HOST:PORT; several of the "
+        "same model by commas",
+        common=True,
+    )
+    backbone_token: str = flag("", "file with the token that the servers know you by")
+    backbone_patience: float = flag(
+        300.0,
+        "seconds in which a server has to answer; where none does, the run ends, and can be "
+        "resumed",
+        positive=True,
     )
 
 
@@ -180,6 +200,8 @@ class MethodConfig(Protocol):
     def methods(self) -> tuple[str, ...]: ...
     @property
     def model(self) -> ModelConfig: ...
+    @property
+    def served(self) -> ServedConfig: ...
     @property
     def prompt(self) -> PromptConfig: ...
     @property

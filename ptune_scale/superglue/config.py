@@ -16,6 +16,7 @@ from ptune_scale.run.config import (
     ParallelConfig,
     PromptConfig,
     RunConfig,
+    ServedConfig,
     TrainConfig,
     TuneConfig,
 )
@@ -163,6 +164,7 @@ class SuperglueConfig(JobConfig):
     data: RecordsConfig = RecordsConfig()
     ask: AskConfig = AskConfig()
     model: ModelConfig = ModelConfig()
+    served: ServedConfig = ServedConfig()
     prompt: PromptConfig = PromptConfig()
     train: FewShotConfig = FewShotConfig(
         max_epochs=20,

@@ -17,7 +17,7 @@ from filelock import FileLock
 from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
 from ptune_scale.files import cannot_write, hold, write_json
-from ptune_scale.parallel import Degrees, TextLimit, parallelize
+from ptune_scale.parallel import Degrees, ServedBackbone, TextLimit, parallelize
 from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.plan.choose import Work, open_in_layout
 from ptune_scale.progress import bar
@@ -113,7 +113,9 @@ def check(config: PredictConfig) -> CheckedAnswers:
     )
     work = Work(rows=use.batch_size, length=_LONG_ROW, tasks=len(export.tasks), trains=False)
     no_encoder = PromptConfig(encoder="none")
-    degrees, backbone = open_in_layout(model, config.parallel, no_encoder, work)
+    degrees, backbone = open_in_layout(
+        model, config.parallel, no_encoder, work, served=config.served
+    )
     export.check_backbone(backbone)
     first = next(read_rows(asked.input, on_bad_record=asked.on_bad_record), None)
     if first is None:
@@ -129,7 +131,7 @@ def check(config: PredictConfig) -> CheckedAnswers:
         "prompt": export.digest,
         "input": digest_file(asked.input),
         "task": asked.task,
-        "dtype": use.dtype,
+        "dtype": str(backbone.dtype).removeprefix("torch."),
         "on_bad_record": asked.on_bad_record,
     }
     return CheckedAnswers(config, degrees, export, backbone, output, _begun(output, identity))
@@ -186,6 +188,8 @@ def run(checked: CheckedAnswers, site: Site) -> None:
         batch_tokens=config.use.batch_tokens,
     )
     prompt.asker.after_batch = lambda rows: site.stop.check()
+    if isinstance(checked.backbone, ServedBackbone):
+        checked.backbone.servers.while_waiting = site.stop.check
     if world.is_main and not function.has_cache and _writes_texts(checked.export):
         print(
             f"layout {site.mesh.degrees.name}: texts are written without a cache of keys and "

@@ -159,6 +159,7 @@ def open_model(
             tasks=tasks,
             tunes_backbone=any(methods[name].tunes_backbone for name in names),
         ),
+        served=config.served,
         method=typed,
         dropout=config.tune.backbone_dropout == "on",
     )

@@ -14,6 +14,7 @@ from ptune_scale.run.config import (
     RanksConfig,
     RunConfig,
     SearchConfig,
+    ServedConfig,
     TrainConfig,
     TuneConfig,
 )
@@ -65,6 +66,7 @@ class OwnConfig(JobConfig):
     data: TaskConfig = TaskConfig()
     ask: CompareConfig = CompareConfig()
     model: ModelConfig = ModelConfig()
+    served: ServedConfig = ServedConfig()
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
@@ -137,6 +139,7 @@ class PredictConfig(RanksConfig):
 
     answer: AnswerConfig = AnswerConfig()
     use: UseConfig = UseConfig()
+    served: ServedConfig = ServedConfig()
     parallel: ParallelConfig = ParallelConfig()
 
 

@@ -18,6 +18,7 @@ from ptune_scale.backbone.parity import Ids
 from ptune_scale.backbone.tuned import NewHead
 from ptune_scale.parallel import (
     PromptFunction,
+    ServedBackbone,
     StopSignal,
     TextLimit,
     TunedFunction,
@@ -105,7 +106,7 @@ class Job:
         """
         if config.model.speed == "auto":
             choose_speed(backbone, site.mesh, lambda: planned(config, tasks, backbone))
-        backbone.embeddings.sample  # noqa: B018 (read before a layout takes the weights away)
+        backbone.embeddings.center  # noqa: B018 (read before a layout takes the weights away)
         site.stop.check()
         function = parallelize(
             backbone,
@@ -123,7 +124,9 @@ class Job:
         # What one rank finds decides for all.
         found = site.world.together(look)[0] if config.run.resume_from else {}
         job = cls(config, tasks, backbone, function, site, found)
-        if config.model.self_check == "on":
+        if isinstance(backbone, ServedBackbone):
+            backbone.servers.while_waiting = site.stop.check
+        elif config.model.self_check == "on":
             self_check(backbone, site.mesh, job._some_rows)
         return job
 
@@ -299,8 +302,8 @@ class Job:
         return {
             "method": method,
             "backbone": self.backbone.fingerprint,
-            "dtype": config.model.dtype,
-            "weight_bits": config.model.weight_bits,
+            "dtype": str(self.backbone.dtype).removeprefix("torch."),
+            "weight_bits": self.backbone.weight_bits,
             "tokenizer": self.backbone.tokens.digest,
             **settings,
             **asdict(config.prompt),

@@ -162,7 +162,7 @@ def planned_encoders(
     Args:
         start: (R, S, H), what the prompts begin as; None for what ``prompt`` says.
     """
-    words = job.backbone.embeddings.sample
+    words = job.backbone.embeddings
     return plan_encoders(
         names,
         num_slots,
@@ -171,8 +171,8 @@ def planned_encoders(
         seed=seed,
         # Without an encoder the vectors go straight in among word embeddings, so they start at
         # that scale; an encoder gets the standard normal of the published code.
-        vector_std=float(words.std()) if prompt.encoder == "none" else 1.0,
-        center=words.mean(dim=0) if prompt.prompt_start == "mean_word" else None,
+        vector_std=words.spread if prompt.encoder == "none" else 1.0,
+        center=words.center if prompt.prompt_start == "mean_word" else None,
         start=start,
     )
 
@@ -217,7 +217,7 @@ def export_of(
         ),
         job.backbone.name,
         job.backbone.fingerprint,
-        job.config.model.weight_bits,
+        job.backbone.weight_bits,
         job.backbone.tokens.digest,
     )
 

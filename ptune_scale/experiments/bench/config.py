@@ -10,6 +10,7 @@ from ptune_scale.run.config import (
     ParallelConfig,
     PromptConfig,
     RunConfig,
+    ServedConfig,
     TrainConfig,
     TuneConfig,
 )
@@ -74,6 +75,7 @@ class BenchSections(Sections):
     # No flags: what a job of ours has besides.
     train: ClassVar[TrainConfig] = TrainConfig()
     tune: ClassVar[TuneConfig] = TuneConfig()
+    served: ClassVar[ServedConfig] = ServedConfig()
     parallel: ClassVar[ParallelConfig] = ParallelConfig()
     run: ClassVar[RunConfig] = RunConfig()
     methods: ClassVar[tuple[str, ...]] = ("ptuning",)

@@ -45,6 +45,8 @@ def kept() -> Iterator[None]:
 def loss_of_contact(error: BaseException | None) -> str | None:
     """How an error, or what caused it, says that another rank is gone; None if it does not."""
     while error is not None:
+        if isinstance(error, LostContact):
+            return str(error)
         text = str(error)
         # The store, through which ranks find each other, has classes for its errors.
         of_store = isinstance(error, dist.DistNetworkError | dist.DistStoreError)

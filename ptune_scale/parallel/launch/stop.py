@@ -55,6 +55,9 @@ class StopSignal:
         Raises:
             Stopped: on every rank, if any of them was told to stop.
         """
-        number = self.world.max(self._number)
-        if number:
+        if number := self.heard():
             raise Stopped(number)
+
+    def heard(self) -> int:
+        """The number of a signal that any rank got, 0 for none; call it as ``check``."""
+        return self.world.max(self._number)

@@ -1,0 +1,168 @@
+"""Requests to servers of one model: to one of them, and to another where it does not answer.
+
+A request holds all that it needs, so that it may be sent again: a step is neither lost nor made
+twice, whatever becomes of a server.
+"""
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+
+from ptune_scale.errors import UserError
+from ptune_scale.flags import names_in
+from ptune_scale.parallel.launch.contact import LostContact
+from ptune_scale.parallel.remote.description import Description
+from ptune_scale.parallel.remote.message import CONTENT_TYPE, Malformed
+from ptune_scale.reading import one_line, read_text
+from ptune_scale.strict_json import parse_json
+
+Answer = TypeVar("Answer")
+
+_CONNECT_SECONDS = 10.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_NAP = 0.2
+"""Between two looks at whether the job was told to stop."""
+
+_BUSY = 429
+_ANOTHER_MODEL = 409
+_OURS = frozenset({400, 401, 403, 404, 405, 411, 413, 415, 422})
+"""Statuses that say that the request is wrong: it would be wrong again."""
+
+_log = logging.getLogger(__name__)
+
+
+class NoServer(LostContact):
+    """No server answers any more."""
+
+
+class Servers:
+    """Servers of one model, by their addresses.
+
+    Args:
+        urls: comma-separated, each ``http://HOST:PORT`` or ``https://...``.
+        token: what they know this client by; "" where they ask for none.
+        patience: seconds in which one of them has to answer, before a job ends.
+
+    Attributes:
+        while_waiting: called again and again while no server answers, so that a job can be stopped.
+
+    Raises:
+        UserError: an address is none.
+    """
+
+    def __init__(self, urls: str, token: str = "", patience: float = 300.0) -> None:
+        self.urls = [url.rstrip("/") for url in names_in(urls)]
+        wrong = [url for url in self.urls if not url.startswith(("http://", "https://"))]
+        if wrong or not self.urls:
+            raise UserError(f"--backbone {urls!r}: give http://HOST:PORT, or several by commas")
+        self.patience = patience
+        self.while_waiting: Callable[[], None] = lambda: None
+        # Clients that begin together do not all go to the first.
+        self._place = os.getpid() % len(self.urls)
+        self._client = httpx2.Client(
+            headers={
+                "X-Client": secrets.token_hex(8),
+                **({"Authorization": f"Bearer {token}"} if token else {}),
+            },
+            timeout=httpx2.Timeout(max(patience, 1.0), connect=_CONNECT_SECONDS),
+            trust_env=False,
+        )
+
+    def describe(self) -> Description:
+        """What a server says of its model.
+
+        Raises:
+            UserError: it refuses.
+            NoServer: none answers.
+        """
+        return self._ask("GET", "/v1/model", b"", Description.decode)
+
+    def ask(self, path: str, body: bytes, decode: Callable[[bytes], Answer]) -> Answer:
+        """The answer to a request, whichever server gives it.
+
+        Args:
+            decode: makes it of a reply's body.
+
+        Raises:
+            UserError: the request is refused.
+            NoServer: none answers.
+        """
+        return self._ask("POST", path, body, decode)
+
+    def _ask(
+        self, method: str, path: str, body: bytes, decode: Callable[[bytes], Answer]
+    ) -> Answer:
+        since, wait, said = time.monotonic(), _SHORTEST_WAIT, ""
+        while True:
+            reasons, earliest = [], wait
+            for _ in self.urls:
+                url = self.urls[self._place]
+                try:
+                    response = self._client.request(
+                        method, url + path, content=body, headers={"Content-Type": CONTENT_TYPE}
+                    )
+                    if response.status_code == 200:
+                        return decode(response.content)
+                    reasons.append(f"{url}: {_said(response)}")
+                    if response.status_code in _OURS:
+                        raise UserError(f"backbone {reasons[-1]}")
+                    if response.status_code == _BUSY:
+                        since = time.monotonic()  # it is there, others are before us
+                        earliest = max(earliest, _retry_after(response))
+                except httpx2.TransportError as error:
+                    reasons.append(f"{url}: {one_line(error) or type(error).__name__}")
+                except Malformed as error:
+                    reasons.append(f"{url}: its reply cannot be read ({error})")
+                self._place = (self._place + 1) % len(self.urls)
+            if all(f": {_ANOTHER_MODEL} " in reason for reason in reasons):
+                raise UserError(f"backbone {reasons[0]}")
+            waited = time.monotonic() - since
+            if waited >= self.patience:
+                raise NoServer(f"no server answers ({'; '.join(reasons)})")
+            if not said and waited:
+                said = reasons[-1]
+                _log.warning("backbone %s; trying again for %.0f s", said, self.patience)
+            self._wait(min(earliest, max(self.patience - waited, _SHORTEST_WAIT)))
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.while_waiting()
+            time.sleep(min(left, _NAP))
+
+
+def read_token(path: str) -> str:
+    """The token in a file; "" for no file.
+
+    Raises:
+        UserError: it cannot be read, or holds none.
+    """
+    if not path:
+        return ""
+    token = read_text(Path(path), "--backbone_token").strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"--backbone_token {path}: it must hold one token and nothing else")
+    return token
+
+
+def _said(response: httpx2.Response) -> str:
+    """The status and the reason of a refusal."""
+    try:
+        reason = str(parse_json(response.content)["error"])
+    except (ValueError, KeyError, TypeError):
+        reason = response.reason_phrase
+    return f"{response.status_code} {one_line(reason)}"
+
+
+def _retry_after(response: httpx2.Response) -> float:
+    try:
+        return min(float(response.headers.get("Retry-After", 0)), _LONGEST_WAIT)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,158 @@
+"""Batches as tensors, and back; what comes from outside is checked before it is believed.
+
+Shapes: N rows, T tokens of all rows, U targets of all rows, R tasks, S slots, H embedding size.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptune_scale.parallel.remote.message import require, tensor_of, whole_number
+from ptune_scale.task.example import NO_ANSWER, NO_QUESTION, NO_SLOT, Batch, Example
+
+_LARGEST = 1e5
+"""Of a prompt's numbers. Those of words are near one, and what is much larger only overflows."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can be asked, and how much at a time.
+
+    Attributes:
+        words: rows of its embedding matrix: token ids of rows are below it.
+        vocab_size: number V of logits: ids of answers are below it.
+        hidden_size: H.
+        context: most tokens of a row; None for no limit.
+        is_causal: it can write behind rows.
+        request_tokens: most tokens of a request, of its rows and of what is written behind them.
+        pass_tokens: most tokens of rows that have to be computed together.
+        values: most numbers of a reply.
+    """
+
+    words: int
+    vocab_size: int
+    hidden_size: int
+    context: int | None
+    is_causal: bool
+    request_tokens: int
+    pass_tokens: int
+    values: int = 1 << 26
+
+
+def encode_batch(batch: Batch, tasks: Sequence[int]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a batch.
+
+    Args:
+        tasks: those of its rows, in the order in which they are numbered anew.
+    """
+    rows, number = batch.examples, {task: place for place, task in enumerate(tasks)}
+    flat = {
+        "ids": [token for row in rows for token in row.ids],
+        "slots": [slot for row in rows for slot in row.slots],
+        "lengths": [row.num_tokens for row in rows],
+        "targets": [place for row in rows for place in row.targets],
+        "answers": [answer for row in rows for answer in _answers(row)],
+        "target_counts": [len(row.targets) for row in rows],
+        "tasks": [number[row.task] for row in rows],
+        "labels": [row.label for row in rows],
+        "questions": [row.question for row in rows],
+    }
+    tensors = {name: torch.tensor(values, dtype=torch.int32) for name, values in flat.items()}
+    weights = torch.tensor(batch.weights, dtype=torch.float64)
+    return {"group_size": batch.group_size}, {**tensors, "weights": weights}
+
+
+def _answers(row: Example) -> tuple[int, ...]:
+    """As many as the row has targets."""
+    missing = len(row.targets) - len(row.answers)
+    return (*row.answers, *[NO_ANSWER] * missing)[: len(row.targets)]
+
+
+def decode_prompts(tensors: Mapping[str, Tensor], limits: Limits) -> Tensor:
+    """The prompt matrix P, (R, S, H).
+
+    Raises:
+        Malformed: it is none for the model, or its numbers are no prompt's.
+    """
+    prompts = tensor_of(tensors, "prompts", torch.float32, 3)
+    size = limits.hidden_size
+    require(
+        prompts.shape[0] > 0 and prompts.shape[2] == size,
+        f"prompts must be (tasks, slots, {size}); got {tuple(prompts.shape)}",
+    )
+    require(
+        bool((prompts.abs() <= _LARGEST).all()),
+        f"prompts hold NaN, or numbers beyond {_LARGEST:g}: training has diverged",
+    )
+    return prompts
+
+
+def decode_batch(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], prompts: Tensor, limits: Limits
+) -> Batch:
+    """A batch that a model can be given.
+
+    Raises:
+        Malformed: it is not.
+    """
+
+    def numbers(name: str, count: int, least: int, most: int) -> Tensor:
+        found = tensor_of(tensors, name, torch.int32, 1)
+        require(len(found) == count, f"{name} must be {count} numbers; got {len(found)}")
+        inside = count == 0 or (int(found.min()) >= least and int(found.max()) < most)
+        require(inside, f"{name} must be from {least} to {most - 1}")
+        return found
+
+    count = len(tensor_of(tensors, "lengths", torch.int32, 1))
+    require(count > 0, "there are no rows")
+    longest = min(limits.context or limits.request_tokens, limits.request_tokens)
+    lengths = numbers("lengths", count, 1, longest + 1)
+    tokens = int(lengths.sum())
+    require(
+        tokens <= limits.request_tokens,
+        f"{tokens} tokens are more than the {limits.request_tokens} of a request: ask in parts",
+    )
+    num_tasks, num_slots, _ = prompts.shape
+    ids = numbers("ids", tokens, 0, limits.words)
+    slots = numbers("slots", tokens, NO_SLOT, num_slots)
+    counts = numbers("target_counts", count, 1, longest + 1)
+    total = int(counts.sum())
+    targets = numbers("targets", total, 0, longest)
+    require(
+        bool((targets < lengths.repeat_interleave(counts)).all()),
+        "a target lies behind the end of its row",
+    )
+    answers = numbers("answers", total, NO_ANSWER, limits.vocab_size)
+    tasks = numbers("tasks", count, 0, num_tasks)
+    labels = numbers("labels", count, NO_ANSWER, 1 << 20)
+    questions = numbers("questions", count, NO_QUESTION, 1 << 30)
+    weights = tensor_of(tensors, "weights", torch.float64, 1)
+    require(len(weights) == count, f"weights must be {count} numbers; got {len(weights)}")
+    require(bool((weights.abs() <= 1).all()), "weights must be from -1 to 1")
+    group = whole_number(header, "group_size", 1, count)
+    require(count % group == 0, f"{count} rows are not groups of {group}")
+    together = int(lengths.view(-1, group).sum(1).max())
+    require(
+        together <= limits.pass_tokens,
+        f"a question has {together} tokens, more than the {limits.pass_tokens} of a pass",
+    )
+    columns = (
+        tasks.tolist(),
+        *(_cut(each, lengths) for each in (ids, slots)),
+        *(_cut(each, counts) for each in (targets, answers)),
+        labels.tolist(),
+        questions.tolist(),
+    )
+    rows = tuple(Example(*row) for row in zip(*columns, strict=True))
+    return Batch(rows, tuple(weights.tolist()), group)
+
+
+def _cut(flat: Tensor, lengths: Tensor) -> list[tuple[int, ...]]:
+    values, parts, start = flat.tolist(), [], 0
+    for length in lengths.tolist():
+        parts.append(tuple(values[start : start + length]))
+        start += length
+    return parts

@@ -1,0 +1,11 @@
+"""One frozen backbone, many people tuning against it: the command ``serve``.
+
+config.py launcher.py check.py run.py
+                       from a command line to ranks that answer
+ranks.py together.py   the ranks' loop; requests of several people in one pass
+queue.py ticket.py     what waits, fair between people, and never without end
+front.py door.py       what is said over HTTP; connections that are slow or too many
+access.py metrics.py   who may ask, and how much; what is counted
+
+Requests are checked before they reach a rank. What they look like: ``parallel.remote``.
+"""

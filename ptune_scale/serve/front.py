@@ -1,0 +1,246 @@
+"""What a server says over HTTP: who may ask, what is asked well, and the answers.
+
+A refusal is JSON with one line that says what to do, and what is refused never reaches a rank. A
+body is read only when its size is known and allowed.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from typing import Any
+
+import anyio.to_thread
+import torch
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ptune_scale.backbone import Backbone
+from ptune_scale.errors import UserError
+from ptune_scale.parallel.remote.description import Description
+from ptune_scale.parallel.remote.message import (
+    CONTENT_TYPE,
+    Malformed,
+    pack,
+    require,
+    tensor_of,
+    unpack,
+)
+from ptune_scale.parallel.remote.request import AnotherModel, ModelRequest, decode
+from ptune_scale.serve.access import Access, Person
+from ptune_scale.serve.config import CapacityConfig
+from ptune_scale.serve.metrics import Metrics
+from ptune_scale.serve.queue import Full, Queue
+from ptune_scale.serve.ticket import Ticket
+
+_ANYBODY = Person("anybody", b"")
+_BODIES_AT_ONCE = 16
+"""Of the largest size, over all requests that are being read."""
+
+Handler = Callable[[HttpRequest, Person], Awaitable[Response]]
+
+
+class Draining(Exception):
+    """The server ends, and takes nothing more."""
+
+
+class Front:
+    """Answers HTTP.
+
+    Args:
+        backbone: for word embeddings.
+    """
+
+    def __init__(
+        self,
+        description: Description,
+        backbone: Backbone,
+        access: Access,
+        capacity: CapacityConfig,
+        queue: Queue,
+        metrics: Metrics,
+    ) -> None:
+        self.description = description
+        self.backbone = backbone
+        self.access = access
+        self.capacity = capacity
+        self.queue = queue
+        self.metrics = metrics
+        self.is_draining = False
+        self._identity = description.identity
+        self._described = description.encode()
+        self._bytes_read = 0
+        asked = [
+            Route(f"/v1/{kind}", self._guarded(self._ask), methods=["POST"])
+            for kind in ("loss", "ask", "generate")
+        ]
+        self.app = Starlette(
+            routes=[
+                Route("/healthz", self._health),
+                Route("/metrics", self._guarded(self._metrics)),
+                Route("/v1/model", self._guarded(self._model)),
+                Route("/v1/words", self._guarded(self._words), methods=["POST"]),
+                *asked,
+            ],
+            exception_handlers={HTTPException: _unknown},
+        )
+
+    def _guarded(self, handler: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
+        async def handle(request: HttpRequest) -> Response:
+            started, path = time.perf_counter(), request.url.path
+            try:
+                response = await handler(request, self._enter(request))
+            except Exception as error:
+                response = _refusal(error)
+            self.metrics.requests.labels(path, response.status_code).inc()
+            self.metrics.seconds.labels(path).observe(time.perf_counter() - started)
+            return response
+
+        return handle
+
+    def _enter(self, request: HttpRequest) -> Person:
+        """Who asks.
+
+        Raises:
+            HTTPException: nobody who may.
+        """
+        if not self.access.people:
+            return _ANYBODY
+        person = self.access.who(request.headers.get("authorization"))
+        if person is None:
+            raise HTTPException(401, "give a token that the server knows (--backbone_token FILE)")
+        if seconds := self.access.seconds_to_wait(person):
+            most = person.requests_per_minute
+            raise HTTPException(
+                429, f"more than {most} requests a minute", {"Retry-After": str(seconds)}
+            )
+        return person
+
+    async def _health(self, request: HttpRequest) -> Response:
+        if self.is_draining:
+            return _refusal(Draining())
+        return JSONResponse({"status": "ok", "model": self.description.name})
+
+    async def _metrics(self, request: HttpRequest, person: Person) -> Response:
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def _model(self, request: HttpRequest, person: Person) -> Response:
+        return Response(self._described, media_type=CONTENT_TYPE)
+
+    async def _words(self, request: HttpRequest, person: Person) -> Response:
+        async with self._body(request) as body:
+            found = await anyio.to_thread.run_sync(self._embed, body)
+        return Response(found, media_type=CONTENT_TYPE)
+
+    def _embed(self, body: bytes) -> bytes:
+        header, tensors = unpack(body)
+        if header.get("model") != self._identity:
+            raise AnotherModel("another model is served here than the request is meant for")
+        ids, limits = tensor_of(tensors, "tokens", torch.int32, 1), self.description.limits
+        require(0 < len(ids) <= limits.values // limits.hidden_size, "none, or too many tokens")
+        first, last = int(ids.min()), int(ids.max())
+        require(first >= 0 and last < limits.words, f"tokens must be from 0 to {limits.words - 1}")
+        words = self.backbone.embeddings
+        if bool((ids[1:] - ids[:-1] == 1).all()):
+            return pack({}, {"words": words.rows(first, last + 1)})
+        return pack({}, {"words": words.of(ids.tolist())})
+
+    async def _ask(self, request: HttpRequest, person: Person) -> Response:
+        if self.is_draining:
+            raise Draining
+        limits = self.description.limits
+        if person.request_tokens is not None:
+            most = min(limits.request_tokens, person.request_tokens)
+            limits = replace(limits, request_tokens=most)
+        async with self._body(request) as body:
+            asked = await anyio.to_thread.run_sync(decode, body, self._identity, limits)
+        if request.url.path != f"/v1/{asked.kind}":
+            raise Malformed(f"a request of kind {asked.kind} belongs to /v1/{asked.kind}")
+        reply = await self._wait(self._let_in(asked, request, person), request)
+        return Response(reply, media_type=CONTENT_TYPE)
+
+    def _let_in(self, asked: ModelRequest, request: HttpRequest, person: Person) -> Ticket:
+        # Where nobody has a name, connections are told apart by what clients call themselves.
+        who = person.name
+        if not self.access.people:
+            who = request.headers.get("x-client", "")[:64]
+        capacity = self.capacity
+        ticket = Ticket(asked, who, person.name, capacity.pass_tokens, capacity.pass_targets)
+        self.queue.put(ticket)
+        return ticket
+
+    async def _wait(self, ticket: Ticket, request: HttpRequest) -> bytes:
+        """The answer, unless whoever asked goes away or it takes too long."""
+        answer = asyncio.wrap_future(ticket.answer)
+        gone = asyncio.ensure_future(_left(request))
+        try:
+            async with asyncio.timeout(self.capacity.request_seconds):
+                await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise Draining  # to nobody
+            return await answer
+        finally:
+            gone.cancel()
+            ticket.give_up()
+
+    @contextlib.asynccontextmanager
+    async def _body(self, request: HttpRequest) -> AsyncIterator[bytes]:
+        """The body, read while there is room for it.
+
+        Raises:
+            HTTPException: its size is not said, it is too large, or it comes too slowly.
+            Full: too many are being read.
+        """
+        said, most = request.headers.get("content-length", ""), self.capacity.request_mib << 20
+        if not said.isdecimal():
+            raise HTTPException(411, "say how long the body is (Content-Length)")
+        size = int(said)
+        if size > most:
+            raise HTTPException(413, f"the body is larger than {most} bytes: ask in parts")
+        if self._bytes_read + size > _BODIES_AT_ONCE * most:
+            raise Full
+        self._bytes_read += size
+        try:
+            async with asyncio.timeout(self.capacity.body_seconds):
+                yield await request.body()
+        finally:
+            self._bytes_read -= size
+
+
+async def _left(request: HttpRequest) -> None:
+    """Returns when whoever asked has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _refusal(error: Exception) -> Response:
+    """What is answered instead; what is no fault of the request is said without details."""
+    headers: dict[str, Any] = {}
+    match error:
+        case HTTPException():
+            status, said = error.status_code, error.detail
+            headers = dict(error.headers or {})
+        case AnotherModel():
+            status, said = 409, str(error)
+        case Malformed() | UserError():
+            status, said = 422, error.line
+        case Full():
+            status, said, headers = 429, "too many requests wait", {"Retry-After": "1"}
+        case Draining() | CancelledError() | asyncio.CancelledError():
+            status, said, headers = 503, "the server is ending", {"Retry-After": "1"}
+        case TimeoutError():
+            status, said = 408, "it took too long"
+        case _:
+            status, said = 500, "the request failed; the server's log says more"
+    if status != 429:
+        headers["Connection"] = "close"
+    return JSONResponse({"error": said}, status, headers)
+
+
+async def _unknown(request: HttpRequest, error: Exception) -> Response:
+    return _refusal(error)

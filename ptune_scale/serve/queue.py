@@ -1,0 +1,143 @@
+"""What waits to be computed: fair between those who ask, and never without end."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ptune_scale.serve.ticket import Piece, Ticket
+
+
+class Full(Exception):
+    """Nothing more may wait now."""
+
+
+class Queue:
+    """Pieces of requests; the front puts them in, the main rank takes them out.
+
+    Of those who wait, whoever has got the least is served first, and a pass is filled up from all
+    of them in that order: a request that is cut into many pieces holds nobody up. Somebody who
+    comes anew begins at what the least served of the others has got.
+
+    Args:
+        most: requests that may wait.
+        share: of these, how many may be of one client.
+        pass_tokens, pass_targets: most of a pass.
+        patience: seconds that a piece waits for company where nothing else is to do.
+    """
+
+    def __init__(
+        self, most: int, share: int, pass_tokens: int, pass_targets: int, patience: float
+    ) -> None:
+        self.most = most
+        self.share = share
+        self.pass_tokens = pass_tokens
+        self.pass_targets = pass_targets
+        self.patience = patience
+        self._changed = threading.Condition()
+        self._waiting: dict[str, deque[Piece]] = {}
+        self._got: dict[str, float] = {}
+        self._open: list[Ticket] = []
+        self._ends_at: float | None = None
+
+    def __len__(self) -> int:
+        """Requests that wait or are computed."""
+        with self._changed:
+            self._forget_done()
+            return len(self._open)
+
+    def put(self, ticket: Ticket) -> None:
+        """Let a request wait.
+
+        Raises:
+            Full: too many do already, or the queue is closed.
+        """
+        with self._changed:
+            self._forget_done()
+            own = sum(each.who == ticket.who for each in self._open)
+            if self._ends_at is not None or len(self._open) >= self.most or own >= self.share:
+                raise Full
+            if not self._waiting.get(ticket.who):
+                least = min((self._got[who] for who in self._waiting), default=0.0)
+                self._got[ticket.who] = max(self._got.get(ticket.who, 0.0), least)
+            self._open.append(ticket)
+            self._waiting.setdefault(ticket.who, deque()).extend(ticket.pieces)
+            self._changed.notify_all()
+
+    def close(self, seconds: float) -> None:
+        """Take nothing more; what is there is finished if it can be in so many seconds."""
+        with self._changed:
+            self._ends_at = time.monotonic() + seconds
+            self._changed.notify_all()
+
+    def take(self, timeout: float) -> list[Piece] | None:
+        """Pieces for a pass; none where none came in time, None where none will come any more."""
+        with self._changed:
+            self._changed.wait_for(self._has_work, timeout)
+            if self._ends_at is not None and (
+                not self._waiting or time.monotonic() >= self._ends_at
+            ):
+                return None
+            if self._waiting and self._ends_at is None:
+                self._changed.wait_for(self._fills_a_pass, self.patience)
+            return self._choose()
+
+    def give_up_all(self, error: Exception) -> None:
+        """Answer all that is still open with an error."""
+        with self._changed:
+            for ticket in self._open:
+                if ticket.is_wanted:
+                    ticket.fail(error)
+
+    def _has_work(self) -> bool:
+        self._forget_given_up()
+        return bool(self._waiting) or self._ends_at is not None
+
+    def _fills_a_pass(self) -> bool:
+        waiting = sum(piece.cost for pieces in self._waiting.values() for piece in pieces)
+        return waiting >= self.pass_tokens or self._ends_at is not None
+
+    def _forget_done(self) -> None:
+        self._open = [ticket for ticket in self._open if ticket.is_wanted]
+
+    def _forget_given_up(self) -> None:
+        for who, pieces in list(self._waiting.items()):
+            wanted = deque(piece for piece in pieces if piece.ticket.is_wanted)
+            self._waiting[who] = wanted
+            if not wanted:
+                del self._waiting[who]
+        if not self._waiting:
+            self._got.clear()
+
+    def _choose(self) -> list[Piece]:
+        self._forget_given_up()
+        chosen: list[Piece] = []
+        cost = targets = 0
+
+        def fits(piece: Piece) -> bool:
+            if not chosen:
+                return True
+            return (
+                piece.key == chosen[0].key
+                and cost + piece.cost <= self.pass_tokens
+                and targets + _targets(piece) <= self.pass_targets
+            )
+
+        while (who := self._next(fits)) is not None:
+            piece = self._waiting[who].popleft()
+            self._got[who] += piece.cost
+            cost, targets = cost + piece.cost, targets + _targets(piece)
+            chosen.append(piece)
+            if not self._waiting[who]:
+                del self._waiting[who]
+        return chosen
+
+    def _next(self, fits: Callable[[Piece], bool]) -> str | None:
+        """Whoever has got the least of those whose first piece fits."""
+        able = [who for who, pieces in self._waiting.items() if fits(pieces[0])]
+        return min(able, key=self._got.__getitem__, default=None)
+
+
+def _targets(piece: Piece) -> int:
+    batch = piece.request.batch
+    return len(batch) * (1 if piece.request.kind == "generate" else batch.num_targets)

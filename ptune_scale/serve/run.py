@@ -1,0 +1,90 @@
+"""A server from its ranks' meeting to its end."""
+
+import contextlib
+from pathlib import Path
+
+from ptune_scale.parallel import PromptFunction, TextLimit, parallelize
+from ptune_scale.parallel.remote.description import Description
+from ptune_scale.run.self_check import self_check
+from ptune_scale.run.site import Site
+from ptune_scale.serve.access import Access
+from ptune_scale.serve.check import CheckedServer
+from ptune_scale.serve.door import Door
+from ptune_scale.serve.front import Draining, Front
+from ptune_scale.serve.metrics import Metrics
+from ptune_scale.serve.queue import Queue
+from ptune_scale.serve.ranks import answer_requests
+
+_DRAIN_SECONDS = 20.0
+"""Less than a launcher waits for its ranks to end."""
+
+
+def run(checked: CheckedServer, site: Site) -> None:
+    """Serve until a signal comes; then finish what is there, and refuse the rest.
+
+    Raises:
+        UserError: the model or the layout does not fit, or the address cannot be had.
+        Stopped: the server was told to end before it was ready.
+    """
+    config, backbone, world = checked.config, checked.backbone, site.world
+    backbone.embeddings.center  # noqa: B018 (read before a layout takes the weights away)
+    site.stop.check()
+    # One's speed would tell another what is kept.
+    texts = None if checked.people else TextLimit(config.model.text_cache, Path())
+    function = parallelize(
+        backbone, site.mesh, deepspeed_config=config.parallel.deepspeed_json, texts=texts
+    )
+    if config.model.self_check == "on":
+        self_check(backbone, site.mesh, lambda: [])
+    site.stop.check()
+    if not world.is_main:
+        world.on_main(lambda: None)
+        answer_requests(function, site.stop, None, lambda: None, lambda pieces, seconds: None)
+        return
+    queue = Queue(
+        config.capacity.queue_requests,
+        config.capacity.queue_share,
+        config.capacity.pass_tokens,
+        config.capacity.pass_targets,
+        config.capacity.patience_ms / 1000,
+    )
+    metrics = Metrics(lambda: len(queue))
+    front = _front(checked, function, site, queue, metrics)
+    doors: list[Door] = []
+    world.on_main(lambda: doors.append(_open(front, checked)))
+
+    def on_stop() -> None:
+        front.is_draining = True
+        queue.close(_DRAIN_SECONDS)
+
+    with contextlib.closing(doors[0]):
+        _say(f"serving {backbone.name}, {site.mesh.degrees.name}, at {_address(checked, doors[0])}")
+        answer_requests(function, site.stop, queue, on_stop, metrics.passed)
+        queue.give_up_all(Draining())
+    _say("ended: what was asked was answered, the rest was refused")
+
+
+def _front(
+    checked: CheckedServer, function: PromptFunction, site: Site, queue: Queue, metrics: Metrics
+) -> Front:
+    description = Description.of(
+        checked.backbone, site.mesh.degrees.name, function.has_cache, checked.limits
+    )
+    access, capacity = Access(checked.people), checked.config.capacity
+    return Front(description, checked.backbone, access, capacity, queue, metrics)
+
+
+def _open(front: Front, checked: CheckedServer) -> Door:
+    config = checked.config
+    door = Door(front.app, config.address.host, config.address.port, config.capacity.connections)
+    door.open()
+    return door
+
+
+def _address(checked: CheckedServer, door: Door) -> str:
+    host = checked.config.address.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{door.port}"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,145 @@
+"""A request that was let in: its pieces, and the answer that is put together from theirs.
+
+Shapes: N rows, R tasks, S slots, H embedding size.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptune_scale.parallel.generation import Generated
+from ptune_scale.parallel.remote.request import (
+    ModelRequest,
+    encode_found,
+    encode_losses,
+    encode_written,
+)
+from ptune_scale.task.ask import cut_by_tokens
+
+Found = tuple[Tensor, Tensor] | Tensor | list[Generated]
+"""Of some rows: losses (R,) and dP (R, S, H); what a question finds; what was written."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a request that are computed at once.
+
+    Attributes:
+        cost: tokens, padding counted, those to be written among them.
+    """
+
+    ticket: "Ticket"
+    rows: Sequence[int]
+    request: ModelRequest
+    cost: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Pieces of the same key can share a pass."""
+        asked = self.request
+        return asked.kind, asked.batch.group_size, asked.max_tokens, asked.stop
+
+
+class Ticket:
+    """A request on its way.
+
+    Args:
+        who: whose it is, as far as fairness goes.
+        known_as: whose it is, as far as is counted.
+        pass_tokens, pass_targets: most of a piece.
+
+    Attributes:
+        answer: the reply's body, once it is there, or the error that was made of the request.
+    """
+
+    def __init__(
+        self, request: ModelRequest, who: str, known_as: str, pass_tokens: int, pass_targets: int
+    ) -> None:
+        self.who = who
+        self.known_as = known_as
+        self.request = request
+        self.answer: Future[bytes] = Future()
+        self.pieces = [
+            Piece(self, rows, request.rows(rows), cost_of(request, rows))
+            for rows in _cut(request, pass_tokens, pass_targets)
+        ]
+        self._left = len(self.pieces)
+        self._losses = torch.zeros(len(request.prompts))
+        self._gradient = torch.zeros_like(request.prompts)
+        self._found: Tensor | None = None
+        self._written: dict[int, Generated] = {}
+
+    @property
+    def is_wanted(self) -> bool:
+        """Nobody has given it up, and nothing is wrong with it."""
+        return not self.answer.done()
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        self.answer.cancel()
+
+    def add(self, piece: Piece, found: Found | Exception) -> None:
+        """Take what was found of a piece; the last one makes the answer."""
+        if not self.is_wanted:
+            return
+        if isinstance(found, Exception):
+            self.fail(found)
+            return
+        if isinstance(found, tuple):
+            self._losses += found[0]
+            self._gradient += found[1]
+        elif isinstance(found, list):
+            self._written |= zip(piece.rows, found, strict=True)
+        else:
+            if self._found is None:
+                self._found = found.new_zeros(len(self.request.batch), *found.shape[1:])
+            self._found[list(piece.rows)] = found
+        self._left -= 1
+        if not self._left:
+            self._finish()
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error."""
+        if self.answer.set_running_or_notify_cancel():
+            self.answer.set_exception(error)
+
+    def _finish(self) -> None:
+        body = self._body()
+        if self.answer.set_running_or_notify_cancel():
+            self.answer.set_result(body)
+
+    def _body(self) -> bytes:
+        if self.request.kind == "loss":
+            return encode_losses(self._losses, self._gradient)
+        if self.request.kind == "generate":
+            return encode_written([self._written[n] for n in range(len(self.request.batch))])
+        assert self._found is not None
+        return encode_found(self._found)
+
+
+def cost_of(request: ModelRequest, rows: Sequence[int]) -> int:
+    """Tokens of some rows, padding counted, those to be written among them."""
+    longest = max(request.batch.examples[row].num_tokens for row in rows)
+    return len(rows) * (longest + request.max_tokens)
+
+
+def _cut(request: ModelRequest, pass_tokens: int, pass_targets: int) -> list[Sequence[int]]:
+    """The rows of each piece: as many groups of similar length as fit, at least one."""
+    batch, size = request.batch, request.batch.group_size
+    groups = [range(start, start + size) for start in range(0, len(batch), size)]
+    costs = [cost_of(request, rows) for rows in groups]
+    order = sorted(range(len(groups)), key=costs.__getitem__)
+    targets = 1 if request.kind == "generate" else batch.num_targets
+    cuts = cut_by_tokens(
+        [costs[number] for number in order],
+        pass_tokens,
+        rows=max(1, pass_targets // (targets * size)),
+        padded=True,
+    )
+    if len(cuts) == 1:
+        return [range(len(batch))]
+    return [[row for number in order[cut] for row in groups[number]] for cut in cuts]

@@ -1,0 +1,76 @@
+"""A served model finds what the same model finds in this process."""
+
+import pytest
+import torch
+
+from ptune_scale.backbone import load_backbone
+from ptune_scale.parallel.remote.asked import LOSSES, QUESTIONS, values_of
+from ptune_scale.parallel.remote.backbone import open_served
+from tests.serve.conftest import losses, prompts, questions, rows
+
+MODELS = ["tiny_llama", "tiny_gpt2", "tiny_bert"]
+
+
+def test_everything_that_has_a_name_is_tried_here() -> None:
+    assert losses().keys() == LOSSES.keys()
+    assert questions(300).keys() == QUESTIONS.keys()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_losses_and_gradients_are_those_of_a_local_model(
+    name: str, request, serving, local, remote
+) -> None:
+    model = request.getfixturevalue(name)
+    here, there = local(model), remote(serving(model))
+    for kind, (batch, asked) in losses().items():
+        expected = here.loss_and_gradient(batch, prompts(), asked)
+        found = there.loss_and_gradient(batch, prompts(), asked)
+        assert float(expected[1].abs().max()) > 0
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5, msg=kind)
+        assert not found[1][1].any()  # the task that has no row
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_answers_are_those_of_a_local_model_in_shape_and_type_too(
+    name: str, request, serving, local, remote
+) -> None:
+    model = request.getfixturevalue(name)
+    here, there = local(model), remote(serving(model))
+    size = here.engine.lm.model.config.vocab_size
+    for kind, (batch, asked) in questions(size).items():
+        shape, dtype = values_of(asked, batch.num_targets)
+        expected = here.ask(batch, prompts(), asked, shape, dtype)
+        found = there.ask(batch, prompts(), asked, shape, dtype)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5, msg=kind)
+
+
+@pytest.mark.parametrize("name", ["tiny_llama", "tiny_gpt2"])
+def test_texts_are_those_of_a_local_model(name: str, request, serving, local, remote) -> None:
+    model = request.getfixturevalue(name)
+    here, there = local(model), remote(serving(model))
+    assert there.has_cache == here.has_cache
+    batch = rows(12, 9)
+    first = here.generate(batch, prompts(), max_tokens=1)
+    stop = {first[0].tokens[0]}  # so that one ends at once
+    expected = here.generate(batch, prompts(), max_tokens=7, stop=stop)
+    found = there.generate(batch, prompts(), max_tokens=7, stop=stop)
+    assert [(one.tokens, one.ended) for one in found] == [
+        (one.tokens, one.ended) for one in expected
+    ]
+    assert expected[0].ended and not all(one.ended for one in expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_client_knows_the_model_without_a_weight(name: str, request, serving) -> None:
+    model = request.getfixturevalue(name)
+    here, there = load_backbone(str(model)), open_served(serving(model))
+    for what in ("name", "fingerprint", "dtype", "kind", "hidden_size", "vocab_size"):
+        assert getattr(there, what) == getattr(here, what), what
+    assert there.tokens.digest == here.tokens.digest
+    assert there.config.to_dict().keys() == here.config.to_dict().keys()
+    assert there.embeddings.spread == here.embeddings.spread
+    assert torch.equal(there.embeddings.center, here.embeddings.center)
+    assert torch.equal(there.embeddings.of([7, 3, 3]), here.embeddings.of([7, 3, 3]))
+    assert torch.equal(there.embeddings.rows(2, 9), here.embeddings.rows(2, 9))

@@ -1,0 +1,54 @@
+"""A server in a thread of the tests' process, with its real front, queue and ranks."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from ptune_scale.parallel import Mesh, StopSignal, World
+from ptune_scale.run.site import Site
+from ptune_scale.serve.check import check
+from ptune_scale.serve.config import ServeConfig
+from ptune_scale.serve.run import run
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_until_ready(url: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(httpx2.TransportError):
+            if httpx2.get(f"{url}/healthz", trust_env=False).status_code == 200:
+                return
+        assert time.monotonic() < deadline, f"{url} is not ready"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def served(model: Path, **flags: Any) -> Iterator[str]:
+    """The address of a server of a model, until the end of the context."""
+    port = free_port()
+    known = {"model": str(model), "dtype": "float32", "self_check": "off", "port": port, **flags}
+    checked = check(ServeConfig.from_flags(known))
+    world = World()
+    stop = StopSignal(world)
+    site = Site(Mesh.build(world, checked.degrees), stop, Path())
+    thread = threading.Thread(target=run, args=(checked, site))
+    thread.start()
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url)
+        yield url
+    finally:
+        stop._note(signal.SIGTERM, None)
+        thread.join(60)
+        assert not thread.is_alive()
