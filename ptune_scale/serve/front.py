@@ -16,6 +16,7 @@ import anyio.to_thread
 import torch
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -207,9 +208,26 @@ class Front:
         self._bytes_read += size
         try:
             async with asyncio.timeout(self.capacity.body_seconds):
-                yield await request.body()
+                body = await _read(request, size)
+            yield body
         finally:
             self._bytes_read -= size
+
+
+async def _read(request: HttpRequest, size: int) -> bytes:
+    """A body of so many bytes, whatever its sender does.
+
+    Raises:
+        HTTPException: it is longer or shorter than was said.
+    """
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > size:
+            break
+    if len(body) != size:
+        raise HTTPException(400, "the body is not as long as it is said to be")
+    return bytes(body)
 
 
 async def _left(request: HttpRequest) -> None:
@@ -233,6 +251,8 @@ def _refusal(error: Exception) -> Response:
             status, said, headers = 429, "too many requests wait", {"Retry-After": "1"}
         case Draining() | CancelledError() | asyncio.CancelledError():
             status, said, headers = 503, "the server is ending", {"Retry-After": "1"}
+        case ClientDisconnect():
+            status, said = 400, "the request was cut off"
         case TimeoutError():
             status, said = 408, "it took too long"
         case _:

@@ -112,21 +112,19 @@ class Queue:
     def _choose(self) -> list[Piece]:
         self._forget_given_up()
         chosen: list[Piece] = []
-        cost = targets = 0
 
         def fits(piece: Piece) -> bool:
-            if not chosen:
-                return True
-            return (
+            together = [*chosen, piece]
+            rows = sum(len(each.rows) for each in together)
+            return not chosen or (
                 piece.key == chosen[0].key
-                and cost + piece.cost <= self.pass_tokens
-                and targets + _targets(piece) <= self.pass_targets
+                and rows * max(each.longest for each in together) <= self.pass_tokens
+                and rows * max(each.num_targets for each in together) <= self.pass_targets
             )
 
         while (who := self._next(fits)) is not None:
             piece = self._waiting[who].popleft()
             self._got[who] += piece.cost
-            cost, targets = cost + piece.cost, targets + _targets(piece)
             chosen.append(piece)
             if not self._waiting[who]:
                 del self._waiting[who]
@@ -136,8 +134,3 @@ class Queue:
         """Whoever has got the least of those whose first piece fits."""
         able = [who for who, pieces in self._waiting.items() if fits(pieces[0])]
         return min(able, key=self._got.__getitem__, default=None)
-
-
-def _targets(piece: Piece) -> int:
-    batch = piece.request.batch
-    return len(batch) * (1 if piece.request.kind == "generate" else batch.num_targets)

@@ -5,7 +5,8 @@ Shapes: N rows, R tasks, S slots, H embedding size.
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ptune_scale.parallel.remote.request import (
     encode_losses,
     encode_written,
 )
+from ptune_scale.parallel.rows import evened
 from ptune_scale.task.ask import cut_by_tokens
 
 Found = tuple[Tensor, Tensor] | Tensor | list[Generated]
@@ -29,19 +31,36 @@ class Piece:
     """Rows of a request that are computed at once.
 
     Attributes:
-        cost: tokens, padding counted, those to be written among them.
+        rows: their places in the request.
+        request: the request of these rows alone.
     """
 
     ticket: "Ticket"
     rows: Sequence[int]
     request: ModelRequest
-    cost: int
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest row, those to be written among them."""
+        return self.request.longest
+
+    @property
+    def cost(self) -> int:
+        """Tokens, padding counted."""
+        return len(self.rows) * self.longest
+
+    @cached_property
+    def num_targets(self) -> int:
+        """Of the row with the most, of which logits are there at a time."""
+        return 1 if self.request.kind == "generate" else self.request.batch.num_targets
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Pieces of the same key can share a pass."""
         asked = self.request
-        return asked.kind, asked.batch.group_size, asked.max_tokens, asked.stop
+        # P is as wide as that of the request with the most slots: they may differ by half.
+        slots = asked.prompts.shape[1].bit_length()
+        return asked.kind, asked.batch.group_size, slots, asked.max_tokens, asked.stop
 
 
 class Ticket:
@@ -61,12 +80,12 @@ class Ticket:
     ) -> None:
         self.who = who
         self.known_as = known_as
+        parts = _cut(request, pass_tokens, pass_targets)
+        if len(parts) > 1:  # all find as much in a row
+            request = replace(request, batch=evened(request.batch))
         self.request = request
         self.answer: Future[bytes] = Future()
-        self.pieces = [
-            Piece(self, rows, request.rows(rows), cost_of(request, rows))
-            for rows in _cut(request, pass_tokens, pass_targets)
-        ]
+        self.pieces = [Piece(self, rows, request.rows(rows)) for rows in parts]
         self._left = len(self.pieces)
         self._losses = torch.zeros(len(request.prompts))
         self._gradient = torch.zeros_like(request.prompts)
@@ -121,17 +140,11 @@ class Ticket:
         return encode_found(self._found)
 
 
-def cost_of(request: ModelRequest, rows: Sequence[int]) -> int:
-    """Tokens of some rows, padding counted, those to be written among them."""
-    longest = max(request.batch.examples[row].num_tokens for row in rows)
-    return len(rows) * (longest + request.max_tokens)
-
-
 def _cut(request: ModelRequest, pass_tokens: int, pass_targets: int) -> list[Sequence[int]]:
     """The rows of each piece: as many groups of similar length as fit, at least one."""
     batch, size = request.batch, request.batch.group_size
     groups = [range(start, start + size) for start in range(0, len(batch), size)]
-    costs = [cost_of(request, rows) for rows in groups]
+    costs = [size * request.rows(rows).longest for rows in groups]
     order = sorted(range(len(groups)), key=costs.__getitem__)
     targets = 1 if request.kind == "generate" else batch.num_targets
     cuts = cut_by_tokens(

@@ -96,7 +96,7 @@ def _tensors(asked: Any) -> dict[str, Tensor]:
         case LabelLoss():
             return _tensors(asked.words)
         case LabelWords():
-            return {"tokens": asked.tokens.int(), "exists": asked.exists}
+            return {"tokens": asked.tokens.int(), "exists": asked.exists.byte()}
         case NextTokens():
             return {"tokens": asked.tokens.int()}
         case Ranks() | BestCandidates():
@@ -207,7 +207,8 @@ def _token_ids(tensors: Mapping[str, Tensor], dimensions: int, limits: Limits) -
 
 def _label_words(tensors: Mapping[str, Tensor], batch: Batch, limits: Limits) -> LabelWords:
     tokens = _token_ids(tensors, 3, limits)
-    exists = tensor_of(tensors, "exists", torch.bool, 3)
+    # Any byte but zero is true: a bool that is neither would be anything.
+    exists = tensor_of(tensors, "exists", torch.uint8, 3) > 0
     tasks = 1 + max(row.task for row in batch.examples)
     fits = tokens.shape == exists.shape and len(tokens) >= tasks
     fits = fits and 0 < tokens.shape[1] * tokens.shape[2] <= _MOST_LABELS

@@ -61,6 +61,11 @@ class ModelRequest:
         """Tokens of all rows, with those that may be written behind them."""
         return self.batch.num_tokens + len(self.batch) * self.max_tokens
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, with those that may be written behind it."""
+        return max(row.num_tokens for row in self.batch.examples) + self.max_tokens
+
     def rows(self, index: Sequence[int]) -> "ModelRequest":
         """The same asked of some of the rows."""
         return replace(self, batch=self.batch.rows(index))

@@ -116,10 +116,12 @@ def decode_batch(
         f"{tokens} tokens are more than the {limits.request_tokens} of a request: ask in parts",
     )
     num_tasks, num_slots, _ = prompts.shape
+    require(num_tasks <= count, f"there are {num_tasks} tasks for {count} rows")
     ids = numbers("ids", tokens, 0, limits.words)
     slots = numbers("slots", tokens, NO_SLOT, num_slots)
     counts = numbers("target_counts", count, 1, longest + 1)
     total = int(counts.sum())
+    require(count * int(counts.max()) <= limits.values, "rows have too many targets: ask in parts")
     targets = numbers("targets", total, 0, longest)
     require(
         bool((targets < lengths.repeat_interleave(counts)).all()),

@@ -1,0 +1,143 @@
+"""What waits: fair between those who ask, bounded, and emptied at the end."""
+
+import threading
+
+import pytest
+import torch
+
+from ptune_scale.parallel.remote.request import ModelRequest
+from ptune_scale.serve.queue import Full, Queue
+from ptune_scale.serve.ticket import Ticket
+from ptune_scale.task.example import Example, collate
+from ptune_scale.task.objective import cross_entropy, mean_cross_entropy
+
+
+def queue(most: int = 64, share: int = 64, pass_tokens: int = 100, patience: float = 0.0) -> Queue:
+    return Queue(most, share, pass_tokens, 1000, patience)
+
+
+def ticket(who: str, count: int, *, length: int = 10, kind: str = "loss", slots: int = 1) -> Ticket:
+    row = Example(0, (1,) * length, (0,) + (-1,) * (length - 1), (length - 1,), (1,))
+    asked = {"loss": cross_entropy, "ask": mean_cross_entropy}[kind]
+    request = ModelRequest(kind, collate([row] * count), torch.zeros(1, slots, 4), asked)
+    return Ticket(request, who, who, 100, 1000)
+
+
+def test_one_with_a_lot_to_do_does_not_hold_up_the_others() -> None:
+    waiting = queue()
+    waiting.put(ticket("large", 200))  # 20 passes
+    waiting.put(ticket("small", 5))
+    waiting.put(ticket("other", 5))
+    passes = [waiting.take(0) for _ in range(3)]
+    served = [piece.ticket.who for pieces in passes for piece in pieces or ()]
+    assert served.count("small") == served.count("other") == 1
+    assert served[0] == "large"  # it came first, and nobody had got anything
+
+
+def test_all_get_as_much_whoever_asks_more_often() -> None:
+    waiting = queue(most=1000, share=1000)
+    for _ in range(90):
+        waiting.put(ticket("often", 10))
+    for _ in range(30):
+        waiting.put(ticket("seldom", 10))
+    served = [(waiting.take(0) or [])[0].ticket.who for _ in range(60)]
+    assert served.count("often") == served.count("seldom") == 30
+
+
+def test_who_comes_late_gets_no_more_than_the_others_from_then_on() -> None:
+    waiting = queue(most=1000, share=1000)
+    for _ in range(80):
+        waiting.put(ticket("early", 10))
+    for _ in range(40):
+        waiting.take(0)
+    for _ in range(30):
+        waiting.put(ticket("late", 10))
+    served = [(waiting.take(0) or [])[0].ticket.who for _ in range(40)]
+    assert 19 <= served.count("late") <= 21
+
+
+def test_a_pass_is_filled_with_what_fits_and_can_go_together() -> None:
+    waiting = queue()
+    waiting.put(ticket("a", 4))
+    waiting.put(ticket("b", 4))
+    waiting.put(ticket("c", 4))
+    waiting.put(ticket("d", 2, kind="ask"))
+    waiting.put(ticket("e", 2))
+    waiting.put(ticket("f", 1, slots=9))
+    first, second, third, fourth = (waiting.take(0) for _ in range(4))
+    assert [piece.ticket.who for piece in first or ()] == ["a", "b", "e"]
+    assert {piece.ticket.who for pieces in (second, third, fourth) for piece in pieces or ()} == {
+        "c",
+        "d",
+        "f",
+    }
+    assert waiting.take(0) == []
+
+
+def test_longer_rows_of_others_count_for_all_that_are_padded_to_them() -> None:
+    waiting = queue()
+    waiting.put(ticket("short", 5, length=2))
+    waiting.put(ticket("long", 2, length=40))
+    assert [piece.ticket.who for piece in waiting.take(0) or ()] == ["short"]
+
+
+def test_too_many_are_sent_away_and_places_are_free_again_when_answered() -> None:
+    waiting = queue(most=3, share=2)
+    first = ticket("a", 1)
+    waiting.put(first)
+    waiting.put(ticket("a", 1))
+    with pytest.raises(Full):
+        waiting.put(ticket("a", 1))
+    waiting.put(ticket("b", 1))
+    with pytest.raises(Full):
+        waiting.put(ticket("c", 1))
+    for piece in waiting.take(0) or ():
+        piece.ticket.add(piece, (torch.zeros(1), torch.zeros(1, 1, 4)))
+    assert len(waiting) == 0
+    waiting.put(ticket("c", 1))
+    assert len(waiting) == 1
+
+
+def test_what_nobody_waits_for_is_not_computed() -> None:
+    waiting = queue()
+    gone, kept = ticket("a", 50), ticket("a", 1)
+    waiting.put(gone)
+    waiting.put(kept)
+    gone.give_up()
+    assert [piece.ticket for piece in waiting.take(0) or ()] == [kept]
+
+
+def test_a_closed_queue_finishes_what_it_has_and_takes_nothing() -> None:
+    waiting = queue()
+    waiting.put(ticket("a", 15))
+    waiting.close(60)
+    with pytest.raises(Full):
+        waiting.put(ticket("a", 1))
+    assert waiting.take(0) and waiting.take(0)
+    assert waiting.take(0) is None
+
+
+def test_what_is_not_finished_in_time_is_answered_with_an_error() -> None:
+    waiting = queue()
+    late = ticket("a", 15)
+    waiting.put(late)
+    waiting.close(0)
+    assert waiting.take(0) is None
+    waiting.give_up_all(TimeoutError("too late"))
+    with pytest.raises(TimeoutError):
+        late.answer.result(0)
+
+
+def test_a_piece_waits_a_moment_for_company() -> None:
+    waiting = queue(patience=60)
+    waiting.put(ticket("a", 1))
+    found: list[str] = []
+
+    def take() -> None:
+        found.extend(piece.ticket.who for piece in waiting.take(60) or ())
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    waiting.put(ticket("b", 9))  # a pass is full now, and nobody waits any longer
+    thread.join(30)
+    assert sorted(found) == ["a", "b"]
