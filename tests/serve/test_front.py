@@ -1,0 +1,253 @@
+"""What is said over HTTP: bad requests end in one clear line, and touch neither ranks nor others."""
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+import torch
+
+from ptune_scale.errors import UserError
+from ptune_scale.parallel.remote.backbone import open_served
+from ptune_scale.parallel.remote.message import pack, unpack
+from ptune_scale.parallel.remote.request import ModelRequest, encode
+from ptune_scale.task.example import Example, collate
+from ptune_scale.task.objective import cross_entropy
+from tests.serve.conftest import everything, prompts, rows
+from tests.serve.hostile import attack
+from tests.serving import served
+
+TOKENS = """
+[alice]
+token = "alice-has-a-long-token"
+[bob]
+token = "bob-has-another-token"
+requests_per_minute = 4
+request_tokens = 60
+"""
+
+
+@pytest.fixture(scope="module")
+def url(serving, tiny_llama: Path) -> str:
+    return serving(tiny_llama)
+
+
+@pytest.fixture(scope="module")
+def bodies(url: str) -> list[tuple[str, bytes]]:
+    """A good request of each kind, with its path."""
+    said = open_served(url).description
+    made = [
+        (f"/v1/{each.kind}", encode(each, said.identity)[0])
+        for each in everything(said.limits.vocab_size)
+    ]
+    words = pack({"kind": "words", "model": said.identity}, {"tokens": torch.arange(5).int()})
+    return [*made, ("/v1/words", words)]
+
+
+def post(url: str, path: str, body: bytes, **headers: str) -> httpx2.Response:
+    return httpx2.post(url + path, content=body, headers=headers, timeout=60, trust_env=False)
+
+
+def changed(body: bytes, **more: object) -> bytes:
+    """A body with something else in its header or in place of a tensor."""
+    header, tensors = unpack(body)
+    header.pop("version")
+    for name, value in more.items():
+        if isinstance(value, torch.Tensor):
+            tensors[name] = value
+        else:
+            header[name] = value
+    return pack(header, tensors)
+
+
+def test_good_requests_are_answered(url: str, bodies) -> None:
+    for path, body in bodies:
+        response = post(url, path, body)
+        assert response.status_code == 200, response.text
+        unpack(response.content)
+
+
+@pytest.mark.parametrize(
+    "more, status, message",
+    [
+        ({"model": "another"}, 409, "another model is served here"),
+        ({"kind": "steal"}, 422, "there are loss, ask, generate"),
+        ({"kind": "generate", "max_tokens": 3, "stop": []}, 422, "belongs to /v1/generate"),
+        ({"asked": "logits"}, 422, "asked is 'logits'; there are cross_entropy"),
+        ({"asked": "label"}, 422, "tensor 'tokens' must be"),
+        ({"group_size": 2}, 422, "9 rows are not groups of 2"),
+        ({"prompts": torch.full((3, 3, 32), torch.nan)}, 422, "training has diverged"),
+        ({"prompts": torch.full((3, 3, 32), 1e6)}, 422, "training has diverged"),
+        ({"prompts": torch.zeros(3, 3, 31)}, 422, r"must be \(tasks, slots, 32\)"),
+        ({"prompts": torch.zeros(3, 1, 32)}, 422, "slots must be from -1 to 0"),
+        ({"prompts": torch.zeros(2, 3, 32)}, 422, "tasks must be from 0 to 1"),
+        ({"prompts": torch.zeros(10**9, 0, 32)}, 422, "1000000000 tasks for 9 rows"),
+        ({"lengths": torch.full((9,), 65).int()}, 422, "lengths must be from 1 to 64"),
+        ({"ids": torch.full((80,), 99999).int()}, 422, "ids must be"),
+        ({"answers": torch.full((9,), 99999).int()}, 422, "answers must be from -1 to"),
+        ({"targets": torch.full((9,), 63).int()}, 422, "behind the end of its row"),
+        ({"target_counts": torch.full((9,), 2).int()}, 422, "targets must be 18 numbers; got 9"),
+        ({"weights": torch.full((9,), torch.inf).double()}, 422, "weights must be from -1 to 1"),
+        ({"weights": torch.ones(9)}, 422, "'weights' must be torch.float64"),
+        ({"tasks": torch.ones(9)}, 422, "'tasks' must be torch.int32"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_in_one_line(
+    more: dict, status: int, message: str, url: str, bodies
+) -> None:
+    response = post(url, "/v1/loss", changed(bodies[0][1], **more))
+    assert response.status_code == status
+    assert pytest.importorskip("re").search(message, response.json()["error"])
+    assert "\n" not in response.json()["error"]
+
+
+def test_paths_and_methods_that_are_none_are_refused(url: str, bodies) -> None:
+    assert post(url, "/v1/nothing", b"").status_code == 404
+    assert httpx2.get(f"{url}/v1/loss", trust_env=False).status_code == 405
+    assert httpx2.delete(f"{url}/v1/model", trust_env=False).status_code == 405
+
+
+def test_hundreds_of_hostile_requests_leave_everything_as_it_was(url: str, bodies, remote) -> None:
+    chance = random.Random(16)
+    function = remote(url)
+    batch = rows(1, 9)
+    expected = function.loss_and_gradient(batch, prompts(), cross_entropy)
+    statuses: dict[int, int] = {}
+    for number in range(300):
+        found = attack(url, bodies, chance)
+        assert found.status < 500, found
+        statuses[found.status] = statuses.get(found.status, 0) + 1
+        if number % 50 == 49:
+            again = function.loss_and_gradient(batch, prompts(), cross_entropy)
+            assert all(map(torch.equal, again, expected))
+    assert statuses[422] > 100
+    assert {400, 411, 413} <= statuses.keys()
+
+
+def test_a_slow_sender_is_given_up_and_others_are_answered_meanwhile(tiny_llama, bodies) -> None:
+    path, body = bodies[0]
+    with served(tiny_llama, body_seconds=1.0) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=60) as slow:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            slow.sendall(head.encode() + body[:100])
+            assert post(url, path, body).status_code == 200
+            assert slow.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(tiny_llama) -> None:
+    with served(tiny_llama, request_mib=1) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+            connection.sendall(
+                b"POST /v1/loss HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+            )
+            assert connection.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_requests_that_are_too_large_are_refused(tiny_llama, remote) -> None:
+    with served(tiny_llama, request_tokens=300, pass_tokens=100) as url:
+        function = remote(url)
+        with pytest.raises(UserError, match="more than the 300 of a request"):
+            function.loss_and_gradient(rows(1, 60), prompts())
+        with pytest.raises(UserError, match="to read and write are more than the 300"):
+            function.generate(rows(1, 9), prompts(), max_tokens=60)
+        with pytest.raises(UserError, match="a question has"):
+            function.loss_and_gradient(rows(1, 16, group_size=16), prompts())
+        function.loss_and_gradient(rows(1, 16), prompts())
+
+
+def test_too_many_at_once_wait_outside_and_are_all_answered_in_the_end(tiny_llama, remote) -> None:
+    with served(tiny_llama, queue_requests=2, queue_share=1) as url:
+        function = remote(url)
+        expected = function.loss_and_gradient(rows(1, 9), prompts())
+        found = []
+
+        def ask() -> None:
+            own = remote(url)
+            for _ in range(4):
+                found.append(own.loss_and_gradient(rows(1, 9), prompts()))
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert len(found) == 24
+        for each in found:
+            torch.testing.assert_close(each, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory):
+    path = tmp_path_factory.mktemp("tokens") / "tokens.toml"
+    path.write_text(TOKENS)
+    path.chmod(0o600)
+    with served(tiny_llama, tokens=str(path)) as url:
+        yield url
+
+
+def test_only_who_has_a_token_may_ask(guarded: str, bodies, remote) -> None:
+    path, body = bodies[0]
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "alice-has-a-long-token"},
+    ):
+        response = post(guarded, path, body, **headers)
+        assert response.status_code == 401
+        assert "give a token" in response.json()["error"]
+        assert httpx2.get(f"{guarded}/v1/model", headers=headers, trust_env=False).is_error
+        assert httpx2.get(f"{guarded}/metrics", headers=headers, trust_env=False).is_error
+    assert httpx2.get(f"{guarded}/healthz", trust_env=False).status_code == 200
+    with pytest.raises(UserError, match="401 give a token"):
+        remote(guarded, token="not-the-right-one")
+    remote(guarded, token="alice-has-a-long-token").loss_and_gradient(rows(1, 9), prompts())
+
+
+def test_each_token_has_its_own_limits(guarded: str, bodies) -> None:
+    path, body = bodies[0]
+    headers = {"Authorization": "Bearer bob-has-another-token"}
+    response = post(guarded, path, body, **headers)
+    assert (response.status_code, "of a request" in response.text) == (422, True)
+    small = collate([Example(0, (1, 2, 3), (-1, -1, -1), (2,), (4,))])
+    said = open_served(guarded, "alice-has-a-long-token").description
+    request = ModelRequest("loss", small, prompts()[:1], cross_entropy)
+    statuses = [
+        post(guarded, path, encode(request, said.identity)[0], **headers).status_code
+        for _ in range(5)
+    ]
+    assert statuses[0] == 200
+    assert 429 in statuses
+
+
+def test_metrics_count_what_was_done(tiny_llama, remote) -> None:
+    with served(tiny_llama) as url:
+        batch = rows(1, 9)
+        remote(url).loss_and_gradient(batch, prompts())
+        post(url, "/v1/loss", b"")
+        text = httpx2.get(f"{url}/metrics", trust_env=False).text
+    assert f'ptune_tokens_total{{client="anybody"}} {float(batch.num_tokens)}' in text
+    assert 'ptune_requests_total{path="/v1/loss",status="200"} 1.0' in text
+    assert 'ptune_requests_total{path="/v1/loss",status="422"} 1.0' in text
+    assert "ptune_pass_requests_count 1.0" in text
+    assert "ptune_waiting_requests 0.0" in text
+
+
+def test_a_request_whose_sender_went_away_is_not_computed(tiny_llama, bodies, remote) -> None:
+    path, body = bodies[0]
+    with served(tiny_llama, patience_ms=3000.0) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+        deadline = time.monotonic() + 60
+        with contextlib.closing(httpx2.Client(trust_env=False)) as client:
+            while "ptune_waiting_requests 0.0" not in client.get(f"{url}/metrics").text:
+                assert time.monotonic() < deadline
+        assert "ptune_pass_requests_count 0.0" in httpx2.get(f"{url}/metrics", trust_env=False).text

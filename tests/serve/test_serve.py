@@ -1,0 +1,200 @@
+"""Servers as processes: their ranks, their end, and jobs that outlive them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ptune_scale.parallel.remote.client import NoServer
+from ptune_scale.parallel.remote.request import ModelRequest
+from ptune_scale.serve.together import compute
+from ptune_scale.train import checkpoint
+from tests.serve.conftest import everything, prompts, rows
+from tests.serving import free_port, wait_until_ready
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 120
+Process = subprocess.Popen
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """Start a command; what still runs at the end is killed."""
+    running: list[Process] = []
+
+    def run(command: str, *flags: str) -> Process:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ptune_scale", command, *flags],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def serve(start, tiny_llama: Path) -> Callable[..., Process]:
+    """Start a server at a port."""
+
+    def run(port: int, *flags: str) -> Process:
+        known = ("--model", str(tiny_llama), "--dtype", "float32", "--self_check", "off")
+        return start("serve", *known, "--port", str(port), *flags)
+
+    return run
+
+
+def found_by(function, request: ModelRequest):
+    return compute(function, [request])[0]
+
+
+@pytest.mark.parametrize("layout", [("--tensor_parallel", "2"), ("--pipeline_parallel", "2")])
+def test_ranks_behind_one_address_find_what_one_process_does(
+    layout: tuple[str, str], serve, local, remote, tiny_llama: Path
+) -> None:
+    port = free_port()
+    server = serve(port, "--num_gpus", "2", *layout)
+    wait_until_ready(f"http://127.0.0.1:{port}")
+    here, there = local(tiny_llama), remote(f"http://127.0.0.1:{port}")
+    for request in everything(here.engine.lm.model.config.vocab_size):
+        found, expected = found_by(there, request), found_by(here, request)
+        if request.kind == "generate":
+            assert [one.tokens for one in found] == [one.tokens for one in expected]
+        else:
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    server.send_signal(signal.SIGTERM)
+    said = server.communicate(timeout=60)[0]
+    assert server.returncode == 0, said
+    assert "ended: what was asked was answered" in said
+
+
+def test_a_server_that_is_told_to_end_finishes_what_it_has(serve, remote) -> None:
+    port = free_port()
+    server = serve(port, "--patience_ms", "5000")
+    url = f"http://127.0.0.1:{port}"
+    wait_until_ready(url)
+    function = remote(url, patience=1.0)
+    found = []
+    thread = threading.Thread(
+        target=lambda: found.append(function.loss_and_gradient(rows(1, 9), prompts()))
+    )
+    thread.start()
+    time.sleep(1)  # it waits for company by now
+    server.send_signal(signal.SIGTERM)
+    thread.join(60)
+    assert len(found) == 1
+    assert server.wait(60) == 0
+    with pytest.raises(NoServer, match=f"no server answers .{url}: .*refused"):
+        function.loss_and_gradient(rows(1, 9), prompts())
+
+
+@pytest.fixture
+def flags(tiny_facts: Path) -> list[str]:
+    """Of a job that takes a while."""
+    return [
+        *("--data_dir", str(tiny_facts), "--method", "ptuning", "--candidates", "full_vocab"),
+        *("--max_steps", str(STEPS), "--lr", "1e-3", "--batch_size", "8", "--dev_facts", "1"),
+        *("--eval_every", "10", "--patience", "0", "--checkpoint_every", "10"),
+    ]
+
+
+def wait_for_step(output: Path, step: int, job: Process) -> None:
+    deadline = time.monotonic() + 200
+    while not any(
+        checkpoint.read_meta(path)["step"] >= step
+        for path in checkpoint.checkpoints(output / "checkpoint")
+    ):
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def prompt_of(output: Path) -> torch.Tensor:
+    return load_file(output / "prompt" / "prompt.safetensors")["prompts"]
+
+
+def losses_of(output: Path) -> list[float]:
+    return json.loads((output / "results.json").read_text())["training"]["losses"]
+
+
+def test_a_job_outlives_its_servers(
+    serve, start, flags: list[str], tiny_llama: Path, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    ports = [free_port(), free_port()]
+    first, second = map(serve, ports)
+    urls = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+    local = ["--model", str(tiny_llama), "--dtype", "float32", "--output_dir", str(whole)]
+    reference = start("lama", *flags, *local)
+    for port in ports:
+        wait_until_ready(f"http://127.0.0.1:{port}")
+    job = start("lama", *flags, "--backbone", urls, "--output_dir", str(cut))
+    wait_for_step(cut, 10, job)
+    first.kill()
+    wait_for_step(cut, 30, job)
+    serve(ports[0])
+    wait_until_ready(f"http://127.0.0.1:{ports[0]}")
+    second.kill()
+    for process in (job, reference):
+        said = process.communicate(timeout=200)[0]
+        assert process.returncode == 0, said[-3000:]
+    assert losses_of(cut) == pytest.approx(losses_of(whole), abs=1e-5)
+    assert len(losses_of(cut)) == STEPS
+    torch.testing.assert_close(prompt_of(cut), prompt_of(whole), atol=1e-5, rtol=0)
+
+
+def test_without_any_server_a_job_ends_in_one_line_and_can_be_resumed(
+    serve, start, flags: list[str], tmp_path: Path
+) -> None:
+    out, port = tmp_path / "out", free_port()
+    server, url = serve(port), f"http://127.0.0.1:{port}"
+    wait_until_ready(url)
+    served = ["--backbone", url, "--backbone_patience", "1", "--output_dir", str(out)]
+    job = start("lama", *flags, *served)
+    wait_for_step(out, 10, job)
+    server.kill()
+    said = job.communicate(timeout=100)[0]
+    assert job.returncode == 1
+    [line] = [line for line in said.splitlines() if line.startswith("ptune lama: error")]
+    assert f"no server answers ({url}: " in line
+    assert line.endswith(f"go on with --resume_from {out}")
+    assert "Traceback" not in said
+    [*_, newest] = checkpoint.checkpoints(out / "checkpoint")
+    reached = checkpoint.read_meta(newest)["step"]
+    assert 10 <= reached < STEPS
+    serve(port)
+    wait_until_ready(url)
+    again = start("lama", "--resume_from", str(out))
+    said = again.communicate(timeout=200)[0]
+    assert again.returncode == 0, said[-3000:]
+    assert len(losses_of(out)) == STEPS
+
+
+def test_a_job_that_waits_for_a_server_can_be_stopped(
+    serve, start, flags: list[str], tmp_path: Path
+) -> None:
+    out, port = tmp_path / "out", free_port()
+    server, url = serve(port), f"http://127.0.0.1:{port}"
+    wait_until_ready(url)
+    job = start("lama", *flags, "--backbone", url, "--output_dir", str(out))
+    wait_for_step(out, 10, job)
+    server.kill()
+    time.sleep(1)
+    job.send_signal(signal.SIGTERM)
+    said = job.communicate(timeout=60)[0]
+    assert job.returncode == 128 + signal.SIGTERM, said[-3000:]
+    assert f"stopped by SIGTERM; go on with --resume_from {out}" in said
