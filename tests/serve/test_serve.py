@@ -88,7 +88,7 @@ def test_a_server_that_is_told_to_end_finishes_what_it_has(serve, remote) -> Non
     server = serve(port, "--patience_ms", "5000")
     url = f"http://127.0.0.1:{port}"
     wait_until_ready(url)
-    function = remote(url, patience=1.0)
+    function, hasty = remote(url), remote(url, patience=1.0)
     found = []
     thread = threading.Thread(
         target=lambda: found.append(function.loss_and_gradient(rows(1, 9), prompts()))
@@ -100,7 +100,7 @@ def test_a_server_that_is_told_to_end_finishes_what_it_has(serve, remote) -> Non
     assert len(found) == 1
     assert server.wait(60) == 0
     with pytest.raises(NoServer, match=f"no server answers .{url}: .*refused"):
-        function.loss_and_gradient(rows(1, 9), prompts())
+        hasty.loss_and_gradient(rows(1, 9), prompts())
 
 
 @pytest.fixture

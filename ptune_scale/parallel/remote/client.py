@@ -25,6 +25,9 @@ from ptune_scale.strict_json import parse_json
 Answer = TypeVar("Answer")
 
 _CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 660.0
+"""More than a server gives a request (``--request_seconds``), until it gives it up itself."""
+
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _NAP = 0.2
 """Between two looks at whether the job was told to stop."""
@@ -70,7 +73,7 @@ class Servers:
                 "X-Client": secrets.token_hex(8),
                 **({"Authorization": f"Bearer {token}"} if token else {}),
             },
-            timeout=httpx2.Timeout(max(patience, 1.0), connect=_CONNECT_SECONDS),
+            timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             trust_env=False,
         )
 
