@@ -20,6 +20,37 @@ from ptune_scale.backbone.tiers import Tier
 from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Batch, Example
 
 Tokens = tuple[int, ...]
+
+
+class OwnedTokens(Tokens):
+    """Tokens that are the same as others only where they are the same owner's.
+
+    Else whoever sends a text would learn by its speed whether somebody else has sent it before.
+    """
+
+    owner: str
+
+    @classmethod
+    def of(cls, tokens: Iterable[int], owner: str) -> "OwnedTokens":
+        made = cls(tokens)
+        made.owner = owner
+        return made
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return self.of(found, self.owner) if isinstance(index, slice) else found
+
+    def __eq__(self, other: object) -> bool:
+        own = isinstance(other, OwnedTokens) and other.owner == self.owner
+        return own and super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.owner, super().__hash__()))
+
+
 LayerPast = tuple[Tensor, Tensor]
 """Keys and values (B, C, E, W) of one layer."""
 
@@ -59,7 +90,10 @@ def text_of(row: Example) -> Tokens:
     Such a row is asked once: no prompt is tuned that it would be asked under again.
     """
     lead = lead_length(row)
-    return row.ids[:lead] if row.slots[lead:].count(NO_SLOT) < row.num_tokens - lead else ()
+    if row.slots[lead:].count(NO_SLOT) == row.num_tokens - lead:
+        return ()
+    tokens = row.ids[:lead]
+    return OwnedTokens.of(tokens, row.owner) if row.owner else tokens
 
 
 def is_mostly_text(rows: Iterable[Example]) -> bool:
@@ -132,7 +166,7 @@ class TextCache:
 
         No two texts of a pass lack the same block: the second goes on behind it in the next one.
         """
-        waiting = sorted(set(texts), key=lambda text: (len(text), text))
+        waiting = sorted(set(texts), key=lambda text: (len(text), tuple(text), _owner(text)))
         limit = sum(tier.limit for tier in self.tiers)
         fits = int(sum(map(len, waiting)) * self._bytes_per_token <= limit)
         fits, *found = self._least([fits, *map(self.known, waiting)])
@@ -304,6 +338,10 @@ def _together(
             begin = end
         together[:, :, row, :, begin:] = 0
     return [(keys, values) for keys, values in together]
+
+
+def _owner(text: Tokens) -> str:
+    return text.owner if isinstance(text, OwnedTokens) else ""
 
 
 def _blocks_of(text: Tokens) -> list[Tokens]:

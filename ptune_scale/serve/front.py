@@ -170,6 +170,8 @@ class Front:
         who = person.name
         if not self.access.people:
             who = request.headers.get("x-client", "")[:64]
+        else:
+            asked = asked.owned_by(who)
         capacity = self.capacity
         ticket = Ticket(asked, who, person.name, capacity.pass_tokens, capacity.pass_targets)
         self.queue.put(ticket)

@@ -7,6 +7,7 @@ from ptune_scale.parallel import PromptFunction, TextLimit, parallelize
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.run.self_check import self_check
 from ptune_scale.run.site import Site
+from ptune_scale.run.speed import Planned, choose_speed
 from ptune_scale.serve.access import Access
 from ptune_scale.serve.check import CheckedServer
 from ptune_scale.serve.door import Door
@@ -14,6 +15,9 @@ from ptune_scale.serve.front import Draining, Front
 from ptune_scale.serve.metrics import Metrics
 from ptune_scale.serve.queue import Queue
 from ptune_scale.serve.ranks import answer_requests
+from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Example
+
+_ROWS, _LENGTH, _SLOTS, _LONG = 32, 24, 8, 10**7
 
 _DRAIN_SECONDS = 20.0
 """Less than a launcher waits for its ranks to end."""
@@ -28,11 +32,14 @@ def run(checked: CheckedServer, site: Site) -> None:
     """
     config, backbone, world = checked.config, checked.backbone, site.world
     backbone.embeddings.center  # noqa: B018 (read before a layout takes the weights away)
+    if config.model.speed == "auto":
+        choose_speed(backbone, site.mesh, _planned)
     site.stop.check()
-    # One's speed would tell another what is kept.
-    texts = None if checked.people else TextLimit(config.model.text_cache, Path())
     function = parallelize(
-        backbone, site.mesh, deepspeed_config=config.parallel.deepspeed_json, texts=texts
+        backbone,
+        site.mesh,
+        deepspeed_config=config.parallel.deepspeed_json,
+        texts=TextLimit(config.model.text_cache, Path()),
     )
     if config.model.self_check == "on":
         self_check(backbone, site.mesh, lambda: [])
@@ -62,6 +69,16 @@ def run(checked: CheckedServer, site: Site) -> None:
         answer_requests(function, site.stop, queue, on_stop, metrics.passed)
         queue.give_up_all(Draining())
     _say("ended: what was asked was answered, the rest was refused")
+
+
+def _planned() -> Planned:
+    """A long life, and rows like those that are asked for most."""
+    slots = (*range(_SLOTS), *[NO_SLOT] * (_LENGTH - _SLOTS))
+    rows = [
+        Example(0, tuple(range(start, start + _LENGTH)), slots, (_LENGTH - 1,), (NO_ANSWER,))
+        for start in range(0, _ROWS * _LENGTH, _LENGTH)
+    ]
+    return Planned(rows, num_slots=_SLOTS, trained=_LONG, asked=_LONG)
 
 
 def _front(

@@ -34,6 +34,8 @@ class Example:
             nothing competes or the right one is not known.
         question: the same number for rows of a task that ask about one record in several ways,
             and so begin alike; NO_QUESTION for a row alone.
+        owner: whose row it is, where a model serves several people: what is kept of it is kept for
+            them alone.
     """
 
     task: int
@@ -43,6 +45,7 @@ class Example:
     answers: tuple[int, ...]
     label: int = NO_ANSWER
     question: int = NO_QUESTION
+    owner: str = ""
 
     @property
     def num_tokens(self) -> int:

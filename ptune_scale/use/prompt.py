@@ -19,7 +19,8 @@ import torch
 from ptune_scale.backbone import Backbone, load_backbone
 from ptune_scale.backbone.families import context_length
 from ptune_scale.errors import UserError
-from ptune_scale.parallel import PromptFunction, single
+from ptune_scale.parallel import Degrees, Mesh, PromptFunction, World, parallelize, single
+from ptune_scale.parallel.remote.backbone import open_served
 from ptune_scale.reading import NOT_TEXT, shown
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.answers.phrases import BoundPhrases
@@ -238,17 +239,30 @@ class TunedPrompt:
 
 
 def load_prompt(
-    directory: str | Path, *, model: str | None = None, dtype: torch.dtype = torch.float32
+    directory: str | Path,
+    *,
+    model: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    backbone: str | None = None,
+    token: str = "",
 ) -> TunedPrompt:
     """Load an exported prompt and its backbone.
 
     Args:
         directory: the ``prompt`` folder of a run's output directory.
         model: where the backbone is now, if not where training found it.
+        backbone: address of a server that has it, as http://HOST:PORT, or several by commas; then
+            no weight is loaded here, and precision is the server's.
+        token: what the server knows you by.
 
     Raises:
         UserError: prompt or backbone cannot be read, or they do not belong together.
+        LostContact: no server answers.
     """
     export = PromptExport.load(Path(directory))
-    backbone = load_backbone(model or export.model, dtype=dtype, weight_bits=export.weight_bits)
-    return TunedPrompt(export, backbone)
+    if backbone is not None:
+        served = open_served(backbone, token)
+        function = parallelize(served, Mesh.build(World(), Degrees()))
+        return TunedPrompt(export, served, function)
+    here = load_backbone(model or export.model, dtype=dtype, weight_bits=export.weight_bits)
+    return TunedPrompt(export, here)

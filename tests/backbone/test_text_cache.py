@@ -209,6 +209,27 @@ def test_rows_of_a_group_are_not_torn_apart() -> None:
     assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_kept_for_one_is_not_there_for_another() -> None:
+    function, prompts = cached("llama"), prompts_of(32)
+    expected = plain("llama").loss_and_gradient(BATCHES["texts of unlike lengths"], prompts)[1]
+
+    def computed(*owners: str) -> int:
+        texts = function.engine.lm.texts
+        before = texts.computed
+        rows = [replace(row(text, 5), owner=owner) for owner in owners for text in TEXTS]
+        gradient = function.loss_and_gradient(collate(rows), prompts)[1]
+        assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+        return texts.computed - before
+
+    size = sum(map(len, TEXTS))
+    assert computed("alice") == size
+    assert computed("alice") == 0
+    assert computed("bob") == size
+    assert computed("alice", "bob", "carol") == size
+    assert computed("alice", "bob", "carol", "") == size
+    assert computed("alice", "bob", "carol", "") == 0
+
+
 def test_rows_without_slots_are_not_kept_for_they_are_asked_once() -> None:
     function = cached("llama")
     asked = Example(0, TEXTS[1], (-1,) * len(TEXTS[1]), (len(TEXTS[1]) - 1,), (7,))

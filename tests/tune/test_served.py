@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from ptune_scale.tune import launcher
+from ptune_scale.use.prompt import load_prompt
 from tests.tune.conftest import SMALL, TASKS
 
 
@@ -47,6 +48,21 @@ def test_answers_to_a_file_are_those_of_a_local_run(
     for one, other in zip(map(json.loads, found), map(json.loads, expected), strict=True):
         assert one["answer"] == other["answer"]
         assert one["score"] == pytest.approx(other["score"], rel=1e-4)
+
+
+def test_python_asks_a_server_as_it_asks_a_model_here(
+    prompt: Path, new: Path, serving, tiny_gpt2: Path
+) -> None:
+    records = [json.loads(line) for line in new.read_text().splitlines()]
+    there = load_prompt(prompt, backbone=serving(tiny_gpt2))
+    for one, other in zip(
+        there.predict(records), load_prompt(prompt).predict(records), strict=True
+    ):
+        assert one.answer == other.answer
+        assert one.score == pytest.approx(other.score, rel=1e-4)
+    [found] = there.answer("Norway", "capital", k=1)
+    [expected] = load_prompt(prompt).answer("Norway", "capital", k=1)
+    assert found.text == expected.text
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ class ModelRequest:
         """Tokens of the longest row, with those that may be written behind it."""
         return max(row.num_tokens for row in self.batch.examples) + self.max_tokens
 
+    def owned_by(self, owner: str) -> "ModelRequest":
+        """The same, asked by somebody: what is kept of its texts is kept for them alone."""
+        rows = tuple(replace(row, owner=owner) for row in self.batch.examples)
+        return replace(self, batch=replace(self.batch, examples=rows))
+
     def rows(self, index: Sequence[int]) -> "ModelRequest":
         """The same asked of some of the rows."""
         return replace(self, batch=self.batch.rows(index))
