@@ -12,6 +12,11 @@ EXTRAS = {
     "bench": ["peft"],
     "serve": ["starlette", "uvicorn", "prometheus-client"],
 }
+# Each brings twenty packages and more, so that their tests skip where they are absent.
+TRACKERS = {
+    "wandb": ["wandb"],
+    "mlflow": ["mlflow-skinny", "sqlalchemy", "alembic"],
+}
 TOOLS = ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"]
 
 setup(
@@ -49,5 +54,9 @@ setup(
         "tqdm",
         "matplotlib",
     ],
-    extras_require={**EXTRAS, "test": [*TOOLS, *(name for s in EXTRAS.values() for name in s)]},
+    extras_require={
+        **EXTRAS,
+        **TRACKERS,
+        "test": [*TOOLS, *(name for s in EXTRAS.values() for name in s)],
+    },
 )

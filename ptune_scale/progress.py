@@ -1,19 +1,23 @@
-"""What a person sees while a job runs: bars or lines of progress."""
+"""What a person sees while a job runs: bars on a terminal, elsewhere a line every half minute."""
 
 import contextlib
+import io
 import resource
 import sys
-from typing import Any
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
-_SECONDS_BETWEEN_LINES = 30
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 class _Bar(tqdm):
     """A bar that tells a rate in things a second, however slow, and new values with the next ones.
 
-    tqdm redraws for each new value: as lines, most of these would say the same.
+    tqdm redraws for each new value.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -25,23 +29,111 @@ class _Bar(tqdm):
         """Show values beside the bar from its next move on."""
         super().set_postfix(*args, refresh=False, **kwargs)
 
-    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
-        """Show a text there, at once on a terminal."""
-        super().set_postfix_str(s, refresh and sys.stderr.isatty())
+
+class _Counter(_Bar):
+    """The same where nothing can be redrawn: it counts, and the pulse tells it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, file=io.StringIO(), **kwargs)
+        _pulse.begin(self)
+
+    def display(self, *args: Any, **kwargs: Any) -> None:
+        """Draw nothing."""
+
+    def close(self) -> None:
+        """Tell how it ended, where it took long enough to be told before."""
+        if not self.disable and self.format_dict["elapsed"] > _SECONDS_BETWEEN_LINES:
+            _say(self.line())
+        _pulse.end(self)
+        super().close()
+
+    def line(self) -> str:
+        """How far it is.
+
+        Example:
+            ptuning: 35%, 672/1920 records, step=84/240, loss=1.23, 21.3 records/s, 00:59 left
+        """
+        now = self.format_dict
+        total, rate = now["total"], now["rate"]
+        if not rate:
+            done = now["n"] - now["initial"]
+            rate = done / now["elapsed"] if now["elapsed"] > 0 else 0
+        parts = [f"{100 * now['n'] / total:.0f}%"] if total else []
+        parts.append(f"{now['n']:.0f}{f'/{total}' if total else ''}{now['unit']}")
+        parts += [now["postfix"]] if now["postfix"] else []
+        parts.append(f"{rate:.3g}{now['unit']}/s")
+        if total and rate:
+            parts.append(f"{tqdm.format_interval(max(0, total - now['n']) / rate)} left")
+        return f"{now['prefix']}: {', '.join(parts)}"
 
 
-class _Lines:
-    """Standard error that is no terminal: what would redraw a bar becomes a line."""
+class _Told(Protocol):
+    def line(self) -> str: ...
 
-    def write(self, text: str) -> None:
-        # A log on a disk that is full is no reason to end what it is about.
-        with contextlib.suppress(OSError):
-            if line := text.strip("\r\n "):
-                sys.stderr.write(f"{line}\n")
 
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
+class _Phase:
+    """What is done without being counted."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.begun = time.monotonic()
+
+    def line(self) -> str:
+        return f"{self.what}: {tqdm.format_interval(time.monotonic() - self.begun)} so far"
+
+
+class _Pulse:
+    """Tells every half minute what is going on, the innermost thing of several."""
+
+    def __init__(self) -> None:
+        self._going_on: list[_Told] = []
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+
+    def begin(self, one: _Told) -> None:
+        with self._lock:
+            self._going_on.append(one)
+            if len(self._going_on) == 1:
+                self._ended = threading.Event()
+                threading.Thread(target=self._beat, args=(self._ended,), daemon=True).start()
+
+    def end(self, one: _Told) -> None:
+        with self._lock:
+            if one in self._going_on:
+                self._going_on.remove(one)
+                if not self._going_on:
+                    self._ended.set()
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(_SECONDS_BETWEEN_LINES):
+            with self._lock:
+                line = self._going_on[-1].line() if self._going_on else ""
+            if line:
+                _say(line)
+
+
+_pulse = _Pulse()
+
+
+def _say(line: str) -> None:
+    # A log on a disk that is full is no reason to end what it is about.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def doing(what: str, *, shown: bool) -> Iterator[None]:
+    """Something that takes a while and cannot be counted: told where there is no terminal."""
+    if not shown or sys.stderr.isatty():
+        yield
+        return
+    phase = _Phase(what)
+    _pulse.begin(phase)
+    try:
+        yield
+    finally:
+        _pulse.end(phase)
 
 
 def bar(description: str, total: int | None, unit: str, *, shown: bool, initial: int = 0) -> tqdm:
@@ -52,20 +144,15 @@ def bar(description: str, total: int | None, unit: str, *, shown: bool, initial:
     Args:
         total: None where it is not known.
     """
-    lines: dict[str, Any] = {}
-    if not sys.stderr.isatty():
-        seconds = _SECONDS_BETWEEN_LINES
-        lines = {"file": _Lines(), "delay": seconds, "mininterval": seconds, "ncols": 110}
-        lines["miniters"] = 1  # else tqdm, seeing few moves, repeats a line every ten seconds
-    return _Bar(
+    kind = _Bar if sys.stderr.isatty() or not shown else _Counter
+    return kind(
         desc=description,
         total=total,
         initial=initial,
         unit=f" {unit}",
         disable=not shown,
-        dynamic_ncols=not lines,
+        dynamic_ncols=True,
         smoothing=0.05,
-        **lines,
     )
 
 

@@ -15,9 +15,11 @@ from ptune_scale.parallel.launch import relaunch as launch
 from ptune_scale.parallel.launch.guard import guarded
 from ptune_scale.parallel.launch.speaker import say
 from ptune_scale.parser import called
+from ptune_scale.progress import doing
 from ptune_scale.run.config import JobConfig, RanksConfig
 from ptune_scale.run.settle import build_parser, settle
 from ptune_scale.run.told import RUN_FILE, named_output, told
+from ptune_scale.trackers.tracker import check_trackers
 
 if TYPE_CHECKING:
     from ptune_scale.parallel import Degrees
@@ -93,13 +95,16 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
             if program.aside(typed):
                 return 0
             config = program.settle(typed)
+            if isinstance(config, JobConfig):
+                check_trackers(config.run.report_to)
             launch.check_ranks(config.parallel.num_gpus)
             if launch.needs_relaunch(config.parallel.num_gpus):
                 # What ranks find wrong they say as one, so that nothing is loaded for it here.
                 _become_agent(program.name, config, arguments)
         except UserError as error:
             return _refused(program.name, error)
-        status = _run_job(program, config, arguments)
+        with doing(called(program.name), shown=launch.is_first_rank()):
+            status = _run_job(program, config, arguments)
 
         from ptune_scale.parallel.world import leave
 
@@ -130,7 +135,8 @@ def _run_job(
         return status
 
     try:
-        with _no_garbage_yet():
+        is_first = launch.is_first_rank()
+        with _no_garbage_yet(), doing("reading data and model", shown=is_first):
             checked = program.check(config)
         if isinstance(config, JobConfig):
             check_output(config.run)

@@ -12,6 +12,7 @@ from ptune_scale.backbone.options import Dtype, Speed, WeightBits
 from ptune_scale.errors import UserError
 from ptune_scale.flags import OnOff, Sections, flag
 from ptune_scale.prompt.kinds import EncoderKind, EncoderPlacementKind, EncoderSharing, PromptStart
+from ptune_scale.trackers import TRACKERS
 from ptune_scale.train.config import TrainConfig, TuneConfig
 
 __all__ = [
@@ -178,6 +179,9 @@ class RunConfig:
     )
     checkpoint_every: int = flag(
         50, "steps between checkpoints, 0 for none but on a signal", at_least=0
+    )
+    report_to: str = flag(
+        "tensorboard", f"where curves of training go, comma-separated: {', '.join(TRACKERS)}; none"
     )
 
 

@@ -14,7 +14,8 @@ from ptune_scale.progress import bar
 from ptune_scale.superglue.job import TaskJob, Trial
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.asking import AskedTask
-from ptune_scale.train.finetune import courses, finetune
+from ptune_scale.train.finetune import courses, finetune, values_of
+from ptune_scale.train.selection import DevScore
 from ptune_scale.train.trainable import FixedPrompts, PromptSource
 from ptune_scale.train.trainer import StepResult
 
@@ -48,13 +49,15 @@ def finetuned(
     """
     started = time.perf_counter()
     config, function = job.config, job.tunable_copy(head)
+    curves = job.curves(job.output / name)
     try:
         problem = job.problem([asked], function)
         [course] = courses(config.train, [job.task.name], [asked.learn])
         title = f"{job.task.name}, {name}"
         with bar(title, course.records, "records", shown=job.is_main) as progress:
 
-            def after_step(result: StepResult) -> None:
+            def after_step(result: StepResult, score: DevScore | None) -> None:
+                curves.add(values_of(result, score), result.step)
                 progress.update(result.records)
                 scores = problem.metrics.get(0, {})
                 first = {f"dev_{n}": f"{value:.3f}" for n, value in list(scores.items())[:1]}
@@ -87,4 +90,5 @@ def finetuned(
             "throughput": {"records_per_second": result.records / seconds, "seconds": seconds},
         }
     finally:
+        curves.close()
         function.close()

@@ -25,7 +25,7 @@ from ptune_scale.train.schedule import (
     tokens_per_visit,
     visit_budgets,
 )
-from ptune_scale.train.selection import Selection
+from ptune_scale.train.selection import DevScore, Selection
 from ptune_scale.train.trainable import PromptSource
 from ptune_scale.train.trainer import Diverged, StepResult, loss_and_gradient
 
@@ -105,7 +105,7 @@ def finetune(
     prompts: PromptSource,
     test: Callable[[Tensor], Tested],
     config: TrainConfig,
-    after_step: Callable[[StepResult], None],
+    after_step: Callable[[StepResult, DevScore | None], None],
     *,
     task: int = 0,
 ) -> Finetuned[Tested]:
@@ -118,6 +118,7 @@ def finetune(
         problem: asks ``function``.
         test: is given P, (R, S, H), of the present step.
         config: with the learning rate of the backbone.
+        after_step: is told of each update, and of the score on dev where one was made.
         task: the row of P that is trained for.
 
     Raises:
@@ -150,6 +151,7 @@ def finetune(
         prompts.update(asked, gradient, *progress)
         losses.append(loss)
         records += len(examples)
+        score = None
         if step == steps or (has_dev and step % every == 0):
             prompts.check()
             with torch.no_grad():
@@ -158,7 +160,13 @@ def finetune(
             # The first of all scores is always kept.
             if selection.record(0, score, torch.empty(0, 1), step):
                 tested = test(present)
-        after_step(StepResult(step, loss, lr, len(examples), tokens))
+        after_step(StepResult(step, loss, lr, len(examples), tokens), score)
         if selection.stopped[0]:
             break
     return Finetuned(tested, selection.best_visit[0], tuple(losses), records)
+
+
+def values_of(result: StepResult, score: DevScore | None) -> dict[str, float]:
+    """A step's values as curves have them."""
+    values = {"train/loss": result.loss, "train/lr": result.lr}
+    return values if score is None or not score.count else {**values, "dev/score": score.main}

@@ -1,4 +1,4 @@
-"""Runs a trainer to its end: progress, TensorBoard, checkpoints, and a way to be stopped."""
+"""Runs a trainer to its end: progress, curves, checkpoints, and a way to be stopped."""
 
 import functools
 import time
@@ -14,7 +14,7 @@ from ptune_scale.files import NotWritten
 from ptune_scale.parallel import Stopped, StopSignal, World
 from ptune_scale.parallel.launch import contact
 from ptune_scale.progress import bar, peak_memory_mb
-from ptune_scale.scalars import Scalars
+from ptune_scale.trackers.tracker import Curves
 from ptune_scale.train import checkpoint
 from ptune_scale.train.saved_state import check_like
 from ptune_scale.train.trainer import SPENT, Diverged, StepResult, Trainer
@@ -111,15 +111,15 @@ def run_training(
     title: str,
     names: Sequence[str],
     checkpoint_every: int,
-    tensorboard: Path,
+    curves: Curves,
 ) -> dict[str, float]:
     """Train from wherever the keeper's trainer is, showing and saving.
 
     Args:
         title: of the progress bar.
-        names: of the tasks, for TensorBoard.
+        names: of the tasks.
         checkpoint_every: steps between checkpoints; 0 for none but at the end or on a signal.
-        tensorboard: directory of its files.
+        curves: where those of the steps go; they are closed.
 
     Returns:
         throughput of training alone, of the runs before this one that it goes on from too; {} if
@@ -132,10 +132,9 @@ def run_training(
         RuntimeError: the ranks' encoders differ; nothing is saved.
     """
     trainer, is_main = keeper.trainer, keeper.world.is_main
-    scalars = Scalars(tensorboard if is_main else None, trainer.step + 1)
     spent = trainer.spent
     planned, done = trainer.records_in(trainer.planned_visits), trainer.records_in(trainer.visits)
-    shown: dict[str, str] = {}
+    shown = {"step": f"{trainer.step}/{trainer.planned_steps}"}
     started = time.perf_counter()
     cpu_started = time.process_time() - spent["cpu_seconds_of_this_rank"]
     with bar(title, planned, "records", shown=is_main, initial=done) as progress:
@@ -146,10 +145,11 @@ def run_training(
                     spent["training_seconds"] += now - started
                     spent["records"] += event.records
                     spent["tokens"] += event.tokens
+                    shown["step"] = f"{event.step}/{trainer.planned_steps}"
                     shown["loss"] = f"{event.loss:.2f}"
-                    progress.set_postfix(shown)
+                    progress.set_postfix({**shown, **({"now": "dev"} if trainer.due else {})})
                     progress.update(min(event.records, planned - progress.n))
-                    scalars.add(
+                    curves.add(
                         {
                             "train/loss": event.loss,
                             "train/lr": event.lr,
@@ -163,10 +163,9 @@ def run_training(
                     best = trainer.selection.best
                     mean = sum(best) / len(best)
                     shown["dev"] = f"{mean:.3f}"
-                    scalars.add(
-                        {f"dev/{names[r]}": score.main for r, score in event.scores.items()},
-                        event.step,
-                    )
+                    progress.set_postfix(shown)
+                    scores = {names[r]: each.main for r, each in event.scores.items() if each.count}
+                    curves.add({f"dev/{n}": score for n, score in scores.items()}, event.step)
                 spent["cpu_seconds_of_this_rank"] = time.process_time() - cpu_started
                 is_due = checkpoint_every and event.step % checkpoint_every == 0
                 if is_due and isinstance(event, StepResult):
@@ -190,7 +189,7 @@ def run_training(
                 keeper.save_alone()
             raise
         finally:
-            scalars.close()
+            curves.close()
     keeper.save()
     if trainer.step == keeper.begun_at and is_main:
         print(f"{title}: nothing is left to train after step {trainer.step}")

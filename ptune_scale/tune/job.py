@@ -27,16 +27,18 @@ from ptune_scale.parallel import (
     parallelize,
     tune,
 )
-from ptune_scale.progress import bar
+from ptune_scale.progress import bar, doing
 from ptune_scale.run.config import MethodConfig
 from ptune_scale.run.self_check import self_check
 from ptune_scale.run.site import Site
 from ptune_scale.run.speed import choose_speed
+from ptune_scale.run.told import find_run
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.asking import GROUP, AskedTask, Panels
 from ptune_scale.task.metrics import find_metric
 from ptune_scale.task.task import Task, Wording
+from ptune_scale.trackers.tracker import Curves, Training, check_trackers
 from ptune_scale.train import checkpoint
 from ptune_scale.train.problem import TaskProblem, asker_of
 from ptune_scale.tune.planned import ask, planned
@@ -105,16 +107,18 @@ class Job:
             Stopped: the job was asked to stop.
         """
         if config.model.speed == "auto":
-            choose_speed(backbone, site.mesh, lambda: planned(config, tasks, backbone))
+            with doing("timing ways to compute", shown=site.world.is_main):
+                choose_speed(backbone, site.mesh, lambda: planned(config, tasks, backbone))
         backbone.embeddings.center  # noqa: B018 (read before a layout takes the weights away)
         site.stop.check()
-        function = parallelize(
-            backbone,
-            site.mesh,
-            deepspeed_config=config.parallel.deepspeed_json,
-            rows_per_forward=config.train.rows_per_forward or None,
-            texts=TextLimit(config.model.text_cache, site.output),
-        )
+        with doing("loading the model", shown=site.world.is_main):
+            function = parallelize(
+                backbone,
+                site.mesh,
+                deepspeed_config=config.parallel.deepspeed_json,
+                rows_per_forward=config.train.rows_per_forward or None,
+                texts=TextLimit(config.model.text_cache, site.output),
+            )
         site.stop.check()
         resumed = Path(config.run.resume_from)
 
@@ -127,7 +131,8 @@ class Job:
         if isinstance(backbone, ServedBackbone):
             backbone.servers.while_waiting = site.stop.check
         elif config.model.self_check == "on":
-            self_check(backbone, site.mesh, job._some_rows)
+            with doing("comparing the model with transformers", shown=site.world.is_main):
+                self_check(backbone, site.mesh, job._some_rows)
         return job
 
     def _some_rows(self) -> list[Ids]:
@@ -192,6 +197,20 @@ class Job:
             rows_per_forward=config.train.rows_per_forward or None,
             head=head,
         )
+
+    def curves(self, directory: Path, first_step: int = 1) -> Curves:
+        """Where the values of a training's steps go; nowhere on all ranks but the main one.
+
+        Args:
+            directory: of the training.
+            first_step: that is to be written, again if it has been.
+        """
+        run = find_run(directory) or self.output
+        names = check_trackers(self.config.run.report_to) if self.is_main else ()
+        place = directory.resolve()
+        name = place.relative_to(run).as_posix() if place.is_relative_to(run) else place.name
+        training = Training(name, directory, run, first_step, self.config.as_flags())
+        return Curves(names, training)
 
     def asked(
         self,

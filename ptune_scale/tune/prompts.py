@@ -61,7 +61,7 @@ def train_prompts(
 
     Args:
         name: of the method.
-        directory: where checkpoints, TensorBoard's files and the exported prompt go.
+        directory: where checkpoints, curves and the exported prompt go.
         config: None for the job's.
         start: (R, S, H), what the prompts begin as; None for what the flags say.
         resumed_from: a checkpoint to go on from.
@@ -106,7 +106,7 @@ def train_prompts(
         title=name,
         names=[task.task.name for task in asked],
         checkpoint_every=job.config.run.checkpoint_every,
-        tensorboard=directory / "tensorboard",
+        curves=job.curves(directory, trainer.step + 1),
     )
     prompts = trainer.selection.prompts
     if exports:

@@ -15,9 +15,10 @@ from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Splits, Task, Wording
 from ptune_scale.train.config import TrainConfig
-from ptune_scale.train.finetune import Finetuned, courses, finetune
+from ptune_scale.train.finetune import Finetuned, courses, finetune, values_of
 from ptune_scale.train.problem import TaskProblem, asker_of
 from ptune_scale.train.schedule import visit_budgets
+from ptune_scale.train.selection import DevScore
 from ptune_scale.train.trainable import FixedPrompts, TrainableEncoders, TrainedPrompts
 from ptune_scale.train.trainer import Diverged, StepResult
 from tests.tiny import bank_of
@@ -57,8 +58,14 @@ def _finetuned(
         tested.append(prompts.clone())
         return len(tested)
 
+    def after_step(step: StepResult, score: DevScore | None) -> None:
+        steps.append(step)
+        values = values_of(step, score)
+        assert values["train/loss"] == step.loss
+        assert values.get("dev/score") == (score.main if score and score.count else None)
+
     try:
-        found = finetune(function, course, problem, source, test, config, steps.append)
+        found = finetune(function, course, problem, source, test, config, after_step)
     finally:
         function.close()
     return found, steps, tested

@@ -8,6 +8,7 @@ import pytest
 
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import LostContact, Stopped, StopSignal, World
+from ptune_scale.trackers.tracker import Curves, Training
 from ptune_scale.train import checkpoint
 from ptune_scale.train.config import TrainConfig
 from ptune_scale.train.session import Keeper, load, run_training
@@ -46,7 +47,7 @@ def finish(
         title="test",
         names=[order.task_id for order in run.orders],
         checkpoint_every=every,
-        tensorboard=out / "tensorboard",
+        curves=Curves(["tensorboard"], Training("test", out, out, run.step + 1)),
     )
 
 

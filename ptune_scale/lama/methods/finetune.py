@@ -19,8 +19,9 @@ from ptune_scale.lama.methods.wordings import LamaMethod, Worded, on_manual, sub
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.asking import AskedTask
-from ptune_scale.train.finetune import Course, Finetuned, courses, finetune
+from ptune_scale.train.finetune import Course, Finetuned, courses, finetune, values_of
 from ptune_scale.train.schedule import with_default_steps
+from ptune_scale.train.selection import DevScore
 from ptune_scale.train.trainable import FixedPrompts
 from ptune_scale.train.trainer import StepResult
 from ptune_scale.tune.job import MethodResult
@@ -108,8 +109,10 @@ class _Method:
         # Whatever was trained before in this process.
         job.world.seed_noise(self.config.seed, self.name, course.order.task_id)
         function = job.tunable_copy()
+        curves = job.curves(job.output / self.name / course.order.task_id)
 
-        def after_step(result: StepResult) -> None:
+        def after_step(result: StepResult, score: DevScore | None) -> None:
+            curves.add(values_of(result, score), result.step)
             progress.update(result.records)
             progress.set_postfix(relation=course.order.task_id, loss=f"{result.loss:.2f}")
             job.stop.check()
@@ -127,4 +130,5 @@ class _Method:
                 task=task.index,
             )
         finally:
+            curves.close()
             function.close()

@@ -54,7 +54,7 @@ def _train(job: TaskJob, wording: Wording, lr: float, encoder_lr: float | None) 
         prompts,
         lambda present: present,
         config,
-        lambda step: None,
+        lambda step, score: None,
     )
     after = state()
     function.close()
