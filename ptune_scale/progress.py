@@ -99,10 +99,10 @@ class _Pulse:
 
     def end(self, one: _Told) -> None:
         with self._lock:
-            if one in self._going_on:
-                self._going_on.remove(one)
-                if not self._going_on:
-                    self._ended.set()
+            # By identity: two of tqdm's bars are equal where they are drawn on the same line.
+            self._going_on = [each for each in self._going_on if each is not one]
+            if not self._going_on:
+                self._ended.set()
 
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(_SECONDS_BETWEEN_LINES):

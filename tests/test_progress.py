@@ -51,6 +51,10 @@ def test_what_is_not_counted_is_told_with_the_time_it_has_taken(quick, capsys) -
     with progress.doing("lama.py", shown=True):
         with progress.doing("loading the model", shown=True):
             until(lambda: capsys.readouterr().err, "loading the model: 00:0")
+        with progress.bar("manual", 3, "records", shown=True):
+            with progress.bar("again", 3, "records", shown=True):
+                until(lambda: capsys.readouterr().err, "again: 0%")
+            until(lambda: capsys.readouterr().err, "manual: 0%")
         until(lambda: capsys.readouterr().err, "lama.py: 00:0")
     assert not progress._pulse._going_on
 
