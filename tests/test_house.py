@@ -29,6 +29,7 @@ FLOORS = [
     {"parallel"},
     {"train"},
     {"use"},
+    {"report"},
     {"run"},
     {"plan"},
     {"serve"},

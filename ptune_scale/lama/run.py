@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from ptune_scale.lama import report
 from ptune_scale.lama.job import CheckedFacts, LamaJob
 from ptune_scale.lama.methods import METHODS
+from ptune_scale.lama.scores import build_results
 from ptune_scale.parser import called, runnable
 from ptune_scale.run.site import Site
 from ptune_scale.tune.job import MethodResult
+from ptune_scale.tune.report import as_markdown
 
 
 def run(checked: CheckedFacts, site: Site) -> None:
@@ -34,9 +36,10 @@ def run(checked: CheckedFacts, site: Site) -> None:
 
 
 def _report(job: LamaJob, results: Sequence[MethodResult]) -> None:
-    summary = report.build_results(job, results)
+    summary = build_results(job, results)
     report.write(job, results, summary)
-    print(f"\n{report.table(summary)}\n\n{report.notes(summary)}\n\nresults in {job.output}/")
+    print(f"\n{as_markdown(report.tables(summary), report.notes(summary))}")
+    print(f"results in {job.output}/, all of them in report.html")
     if {"ptuning", "ptuning_search"} & set(job.config.methods):
         print(
             f"ask it: {runnable('lama')} --prompt {job.output}/prompt "

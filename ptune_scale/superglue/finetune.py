@@ -48,6 +48,7 @@ def finetuned(
         UserError: the layout does not allow it.
     """
     started = time.perf_counter()
+    scored: list[list[float]] = []
     config, function = job.config, job.tunable_copy(head)
     curves = job.curves(job.output / name)
     try:
@@ -58,6 +59,8 @@ def finetuned(
 
             def after_step(result: StepResult, score: DevScore | None) -> None:
                 curves.add(values_of(result, score), result.step)
+                if score is not None and score.count:
+                    scored.append([result.step, score.main])
                 progress.update(result.records)
                 scores = problem.metrics.get(0, {})
                 first = {f"dev_{n}": f"{value:.3f}" for n, value in list(scores.items())[:1]}
@@ -85,6 +88,7 @@ def finetuned(
             "steps": len(result.losses),
             "best_step": result.best_step,
             "losses": list(result.losses),
+            "dev_curve": {job.task.name: scored},
             "trainable_parameters": function.num_parameters,
             # Loading the model and all scoring are in it.
             "throughput": {"records_per_second": result.records / seconds, "seconds": seconds},

@@ -26,7 +26,7 @@ from ptune_scale.tune.job import Job, digest
 
 Trial = dict[str, Any]
 
-_NAMES = {"macro_f1": "f1_macro", "em_by_group": "em"}
+NAMES = {"macro_f1": "f1_macro", "em_by_group": "em"}
 """Metrics that SuperGLUE calls otherwise."""
 
 
@@ -54,7 +54,7 @@ class TaskJob(Job):
     @property
     def select_on(self) -> list[str]:
         """The metrics that decide, the main one first, by SuperGLUE's names."""
-        return [_NAMES.get(name, name) for name in self.task.select_on]
+        return [NAMES.get(name, name) for name in self.task.select_on]
 
     def asked_by(self, wording: Wording, learn: Sequence[Record] | None = None) -> AskedTask:
         """The task asked by a wording.
@@ -119,8 +119,7 @@ class TaskJob(Job):
         """The task's metrics, by SuperGLUE's names."""
         outcomes = outcomes_of(self.task.wording.answer, records, predictions)
         return {
-            _NAMES.get(name, name): find_metric(name).compute(outcomes)
-            for name in self.task.metrics
+            NAMES.get(name, name): find_metric(name).compute(outcomes) for name in self.task.metrics
         }
 
     def predictions_of(self, trial: Trial) -> list[Prediction]:

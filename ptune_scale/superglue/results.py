@@ -40,6 +40,7 @@ class TaskResult:
         trials: by name, what it comes from.
         predictions: of the test records, in the first trial; empty where trials are of different
             ways to ask.
+        reported: the trials that the metrics are means over, where they hold what was answered.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TaskResult:
     deviation: dict[str, float]
     trials: Mapping[str, Any] = field(default_factory=dict)
     predictions: Sequence[Prediction] = ()
+    reported: Sequence[Trial] = ()
 
     @classmethod
     def of(
@@ -65,7 +67,8 @@ class TaskResult:
             metric: stdev(trial["test"][metric] for trial in reported) if len(reported) > 1 else 0.0
             for metric in test
         }
-        return cls(name, description, dev, test, deviation, trials or {}, predictions)
+        answered = [trial for trial in reported if "predictions" in trial]
+        return cls(name, description, dev, test, deviation, trials or {}, predictions, answered)
 
 
 def mean_of(trials: Sequence[Trial], part: str) -> dict[str, float]:

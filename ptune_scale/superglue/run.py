@@ -28,9 +28,10 @@ def run(checked: CheckedSplits, site: Site) -> None:
         # Written after each task: what is done is there to be read if the run ends early.
         site.world.on_main(lambda: report.write(done, site.output))
         if job.is_main:
-            print(f"\n{report.task_table(done[-1].summary())}\n", flush=True)
+            print(f"\n{report.of_task(done[-1].summary)}", flush=True)
     if site.world.is_main:
-        print(f"\n{report.table(report.build_results(done))}\n\nresults in {site.output}/")
+        print(f"\n{report.table(report.build_results(done)).markdown()}\n")
+        print(f"results in {site.output}/, all of them in report.html")
 
 
 def task_jobs(checked: CheckedSplits, site: Site) -> Iterator[TaskJob]:

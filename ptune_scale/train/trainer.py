@@ -80,6 +80,7 @@ class Trainer:
         halving: where rows compete, which of them still train.
 
     Attributes:
+        scored: steps, tasks and scores of all evaluations on dev.
         is_whole: the state is that after a whole number of updates, so that it may be saved even
             if an error ended the training.
     """
@@ -111,6 +112,8 @@ class Trainer:
         self.visits = [0] * len(orders)
         self.losses: list[float] = []
         self.due: list[int] = []
+        # Flat, so that a saved one can be compared with one that is empty.
+        self.scored: dict[str, list[Any]] = {"step": [], "task": [], "score": []}
         # In the runs before this one too.
         self.spent = dict.fromkeys(SPENT, 0.0)
         self.is_whole = True
@@ -119,6 +122,12 @@ class Trainer:
     def step(self) -> int:
         """Number of updates made so far."""
         return len(self.losses)
+
+    def dev_curve(self, task: int) -> list[list[float]]:
+        """Steps and scores of a task's evaluations on dev."""
+        steps, tasks, scores = (self.scored[name] for name in ("step", "task", "score"))
+        found = zip(steps, tasks, scores, strict=True)
+        return [[step, score] for step, r, score in found if r == task]
 
     @property
     def planned_steps(self) -> int:
@@ -231,6 +240,10 @@ class Trainer:
         self.is_whole = False
         for r, score in scores.items():
             self.selection.record(r, score, rows[r], self.visits[r])
+            if score.count:
+                found = {"step": self.step, "task": r, "score": score.main}
+                for name, value in found.items():
+                    self.scored[name].append(value)
         if self.halving:
             self.halving.settle(self.visits, self.selection)
         self.due = []
@@ -244,6 +257,7 @@ class Trainer:
             "visits": list(self.visits),
             "losses": list(self.losses),
             "due": list(self.due),
+            "scored": {name: list(values) for name, values in self.scored.items()},
             "spent": dict(self.spent),
             **({"halving": self.halving.state_dict()} if self.halving else {}),
         }
@@ -253,6 +267,7 @@ class Trainer:
         self.visits = list(state["visits"])
         self.losses = list(state["losses"])
         self.due = list(state["due"])
+        self.scored = {name: list(values) for name, values in state["scored"].items()}
         self.spent = dict(state["spent"])
         if self.halving:
             self.halving.load_state_dict(state["halving"])

@@ -117,6 +117,7 @@ def train_prompts(
         "steps": trainer.step,
         "final_loss": trainer.losses[-1] if trainer.losses else None,
         "losses": trainer.losses,
+        "dev_curve": {name: trainer.dev_curve(r) for r, name in enumerate(names)},
         "best_visit_of_task": dict(zip(names, trainer.selection.best_visit, strict=True)),
         "stopped_early": [n for n, s in zip(names, trainer.selection.stopped, strict=True) if s],
         "trainable_parameters": trainer.bank.num_parameters,

@@ -9,6 +9,7 @@ from ptune_scale.tune import report
 from ptune_scale.tune.check import CheckedTasks
 from ptune_scale.tune.job import Job, MethodResult
 from ptune_scale.tune.methods import METHODS
+from ptune_scale.tune.scores import build_results
 
 
 def run(checked: CheckedTasks, site: Site) -> None:
@@ -53,10 +54,10 @@ def _left_out(job: Job) -> list[str]:
 
 
 def _report(job: Job, results: Sequence[MethodResult]) -> None:
-    summary = report.build_results(job, results)
+    summary = build_results(job, results)
     report.write(job, results, summary, job.output)
-    print(f"\n{report.table(job, summary)}\n\n{report.notes(summary)}\n")
-    print(f"results in {job.output}/")
+    print(f"\n{report.as_markdown([report.table(job, summary)], report.notes(summary))}")
+    print(f"results in {job.output}/, all of them in report.html")
     if {"ptuning", "ptuning_search"} & summary["methods"].keys():
         print(
             f"use it: {runnable('predict')} --prompt {job.output}/prompt --input NEW.jsonl "

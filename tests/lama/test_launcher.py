@@ -83,7 +83,7 @@ def test_a_masked_model_learns_its_training_facts(tiny_bert, flags, tmp_path, ma
     assert main(*flags) == 0
     losses = json.loads((tmp_path / "out" / "results.json").read_text())["training"]["losses"]
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
-    assert (tmp_path / "out" / "prompt").is_dir() and (tmp_path / "out" / "p_at_1.png").is_file()
+    assert (tmp_path / "out" / "prompt").is_dir() and (tmp_path / "out/plots/p_at_1.png").is_file()
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -129,7 +129,7 @@ def test_two_replicas_give_what_one_process_does(job_of, tiny_masked, tiny_tasks
     summary = json.loads((out / "results.json").read_text())
     assert summary["world_size"] == 2
     two = summary["tasks"]["COPA"]["methods"]
-    assert (out / "results.md").is_file() and (out / "tasks.png").is_file()
+    assert (out / "results.md").is_file() and (out / "plots" / "tasks.png").is_file()
     lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     assert [line["method"] for line in lines[::8]] == list(methods)
     assert set(lines[0]) == {"task", "id", "method", "answer", "expected", "correct", "score"}

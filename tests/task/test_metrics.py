@@ -11,7 +11,6 @@ import pytest
 
 from ptune_scale.errors import UserError
 from ptune_scale.task.metrics import METRICS, Outcome, check_metrics, find_metric
-from ptune_scale.task.standard_error import standard_error
 
 
 def _value(name: str, outcomes: Sequence[Outcome]) -> float:
@@ -156,35 +155,8 @@ def test_reading_and_scoring_load_no_large_library_before_they_need_one() -> Non
     heavy = ("torch", "transformers", "sklearn", "scipy", "pyarrow", "datasets", "rouge_score")
     code = (
         "import sys\n"
-        "from ptune_scale.task import columns, metrics, standard_error\n"
+        "from ptune_scale.task import columns, metrics, confidence\n"
         f"sys.exit(str([name for name in {heavy} if name in sys.modules]))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stderr.strip() == "[]"
-
-
-@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "perplexity", "em_by_group"])
-def test_the_standard_error_is_how_far_samples_scatter(name: str) -> None:
-    def sample(seed: int) -> list[Outcome]:
-        return [replace(o, group=f"{seed}/{i // 2}") for i, o in enumerate(_random(seed, "01", 80))]
-
-    values = [_value(name, sample(seed)) for seed in range(100)]
-    mean = sum(values) / len(values)
-    scatter = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    error = standard_error(METRICS[name], sample(0))
-    assert 0.6 * scatter < error < 1.6 * scatter
-    assert standard_error(METRICS[name], sample(0)) == error
-
-
-def test_the_standard_error_of_a_mean_is_the_known_one() -> None:
-    outcomes = _pairs(*[("a", "a")] * 30, *[("a", "b")] * 10)
-    expected = math.sqrt(0.75 * 0.25 / 39)
-    assert standard_error(METRICS["accuracy"], outcomes) == pytest.approx(expected)
-    # Each group holds the same answers: there are only so many groups to learn from.
-    grouped = [replace(o, group=str(i // 10)) for i, o in enumerate(outcomes)]
-    assert standard_error(METRICS["accuracy"], grouped) == pytest.approx(0.22, abs=0.02)
-
-
-def test_one_record_has_no_standard_error() -> None:
-    assert standard_error(METRICS["accuracy"], _pairs(("a", "a"))) is None
-    assert standard_error(METRICS["accuracy"], [Outcome("a", "a", group="g")] * 3) is None

@@ -30,7 +30,7 @@ def lines_of(out: Path) -> list[dict[str, Any]]:
 def test_a_run_leaves_everything_that_is_to_be_had(finished: Path) -> None:
     made = {path.name for path in finished.iterdir()} - {".lock"}
     assert made == {
-        *("results.json", "results.md", "predictions.jsonl", "scores.png", "run.json"),
+        *("results.json", "results.md", "predictions.jsonl", "report.html", "run.json"),
         *("prompt", "checkpoint", "tensorboard"),
     }
     assert (finished / "scores.png").read_bytes().startswith(b"\x89PNG")
@@ -52,8 +52,8 @@ def test_results_hold_each_methods_metrics_of_each_task(finished: Path) -> None:
         {"p_at_1", "mrr"},
     ]
     for name, metrics in zip(NAMES, expected, strict=True):
-        assert metrics | {"records", "standard_error", "dev"} == tasks[name].keys()
-        assert tasks[name]["records"] == 12 and set(tasks[name]["standard_error"]) == metrics
+        assert metrics | {"records", "interval", "dev"} == tasks[name].keys()
+        assert tasks[name]["records"] == 12 and set(tasks[name]["interval"]) == metrics
         assert len(tasks[name]["dev"]) == 1
     # A control knows no likelihood.
     assert "perplexity" not in results["controls"]["majority"]["tasks"]["capital"]
@@ -211,4 +211,4 @@ def test_the_metric_that_chooses_need_not_be_reported(
     scores = results_of(out)["methods"]["ptuning"]
     assert set(scores["tasks"]["changed"]["dev"]) == {"macro_f1"}
     assert scores["mean"] == scores["tasks"]["changed"]["mcc"]
-    assert (out / "scores.png").is_file()
+    assert (out / "plots" / "scores.png").is_file()

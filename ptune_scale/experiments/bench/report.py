@@ -7,7 +7,7 @@ from typing import Any
 from ptune_scale.experiments.bench.machine import machine
 from ptune_scale.experiments.bench.rounds import OURS, PEFT_DOCUMENTED, PEFT_GROUPED, PEFT_SAME
 from ptune_scale.files import write_file, write_json, write_text
-from ptune_scale.tune.report import versions
+from ptune_scale.tune.scores import versions
 
 Result = Mapping[str, Any]
 

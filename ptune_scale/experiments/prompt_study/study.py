@@ -21,7 +21,7 @@ from ptune_scale.superglue.run import task_jobs
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.task import Task
 from ptune_scale.tune.job import Job
-from ptune_scale.tune.report import heading, versions
+from ptune_scale.tune.scores import heading, versions
 
 Scores = dict[str, tuple[float, float]]
 """By the name of a prompt, its metric on the small set and on the full one."""

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from ptune_scale.errors import UserError
-from ptune_scale.lama import report
 from ptune_scale.lama.check import check
 from ptune_scale.lama.config import LamaConfig
 from ptune_scale.lama.methods import METHODS, TRAINED_CONTROLS
 from ptune_scale.lama.methods.controls import random_model, shuffled
+from ptune_scale.lama.scores import build_results
 
 
 @pytest.mark.parametrize("model", ["tiny_gpt2", "tiny_bert"])
@@ -40,7 +40,7 @@ def test_one_flag_puts_them_beside_the_methods_without_a_prompt_to_ask(job_of, t
     methods = job.config.methods
     assert methods == ("ptuning", *TRAINED_CONTROLS)
     results = [result for name in methods for result in METHODS[name].run(job)]
-    found = report.build_results(job, results)
+    found = build_results(job, results)
     assert set(found["controls"]) == set(TRAINED_CONTROLS)
     assert (job.output / "prompt").is_dir()
     assert not any((job.output / name / "prompt").exists() for name in TRAINED_CONTROLS)

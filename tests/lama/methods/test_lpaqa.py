@@ -10,6 +10,7 @@ from ptune_scale.lama import report
 from ptune_scale.lama.methods import METHODS, lpaqa
 from ptune_scale.lama.methods.mixture import best_prompt
 from ptune_scale.lama.reader.published import word_pattern
+from ptune_scale.lama.scores import build_results
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.task import Wording
 
@@ -101,8 +102,9 @@ def test_what_is_left_out_is_counted_and_the_manual_prompt_stands_in(
 
 def test_prompts_are_in_the_report(job_of, prompts_dir, tiny_gpt2) -> None:
     job = job_of(tiny_gpt2, method="lpaqa", prompts_dir=str(prompts_dir))
-    summary = report.build_results(job, lpaqa.run(job))
+    summary = build_results(job, lpaqa.run(job))
     top = summary["methods"]["lpaqa_paraphrase_top1"]
     assert top["prompts"]["P30"] == "[X] is located in [Y]"
-    assert "- P30: `100 % [X] is located in [Y]`" in report.prompts(summary)
+    rows = [row for table in report.prompts(summary) for row in table.rows]
+    assert ["P30", "100 % [X] is located in [Y]"] in rows
     assert "prompts" not in summary["methods"]["lpaqa_mine_file_weights"]
