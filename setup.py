@@ -11,6 +11,8 @@ EXTRAS = {
     "triton": ["triton"],
     "bench": ["peft"],
     "serve": ["starlette", "uvicorn", "prometheus-client"],
+    "export": ["peft"],
+    "eval": ["lm-eval"],
 }
 # Each brings twenty packages and more, so that their tests skip where they are absent.
 TRACKERS = {
@@ -31,6 +33,7 @@ setup(
         "ptune_scale": ["py.typed"],
         "ptune_scale.ds_configs": ["*.json"],
         "ptune_scale.experiments.paper": ["*.toml"],
+        "ptune_scale.evaluate.harness_tasks": ["*.yaml"],
     },
     entry_points={"console_scripts": ["ptune = ptune_scale.run.main:main"]},
     install_requires=[

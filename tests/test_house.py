@@ -35,6 +35,7 @@ FLOORS = [
     {"serve"},
     {"tune"},
     {"lama", "superglue"},
+    {"evaluate"},
     {"experiments"},
     {"__init__", "__main__"},
 ]

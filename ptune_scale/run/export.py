@@ -72,7 +72,7 @@ def _export(typed: Any) -> int:
     transformers.logging.disable_progress_bar()
     chosen = FORMATS[typed.to]
     if chosen.needs:
-        check_package(chosen.name, chosen.needs)
+        check_package(f"--to {chosen.name}", chosen.needs)
     export = PromptExport.load(Path(typed.prompt))
     rows = [export.row(name) for name in names_in(typed.task)] or range(len(export.tasks))
     if chosen.needs_records and not typed.input:

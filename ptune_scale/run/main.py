@@ -13,6 +13,7 @@ COMMANDS = {
     "tune": ("ptune_scale.tune.launcher", "tune prompts for tasks of your own"),
     "predict": ("ptune_scale.tune.predict", "answer the records of a file with tuned prompts"),
     "serve": ("ptune_scale.serve.launcher", "hold a model for many who tune prompts against it"),
+    "eval": ("ptune_scale.evaluate.launcher", "measure a tuned prompt, also in lm-eval's tasks"),
     "export": ("ptune_scale.run.export", "write a tuned prompt for other software"),
     "lama": ("ptune_scale.lama.launcher", "facts: tuned prompts beside other ways to ask"),
     "superglue": ("ptune_scale.superglue.launcher", "SuperGLUE, few-shot or whole"),

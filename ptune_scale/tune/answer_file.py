@@ -14,25 +14,20 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
 from ptune_scale.files import cannot_write, hold, write_json
-from ptune_scale.parallel import Degrees, ServedBackbone, TextLimit, parallelize
+from ptune_scale.parallel import Degrees
 from ptune_scale.parallel.launch import relaunch as launch
-from ptune_scale.plan.choose import Work, open_in_layout
 from ptune_scale.progress import bar
 from ptune_scale.reading import has_file, is_texts, read_object
-from ptune_scale.run.config import ModelConfig, PromptConfig
 from ptune_scale.run.site import Site
-from ptune_scale.run.speed import Planned, choose_speed
+from ptune_scale.run.speed import Planned
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.files import RawRow, bad_record, count_rows, digest_file, read_rows
 from ptune_scale.tune.config import PredictConfig
+from ptune_scale.tune.opened import OpenedPrompt, open_prompt
 from ptune_scale.use.export import PromptExport
 from ptune_scale.use.prompt import TunedPrompt
-
-_LONG_ROW = 256
-"""Tokens, roughly: a layout that is not given is chosen by it."""
 
 _ADDED = ("answer", "score", "scores")
 """What each record gets."""
@@ -43,16 +38,17 @@ class CheckedAnswers:
     """What a run needs.
 
     Attributes:
-        backbone: opened; none of its weights is loaded.
         begun: what an earlier run left unfinished.
     """
 
     config: PredictConfig
-    degrees: Degrees
-    export: PromptExport
-    backbone: Backbone
+    opened: OpenedPrompt
     output: Path
     begun: "Begun"
+
+    @property
+    def degrees(self) -> Degrees:
+        return self.opened.degrees
 
 
 @dataclass
@@ -102,28 +98,17 @@ def check(config: PredictConfig) -> CheckedAnswers:
     missing = [name for name in ("prompt", "input", "output") if not getattr(asked, name)]
     if missing:
         raise UserError(f"--{missing[0]} is needed; see --help")
-    export = PromptExport.load(Path(asked.prompt))
+    opened = open_prompt(asked.prompt, use, config.parallel, config.served)
+    export = opened.export
     if asked.task:
         export.row(asked.task)
-    model = ModelConfig(
-        model=use.model or export.model,
-        dtype=use.dtype,
-        speed=use.speed,
-        weight_bits=export.weight_bits,
-    )
-    work = Work(rows=use.batch_size, length=_LONG_ROW, tasks=len(export.tasks), trains=False)
-    no_encoder = PromptConfig(encoder="none")
-    degrees, backbone = open_in_layout(
-        model, config.parallel, no_encoder, work, served=config.served
-    )
-    export.check_backbone(backbone)
     first = next(read_rows(asked.input, on_bad_record=asked.on_bad_record), None)
     if first is None:
         raise UserError(f"--input {asked.input} holds no records")
     count_rows(asked.input)  # what is wrong with the file as a whole is found here
     if asked.on_bad_record == "stop":
         # None of the weights is loaded for this.
-        _question(TunedPrompt(export, backbone), first, 0, asked.task, Random(0))
+        _question(TunedPrompt(export, opened.backbone), first, 0, asked.task, Random(0))
     output = Path(asked.output)
     if output.suffix not in (".jsonl", ".ndjson"):
         raise UserError(f"--output {output}: answers are JSON lines; name it *.jsonl")
@@ -131,10 +116,10 @@ def check(config: PredictConfig) -> CheckedAnswers:
         "prompt": export.digest,
         "input": digest_file(asked.input),
         "task": asked.task,
-        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "dtype": str(opened.backbone.dtype).removeprefix("torch."),
         "on_bad_record": asked.on_bad_record,
     }
-    return CheckedAnswers(config, degrees, export, backbone, output, _begun(output, identity))
+    return CheckedAnswers(config, opened, output, _begun(output, identity))
 
 
 def _progress_file(output: Path) -> Path:
@@ -172,25 +157,11 @@ def run(checked: CheckedAnswers, site: Site) -> None:
         Stopped: the job was asked to stop; the chunks before it are kept.
     """
     config, world = checked.config, site.world
-    if config.use.speed == "auto":
-        choose_speed(checked.backbone, site.mesh, lambda: _planned(checked))
-    function = parallelize(
-        checked.backbone,
-        site.mesh,
-        deepspeed_config=config.parallel.deepspeed_json,
-        texts=TextLimit(config.use.text_cache, checked.output.parent),
+    prompt = checked.opened.lay_out(
+        config.use, config.parallel, site, lambda: _planned(checked), checked.output.parent
     )
-    prompt = TunedPrompt(
-        checked.export,
-        checked.backbone,
-        function,
-        batch_size=config.use.batch_size,
-        batch_tokens=config.use.batch_tokens,
-    )
-    prompt.asker.after_batch = lambda rows: site.stop.check()
-    if isinstance(checked.backbone, ServedBackbone):
-        checked.backbone.servers.while_waiting = site.stop.check
-    if world.is_main and not function.has_cache and _writes_texts(checked.export):
+    has_cache = prompt.function.has_cache
+    if world.is_main and not has_cache and _writes_texts(prompt.export):
         print(
             f"layout {site.mesh.degrees.name}: texts are written without a cache of keys and "
             "values, each token by a whole forward pass",
@@ -223,7 +194,8 @@ def _writes_texts(export: PromptExport) -> bool:
 
 def _planned(checked: CheckedAnswers) -> Planned:
     """What is to be computed, by the records that come first."""
-    config, prompt = checked.config, TunedPrompt(checked.export, checked.backbone)
+    config = checked.config
+    prompt = TunedPrompt(checked.opened.export, checked.opened.backbone)
     _, asked = next(_chunks(prompt, config, checked.begun.rows, Counter()), (0, []))
     rows = [row for _, question in asked for row in question.rows]
     left = (count_rows(config.answer.input) or len(asked)) - checked.begun.rows
@@ -244,7 +216,7 @@ def _chunks(
     chance = Random(0)
     read = read_rows(asked.input, on_bad_record=asked.on_bad_record, dropped=dropped)
     rows = islice(enumerate(read), skip, None)
-    while chunk := list(islice(rows, config.use.chunk)):
+    while chunk := list(islice(rows, config.answer.chunk)):
         usable = []
         for number, row in chunk:
             try:

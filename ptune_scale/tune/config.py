@@ -107,6 +107,9 @@ class AnswerConfig:
         common=True,
     )
     on_bad_record: Literal["skip", "stop"] = flag("stop", "what to do with an unusable record")
+    chunk: int = flag(
+        1024, "records between two writes: what is lost at most when it is stopped", at_least=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +130,6 @@ class UseConfig:
         "GiB on each rank for keys and values of what records begin with, before all slots; "
         "0: none, -1: half of what is free",
         at_least=-1,
-    )
-    chunk: int = flag(
-        1024, "records between two writes: what is lost at most when it is stopped", at_least=1
     )
 
 

@@ -30,7 +30,7 @@ def table(job: Job, results: Results) -> Table:
             task.name,
             str(len(task.splits.test)),
             name,
-            *(_cell(name, column["tasks"][task.name]) for column in columns.values()),
+            *(cell(name, column["tasks"][task.name]) for column in columns.values()),
         ]
         for task in job.tasks
         for name in task.metrics
@@ -44,7 +44,8 @@ def table(job: Job, results: Results) -> Table:
     return Table(["task", "records", "metric", *columns], rows)
 
 
-def _cell(name: str, scores: Results) -> str:
+def cell(name: str, scores: Results) -> str:
+    """A metric of some scores, with its standard error; "" where they lack it."""
     if name not in scores:
         return ""
     scale = 1 if find_metric(name).better == "lower" else 100

@@ -73,13 +73,8 @@ def _scored(job: Job, result: MethodResult, answered: Answered) -> Results:
     tasks, drawn = {}, []
     for seed, task in enumerate(job.tasks):
         outcomes = answered[task.name]
-        metrics = [find_metric(name) for name in task.metrics if _has(name, outcomes)]
-        tasks[task.name] = {
-            **{metric.name: metric.compute(outcomes) for metric in metrics},
-            "records": len(outcomes),
-            "interval": {metric.name: interval(metric, outcomes) for metric in metrics},
-            "dev": result.dev.get(task.name, {}),
-        }
+        scores = scores_of(task.metrics, outcomes)
+        tasks[task.name] = {**scores, "dev": result.dev.get(task.name, {})}
         if len(job.tasks) > 1 and _has(task.metrics[0], outcomes):
             drawn.append(resampled(find_metric(task.metrics[0]), outcomes, seed=seed))
     return {
@@ -88,6 +83,20 @@ def _scored(job: Job, result: MethodResult, answered: Answered) -> Results:
         "mean": _mean(job.tasks, tasks),
         "mean_interval": interval_of_mean(drawn) if len(drawn) == len(job.tasks) else None,
         **({"patterns": result.wordings} if result.wordings else {}),
+    }
+
+
+def scores_of(names: Sequence[str], outcomes: Sequence[Outcome]) -> Results:
+    """Metrics of what was answered, as far as the answers have what they need.
+
+    Raises:
+        UserError: as ``Metric.compute``.
+    """
+    metrics = [find_metric(name) for name in names if _has(name, outcomes)]
+    return {
+        **{metric.name: metric.compute(outcomes) for metric in metrics},
+        "records": len(outcomes),
+        "interval": {metric.name: interval(metric, outcomes) for metric in metrics},
     }
 
 

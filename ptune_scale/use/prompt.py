@@ -93,10 +93,14 @@ class TunedPrompt:
         self._batch_tokens = batch_tokens
 
     @cached_property
+    def function(self) -> PromptFunction:
+        """The backbone in its layout; its weights are loaded now, if they are not yet."""
+        return self._function or single(self.backbone.lm)
+
+    @cached_property
     def asker(self) -> Asker:
-        """How the model is asked; its weights are loaded now, if they are not yet."""
-        function = self._function or single(self.backbone.lm)
-        return Asker(function, self.export.prompts, self._batch_size, self._batch_tokens)
+        """How the model is asked."""
+        return Asker(self.function, self.export.prompts, self._batch_size, self._batch_tokens)
 
     def predict(
         self, records: Iterable[Record | Mapping[str, Any]], task: str | None = None
@@ -224,18 +228,22 @@ class TunedPrompt:
                 raise UserError(f"record {number}: field {shown(name)} is not UTF-8")
         return record
 
-    def read(self, raw: RawRow, number: int, row: int) -> Record:
-        """The record of a row of a file; its right answer, if it is there, is not looked at.
+    def read(self, raw: RawRow, number: int, row: int, *, answered: bool = False) -> Record:
+        """The record of a row of a file.
 
         The fields may be called as in the files that the task was made from, or as in its pattern.
+
+        Args:
+            answered: keep its right answer, if it is there, which is not looked at otherwise.
 
         Raises:
             UserError: it lacks a field.
         """
         names, columns = self.tasks[row].wording.pattern.names, self._columns[row]
         if not set(columns.fields.values()) & raw.values.keys() and set(names) <= raw.values.keys():
-            columns = Columns()
-        return replace(columns.record(raw, number, names), answer=None)
+            columns = Columns(answer=columns.answer if columns.answer in raw.values else "")
+        record = columns.record(raw, number, names)
+        return record if answered else replace(record, answer=None)
 
 
 def load_prompt(

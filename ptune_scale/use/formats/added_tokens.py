@@ -25,10 +25,8 @@ from ptune_scale.files import write_json
 from ptune_scale.task.example import NO_SLOT, Batch, Example
 from ptune_scale.task.record import Record
 from ptune_scale.use.formats.compare import at_targets, padded
-from ptune_scale.use.formats.format import Format, Logits, plain_name, template_of
+from ptune_scale.use.formats.format import ABOUT, Format, Logits, described, slot_names
 from ptune_scale.use.prompt import TunedPrompt
-
-_ABOUT = "ptune_scale.json"
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def add_tokens(prompt: TunedPrompt, rows: Sequence[int]) -> Added:
     names = {}
     for row in rows:
         task = prompt.tasks[row]
-        names[row] = [f"<|{plain_name(task)}_{slot}|>" for slot in range(task.num_slots)]
+        names[row] = slot_names(task.task.name, row, task.num_slots)
     every = [name for each in names.values() for name in each]
     new = [AddedToken(name, normalized=False, special=True) for name in every]
     if tokenizer.add_tokens(new, special_tokens=True) != len(every):
@@ -109,14 +107,13 @@ def _with_room(model: PreTrainedModel, added: Added) -> PreTrainedModel:
 
 def _describe(prompt: TunedPrompt, added: Added, directory: Path) -> None:
     write_json(
-        directory / _ABOUT,
+        directory / ABOUT,
         {
             "tasks": {
                 prompt.tasks[row].task.name: {
-                    "template": template_of(prompt.tasks[row], names),
+                    **described(prompt.tasks[row], names),
                     "tokens": names,
                     "ids": added.ids[row],
-                    "pattern": prompt.tasks[row].wording.pattern.text,
                 }
                 for row, names in added.names.items()
             }

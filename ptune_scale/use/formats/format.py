@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ptune_scale.errors import UserError
+from ptune_scale.task.answers.words import Words
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.example import Batch
-from ptune_scale.task.pattern import Separator, Slots, Target, TextPiece
+from ptune_scale.task.pattern import Pattern, Separator, Slots, Target, TextPiece
 from ptune_scale.task.record import Record
 from ptune_scale.use.prompt import TunedPrompt
 
@@ -43,8 +45,15 @@ class Format:
     needs_records: bool = False
 
 
-def check_package(name: str, package: str) -> None:
-    """Make sure that what a format needs is installed.
+ABOUT = "ptune_scale.json"
+"""The file beside an export that says how its tasks are asked."""
+
+
+def check_package(flag: str, package: str, distribution: str = "") -> None:
+    """Make sure that what a flag needs is installed.
+
+    Args:
+        distribution: what pip calls it, if not by its own name.
 
     Raises:
         UserError: it is not; the message says how to install it.
@@ -52,44 +61,79 @@ def check_package(name: str, package: str) -> None:
     try:
         importlib.import_module(package)
     except ImportError as error:
-        raise UserError(f"--to {name} needs {package}: pip install {package}") from error
+        name = distribution or package
+        raise UserError(f"{flag} needs {name}: pip install {name}") from error
 
 
-def template_of(task: AskedTask, slots: Sequence[str]) -> str:
-    """A task's pattern as text to be filled by others, with a name in the place of each slot.
+def template_of(
+    pattern: Pattern, slots: Sequence[str], *, separator: str = "\n", mask: str = ""
+) -> str:
+    """A pattern as text to be filled by others, with a name in the place of each slot.
 
     The target is where it ends; what a causal model does not see behind it is left out.
 
     Args:
+        pattern: what the model can use of it.
         slots: what stands for each slot.
+        separator: what stands for [SEP].
+        mask: what stands for the target of a masked model.
 
     Example:
-        >>> template_of(task, ["<|p0|>", "<|p1|>"])  # "{title}. [P]*2 Category: [Y]"
+        >>> template_of(Pattern.parse("{title}. [P]*2 Category: [Y]"), ["<|p0|>", "<|p1|>"])
         '{title}.<|p0|><|p1|> Category:'
     """
     names = iter(slots)
     text = ""
-    for piece in task.filler.pattern.pieces:
+    for piece in pattern.pieces:
         if isinstance(piece, Slots):
             text += "".join(next(names) for _ in range(piece.count))
         elif isinstance(piece, TextPiece):
             space = " " if piece.space and text and not text.endswith("\n") else ""
             text += space + piece.text
         elif isinstance(piece, Separator):
-            tokenizer = task.filler.tokens.tokenizer
-            masked = task.filler.tokens.kind == "masked"
-            text += tokenizer.sep_token if masked and tokenizer.sep_token else "\n"
-        elif isinstance(piece, Target) and task.filler.tokens.kind == "masked":
-            text += " " * piece.space + task.filler.tokens.tokenizer.mask_token
+            text += separator
+        elif isinstance(piece, Target) and mask:
+            text += " " * piece.space + mask
     return text
 
 
-def plain_name(task: AskedTask) -> str:
+def described(
+    task: AskedTask, slots: Sequence[str], *, behind_slots: bool = False
+) -> dict[str, Any]:
+    """How a task is asked, for the file beside an export.
+
+    Args:
+        slots: what stands for each slot.
+        behind_slots: the template is what stands behind the last slot.
+    """
+    tokenizer = task.filler.tokens.tokenizer
+    masked = task.filler.tokens.kind == "masked"
+    template = template_of(
+        task.filler.pattern,
+        slots,
+        separator=(masked and tokenizer.sep_token) or "\n",
+        mask=tokenizer.mask_token if masked else "",
+    )
+    answer = task.wording.answer
+    return {
+        "template": template.rpartition(slots[-1])[2] if behind_slots else template,
+        "pattern": task.wording.pattern.text,
+        "space_before_answer": task.filler.begins_word,
+        **({"words": dict(answer.words)} if isinstance(answer, Words) else {}),
+    }
+
+
+def slot_names(name: str, row: int, count: int) -> list[str]:
+    """What the tokens of a task's slots are called."""
+    return [f"<|{plain_name(name, row)}_{slot}|>" for slot in range(count)]
+
+
+def plain_name(name: str, row: int) -> str:
     """A task's name as a file and a token may have it; of two alike, the row tells which it is."""
-    plain = re.sub(r"\W", "_", task.task.name)
-    return plain if plain == task.task.name else f"{plain}_{task.index}"
+    plain = re.sub(r"\W", "_", name)
+    return plain if plain == name else f"{plain}_{row}"
 
 
 def folder_of(task: AskedTask, directory: Path, rows: Sequence[int]) -> Path:
     """Where one of several tasks lies; the directory itself where there is one."""
-    return directory if len(rows) == 1 else directory / plain_name(task)
+    return directory if len(rows) == 1 else directory / plain_name(task.task.name, task.index)

@@ -26,13 +26,13 @@ def _write(
     for row in rows:
         task = prompt.tasks[row]
         array = prompt.export.prompts[row, : task.num_slots].numpy()
-        numpy.save(directory / f"{plain_name(task)}.npy", array, allow_pickle=False)
+        numpy.save(directory / f"{plain_name(task.task.name, row)}.npy", array, allow_pickle=False)
 
 
 def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
     read = torch.zeros_like(prompt.export.prompts)
     for row in rows:
-        path = directory / f"{plain_name(prompt.tasks[row])}.npy"
+        path = directory / f"{plain_name(prompt.tasks[row].task.name, row)}.npy"
         array = torch.from_numpy(numpy.load(path, allow_pickle=False))
         read[row, : len(array)] = array
 

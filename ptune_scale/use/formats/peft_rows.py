@@ -22,7 +22,7 @@ from ptune_scale.task.fill import content_free
 from ptune_scale.task.pattern import Slots, TextPiece
 from ptune_scale.task.record import Record
 from ptune_scale.use.formats.compare import at_targets, padded
-from ptune_scale.use.formats.format import Format, Logits, folder_of, template_of
+from ptune_scale.use.formats.format import ABOUT, Format, Logits, described, folder_of
 from ptune_scale.use.prompt import TunedPrompt
 
 NAME = "peft"
@@ -33,14 +33,19 @@ def _check(prompt: TunedPrompt, rows: Sequence[int]) -> None:
         raise UserError(f"--to {NAME}: PEFT has no prompt tuning for masked models; use --to model")
     for row in rows:
         task = prompt.tasks[row]
-        pieces = task.filler.pattern.pieces
-        last = max(i for i, piece in enumerate(pieces) if isinstance(piece, Slots))
-        before = [n for p in pieces[:last] if isinstance(p, TextPiece) for n in p.names]
-        if before:
+        if (field := field_before_slots(task)) is not None:
             raise UserError(
-                f"--to {NAME}: task {task.task.name} has slots behind {{{before[0]}}}, and PEFT's "
+                f"--to {NAME}: task {task.task.name} has slots behind {{{field}}}, and PEFT's "
                 "rows stand in front of everything; use --to tokens or --to model"
             )
+
+
+def field_before_slots(task: AskedTask) -> str | None:
+    """The first field that stands before a slot; None where all slots stand in front."""
+    pieces = task.filler.pattern.pieces
+    last = max(i for i, piece in enumerate(pieces) if isinstance(piece, Slots))
+    named = (n for p in pieces[:last] if isinstance(p, TextPiece) for n in p.names)
+    return next(named, None)
 
 
 def head_of(task: AskedTask) -> Example:
@@ -83,16 +88,9 @@ def _write(
         ).save_pretrained(str(folder))
         tensors = {"prompt_embeddings": embeddings.contiguous()}
         save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
-        marked = template_of(task, ["\0"] * task.num_slots)
-        write_json(
-            folder / "ptune_scale.json",
-            {
-                "task": task.task.name,
-                "template": marked.rpartition("\0")[2],
-                "add_special_tokens": False,
-                "pattern": task.wording.pattern.text,
-            },
-        )
+        about = described(task, ["\0"] * task.num_slots, behind_slots=True)
+        tasks = {task.task.name: {**about, "add_special_tokens": False}}
+        write_json(folder / ABOUT, {"tasks": tasks})
 
 
 def _load(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
