@@ -1,4 +1,4 @@
-.PHONY: env demo lint test campaign
+.PHONY: env demo docs lint test campaign
 
 env: .venv/ready
 
@@ -11,6 +11,9 @@ env: .venv/ready
 
 demo: env
 	PATH="$(CURDIR)/.venv/bin:$$PATH" deepspeed launchers/lama.py --num_gpus 2 --zero_stage 3 --max_steps 240 --eval_every 60
+
+docs: env
+	.venv/bin/mkdocs build --strict
 
 lint: env
 	.venv/bin/ruff check .

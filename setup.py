@@ -13,6 +13,8 @@ EXTRAS = {
     "serve": ["starlette", "uvicorn", "prometheus-client"],
     "export": ["peft"],
     "eval": ["lm-eval"],
+    "trl": ["trl"],
+    "docs": ["mkdocs-material", "mkdocstrings", "mkdocstrings-python"],
 }
 # Each brings twenty packages and more, so that their tests skip where they are absent.
 TRACKERS = {

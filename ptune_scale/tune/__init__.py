@@ -2,6 +2,8 @@
 
 config.py launcher.py check.py   ``tune``: from a command line to a job
 job.py prompts.py methods.py     what methods share; training prompts; manual, majority, ptuning
+opened.py                        a prompt that a command was given, in a layout
 report.py                        results as JSON, tables, plots and predictions
+countries.py                     a CSV to try own data with
 predict.py                       ``predict``: a tuned prompt over a file, in any layout
 """

@@ -77,7 +77,7 @@ def _file_pattern(directory: Path) -> str:
         return "{part}/{relation}.jsonl"
     raise UserError(
         f"data directory {directory} has neither train/ and test/ nor fact-retrieval/original/; "
-        "the README shows the two layouts"
+        "docs/facts.md shows the two layouts"
     )
 
 
