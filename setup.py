@@ -15,6 +15,7 @@ EXTRAS = {
     "eval": ["lm-eval"],
     "trl": ["trl"],
     "docs": ["mkdocs-material", "mkdocstrings", "mkdocstrings-python"],
+    "completion": ["argcomplete"],
 }
 # Each brings twenty packages and more, so that their tests skip where they are absent.
 TRACKERS = {
@@ -32,7 +33,7 @@ setup(
     # Users copy and change these files, so a checkout has them at the top.
     package_dir={"ptune_scale.ds_configs": "ds_configs"},
     package_data={
-        "ptune_scale": ["py.typed"],
+        "ptune_scale": ["py.typed", "constraints.txt"],
         "ptune_scale.ds_configs": ["*.json"],
         "ptune_scale.experiments.paper": ["*.toml"],
         "ptune_scale.evaluate.harness_tasks": ["*.yaml"],
@@ -58,6 +59,7 @@ setup(
         "psutil",
         "tqdm",
         "matplotlib",
+        "packaging",
     ],
     extras_require={
         **EXTRAS,

@@ -1,6 +1,7 @@
 """Command lines made from dataclasses of flags: short and full help, errors in one line."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any, NoReturn
 
 from ptune_scale.errors import UserError
 from ptune_scale.flags import Flag, flags_of, unknown_name
+
+COMPLETING = "_ARGCOMPLETE"
+"""Set by a shell that wants the rest of a word, and no command to be run."""
 
 _LONGEST_MESSAGE = 400
 
@@ -74,6 +78,10 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: a flag is unknown or wrong.
         """
+        if COMPLETING in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)
         typed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             names = [name for action in self._actions for name in action.option_strings]

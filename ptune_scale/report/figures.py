@@ -85,12 +85,12 @@ def curves(training: Mapping[str, Any], method: str) -> Plot | None:
         return None
     figure, axes = _figure(6.5, 5, rows=2)
     above, below = axes
-    above.plot(range(1, len(losses) + 1), losses, lw=0.6, color="tab:gray")
-    span = max(1, len(losses) // 30)
-    smooth = [sum(losses[i - span : i]) / span for i in range(span, len(losses) + 1)]
-    above.plot(range(span, len(losses) + 1), smooth, lw=1.6, label=f"mean of {span} steps")
+    above.plot(range(1, len(losses) + 1), losses, lw=0.8, color="tab:gray")
+    if (span := len(losses) // 30) > 1:
+        smooth = [sum(losses[i - span : i]) / span for i in range(span, len(losses) + 1)]
+        above.plot(range(span, len(losses) + 1), smooth, lw=1.6, label=f"mean of {span} steps")
+        above.legend(fontsize="small")
     above.set_ylabel("loss (nats)")
-    above.legend(fontsize="small")
     found = {task: points for task, points in training.get("dev_curve", {}).items() if points}
     for task, points in found.items():
         steps, values = zip(*points, strict=True)

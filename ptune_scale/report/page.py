@@ -16,7 +16,7 @@ from ptune_scale.report.table import Table
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
-       max-width: 60rem; margin: 0 auto; padding: 1rem; }
+       max-width: 70rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -37,7 +37,7 @@ class Page:
     """What a run came to.
 
     Attributes:
-        notes: what stands beside the tables, a line each.
+        notes: what has to be known, a line each, the first of them of the tables.
         settings: by section and flag.
     """
 
@@ -52,10 +52,12 @@ class Page:
         """The whole page."""
         title = html.escape(self.title)
         parts = [f"<h1>{title}</h1>", *(table.html() for table in self.tables)]
-        if self.notes:
-            lines = (f"<li>{html.escape(note)}</li>\n" for note in self.notes)
-            parts.append(f"<ul>{''.join(lines)}</ul>")
+        first, *others = self.notes or [""]
+        parts.append(f"<p>{html.escape(first)}</p>")
         parts += [_figure(plot) for plot in self.plots]
+        if others:
+            lines = (f"<li>{html.escape(note)}</li>\n" for note in others)
+            parts.append(f"<h2>Notes</h2>\n<ul>{''.join(lines)}</ul>")
         parts += ["<h2>Settings</h2>", *map(_settings, self.settings, self.settings.values())]
         if self.versions:
             parts.append(_settings("versions", self.versions))

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command ``ptune``: its first word names what is to be done."""
 
 import importlib
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from ptune_scale import __version__
 from ptune_scale.flags import unknown_name
 from ptune_scale.parallel.launch.guard import guarded
+from ptune_scale.parser import COMPLETING
 
 COMMANDS = {
     "tune": ("ptune_scale.tune.launcher", "tune prompts for tasks of your own"),
@@ -17,6 +19,7 @@ COMMANDS = {
     "export": ("ptune_scale.run.export", "write a tuned prompt for other software"),
     "lama": ("ptune_scale.lama.launcher", "facts: tuned prompts beside other ways to ask"),
     "superglue": ("ptune_scale.superglue.launcher", "SuperGLUE, few-shot or whole"),
+    "doctor": ("ptune_scale.run.doctor", "what is installed, and what will work here"),
     "plan": ("ptune_scale.plan.cli", "lay a model out over GPUs, without using any"),
     "convert": ("ptune_scale.run.convert", "convert a fairseq Megatron checkpoint, or back"),
     "bench": ("ptune_scale.experiments.bench.cli", "measure facts per second beside other ways"),
@@ -37,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: None for those of the process.
     """
+    if COMPLETING in os.environ:
+        return _complete()
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     if name in COMMANDS:
         return run(name, rest)
@@ -50,6 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"ptune: error: {unknown_name(name, COMMANDS)} (ptune --help lists them)", file=sys.stderr
     )
     return 2
+
+
+def _complete() -> int:
+    """What a shell asks for when the tab key is pressed, through argcomplete."""
+    words = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", 0))].split()
+    typing_first = len(words) < 2 or (len(words) == 2 and not os.environ["COMP_LINE"].endswith(" "))
+    if not typing_first and words[1] in COMMANDS:
+        # Its own parser goes on, from the second word; see ``Parser.parse_known_args``.
+        os.environ[COMPLETING] = "2"
+        return importlib.import_module(COMMANDS[words[1]][0]).main([])
+    import argparse
+
+    import argcomplete
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=COMMANDS)
+    argcomplete.autocomplete(parser)
+    return 0
 
 
 def run(name: str, arguments: Sequence[str] | None = None) -> int:

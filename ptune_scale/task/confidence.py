@@ -28,7 +28,7 @@ def interval(metric: Metric, *trials: Sequence[Outcome]) -> Interval | None:
         trials: what was answered to the same records, once or in several trials whose mean it is.
 
     Returns:
-        None where fewer than two records or groups are there, but for shares.
+        None where it cannot be told: of fewer than two groups, say, or of groups all alike.
 
     Raises:
         UserError: as ``Metric.compute``.
@@ -100,8 +100,13 @@ def interval_of_mean(parts: Sequence[np.ndarray | None]) -> Interval | None:
     return ends(np.mean(known, axis=0)) if known and len(known) == len(parts) else None
 
 
-def ends(values: np.ndarray) -> Interval:
-    """What the middle 95 % of resampled values lie between."""
+def ends(values: np.ndarray) -> Interval | None:
+    """What the middle 95 % of resampled values lie between.
+
+    None where all are the same: so few records, or such alike ones, do not tell how sure it is.
+    """
+    if values.min() == values.max():
+        return None
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 

@@ -63,7 +63,9 @@ def test_methods_that_agree_on_most_records_differ_more_surely_than_each_is_know
     better = [replace(o, answer=o.expected) if i % 10 == 0 else o for i, o in enumerate(base)]
     drawn = gained(metric, [better], [base])
     assert drawn is not None
-    low, high = ends(drawn)
+    found = ends(drawn)
+    assert found is not None
+    low, high = found
     assert low > 0
     alone = interval(metric, base)
     assert alone is not None and high - low < alone[1] - alone[0]
@@ -90,3 +92,8 @@ def test_a_mean_over_trials_and_over_tasks_is_surer_than_each() -> None:
 def test_one_group_says_nothing_of_others() -> None:
     assert interval(METRICS["accuracy"], [Outcome("a", "a", group="g")] * 3) is None
     assert interval(METRICS["macro_f1"], [Outcome("a", "a")]) is None
+
+
+def test_groups_that_are_all_alike_do_not_tell_how_sure_it_is() -> None:
+    outcomes = [Outcome("a", "a", group=str(i // 2)) for i in range(20)]
+    assert interval(METRICS["accuracy"], outcomes) is None
