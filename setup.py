@@ -58,6 +58,7 @@ setup(
         "httpx2",
         "psutil",
         "tqdm",
+        "rich",
         "matplotlib",
         "packaging",
     ],

@@ -30,22 +30,14 @@ class _Bar(tqdm):
         super().set_postfix(*args, refresh=False, **kwargs)
 
 
-class _Counter(_Bar):
-    """The same where nothing can be redrawn: it counts, and the pulse tells it."""
+class Quiet(_Bar):
+    """The same without drawing anything: it counts, and says in a line how far it is."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, file=io.StringIO(), **kwargs)
-        _pulse.begin(self)
 
     def display(self, *args: Any, **kwargs: Any) -> None:
         """Draw nothing."""
-
-    def close(self) -> None:
-        """Tell how it ended, where it took long enough to be told before."""
-        if not self.disable and self.format_dict["elapsed"] > _SECONDS_BETWEEN_LINES:
-            _say(self.line())
-        _pulse.end(self)
-        super().close()
 
     def line(self) -> str:
         """How far it is.
@@ -65,6 +57,21 @@ class _Counter(_Bar):
         if total and rate:
             parts.append(f"{tqdm.format_interval(max(0, total - now['n']) / rate)} left")
         return f"{now['prefix']}: {', '.join(parts)}"
+
+
+class _Counter(Quiet):
+    """What is told by the pulse, where nothing can be redrawn."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _pulse.begin(self)
+
+    def close(self) -> None:
+        """Tell how it ended, where it took long enough to be told before."""
+        if not self.disable and self.format_dict["elapsed"] > _SECONDS_BETWEEN_LINES:
+            _say(self.line())
+        _pulse.end(self)
+        super().close()
 
 
 class _Told(Protocol):

@@ -20,6 +20,7 @@ FLOORS = [
         "parser",
         "files",
         "progress",
+        "board",
     },
     {"trackers"},
     {"task"},

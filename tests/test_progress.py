@@ -88,6 +88,19 @@ def test_a_log_that_cannot_be_written_ends_nothing(quick) -> None:
     assert done.stdout == "done\n"
 
 
+def on_a_terminal(script: str) -> str:
+    """What a script writes to a terminal of 100 columns."""
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    of_terminal = {**os.environ, "TERM": "xterm"}
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, env=of_terminal, stderr=other, check=True)
+    os.close(other)
+    text = os.read(main, 2**16).decode()
+    os.close(main)
+    return text
+
+
 def test_a_terminal_gets_bars() -> None:
     script = (
         "from ptune_scale.progress import bar\n"
@@ -95,10 +108,28 @@ def test_a_terminal_gets_bars() -> None:
         "    b.set_postfix(loss='1.25')\n"
         "    b.update(3)\n"
     )
-    main, other = pty.openpty()
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    subprocess.run([sys.executable, "-c", script], stderr=other, check=True)
-    os.close(other)
-    text = os.read(main, 2**16).decode()
-    os.close(main)
+    text = on_a_terminal(script)
     assert "ptuning: 100%|" in text and "3/3" in text and "loss=1.25" in text
+
+
+def test_several_tasks_are_a_table_on_a_terminal() -> None:
+    script = (
+        "from ptune_scale.board import Board, TaskState, board_console\n"
+        "tasks = lambda: [TaskState('cb [x]', 2, 9, 1.25, 0.5, 'trains'),\n"
+        "                 TaskState('rte', 0, 9, None, None, 'waits')]\n"
+        "console = board_console()\n"
+        "with Board(desc='ptuning', total=4, console=console, tasks=tasks) as board:\n"
+        "    board.update(4)\n"
+        "    board._live.refresh()\n"
+    )
+    text = on_a_terminal(script)
+    assert "best on dev" in text and "waits" in text
+    assert "cb [x]  2/9   1.25  0.500" in text
+    # The table goes, the last line stays.
+    assert "ptuning: 100%, 4/4" in text.rstrip().splitlines()[-1]
+
+
+def test_where_a_table_cannot_be_redrawn_there_is_none() -> None:
+    script = "from ptune_scale.board import board_console; assert board_console() is None"
+    dumb = {**os.environ, "TERM": "dumb"}
+    subprocess.run([sys.executable, "-c", script], env=dumb, check=True, stderr=subprocess.PIPE)

@@ -2,13 +2,15 @@
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
+from ptune_scale.board import Board, TaskState, board_console
 from ptune_scale.errors import UserError
 from ptune_scale.files import NotWritten
 from ptune_scale.parallel import Stopped, StopSignal, World
@@ -104,6 +106,34 @@ def load(trainer: Trainer, path: Path) -> None:
     trainer.encoders.load_parts(functools.partial(checkpoint.load_part, path))
 
 
+def _progress(
+    title: str, planned: int, done: int, states: Callable[[], list[TaskState]], *, shown: bool
+) -> tqdm:
+    """A bar, or on a terminal a table where there are several tasks."""
+    if shown and len(states()) > 1 and (console := board_console()):
+        return Board(
+            desc=title, total=planned, initial=done, unit=" records", console=console, tasks=states
+        )
+    return bar(title, planned, "records", shown=shown, initial=done)
+
+
+def state_of(trainer: Trainer, task: int, name: str, loss: float | None) -> TaskState:
+    """How far a task is.
+
+    Args:
+        loss: of its last step.
+    """
+    visits, planned = trainer.visits[task], trainer.budgets[task]
+    selection = trainer.selection
+    state = "waits" if not visits else "trains"
+    if selection.stopped[task]:
+        state = f"stopped early, best at {selection.best_visit[task]}"
+    elif visits >= planned:
+        state = "done"
+    best = selection.best[task] if selection.best_values[task] else None
+    return TaskState(name, visits, planned, loss, best, state)
+
+
 def run_training(
     keeper: Keeper,
     stop: StopSignal,
@@ -137,7 +167,12 @@ def run_training(
     shown = {"step": f"{trainer.step}/{trainer.planned_steps}"}
     started = time.perf_counter()
     cpu_started = time.process_time() - spent["cpu_seconds_of_this_rank"]
-    with bar(title, planned, "records", shown=is_main, initial=done) as progress:
+    losses: dict[int, float] = {}
+
+    def states() -> list[TaskState]:
+        return [state_of(trainer, r, name, losses.get(r)) for r, name in enumerate(names)]
+
+    with _progress(title, planned, done, states, shown=is_main) as progress:
         try:
             for event in trainer.train():
                 now = time.perf_counter()
@@ -147,6 +182,7 @@ def run_training(
                     spent["tokens"] += event.tokens
                     shown["step"] = f"{event.step}/{trainer.planned_steps}"
                     shown["loss"] = f"{event.loss:.2f}"
+                    losses.update(event.task_losses)
                     progress.set_postfix({**shown, **({"now": "dev"} if trainer.due else {})})
                     progress.update(min(event.records, planned - progress.n))
                     curves.add(

@@ -5,8 +5,8 @@ loop is a generator: between two events all state is consistent and can be saved
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ class StepResult:
         step: its number, counted from 1.
         loss: mean over the step's tasks of their mean cross-entropy, in nats.
         records, tokens: size of the global batch, padding not counted.
+        task_losses: the cross-entropy of each of these tasks.
     """
 
     step: int
@@ -50,6 +51,7 @@ class StepResult:
     lr: float
     records: int
     tokens: int
+    task_losses: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,8 @@ class Trainer:
         self.due = [r for r in tasks if self._is_due(r)]
         self.is_whole = True
         lr = max(rates.values())
-        return StepResult(self.step, loss, lr, len(examples), tokens)
+        of_task = {r: float(losses[r]) for r in tasks}
+        return StepResult(self.step, loss, lr, len(examples), tokens, of_task)
 
     def _group_lr(self, group: int) -> float:
         # A shared encoder's schedule is that of the tasks that it still trains for.

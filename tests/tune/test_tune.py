@@ -31,7 +31,7 @@ def test_a_run_leaves_everything_that_is_to_be_had(finished: Path) -> None:
     made = {path.name for path in finished.iterdir()} - {".lock"}
     assert made == {
         *("results.json", "results.md", "predictions.jsonl", "report.html", "run.json"),
-        *("prompt", "checkpoint", "tensorboard"),
+        *("prompt", "checkpoint", "tensorboard", "plots"),
     }
     assert (finished / "scores.png").read_bytes().startswith(b"\x89PNG")
     told = json.loads((finished / "run.json").read_text())
