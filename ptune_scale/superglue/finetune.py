@@ -50,7 +50,7 @@ def finetuned(
     started = time.perf_counter()
     scored: list[list[float]] = []
     config, function = job.config, job.tunable_copy(head)
-    curves = job.curves(job.output / name)
+    curves = job.curves(f"{job.task.name}, {name}", job.output / name)
     try:
         problem = job.problem([asked], function)
         [course] = courses(config.train, [job.task.name], [asked.learn])

@@ -198,19 +198,17 @@ class Job:
             head=head,
         )
 
-    def curves(self, directory: Path, first_step: int = 1) -> Curves:
+    def curves(self, name: str, directory: Path, first_step: int = 1) -> Curves:
         """Where the values of a training's steps go; nowhere on all ranks but the main one.
 
         Args:
+            name: of the training within the run.
             directory: of the training.
             first_step: that is to be written, again if it has been.
         """
         run = find_run(directory) or self.output
-        names = check_trackers(self.config.run.report_to) if self.is_main else ()
-        place = directory.resolve()
-        name = place.relative_to(run).as_posix() if place.is_relative_to(run) else place.name
-        training = Training(name, directory, run, first_step, self.config.as_flags())
-        return Curves(names, training)
+        trackers = check_trackers(self.config.run.report_to) if self.is_main else ()
+        return Curves(trackers, Training(name, directory, run, first_step, self.config.as_flags()))
 
     def asked(
         self,

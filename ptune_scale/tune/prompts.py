@@ -106,7 +106,7 @@ def train_prompts(
         title=name,
         names=[task.task.name for task in asked],
         checkpoint_every=job.config.run.checkpoint_every,
-        curves=job.curves(directory, trainer.step + 1),
+        curves=job.curves(name, directory, trainer.step + 1),
     )
     prompts = trainer.selection.prompts
     if exports:

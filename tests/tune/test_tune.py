@@ -33,7 +33,7 @@ def test_a_run_leaves_everything_that_is_to_be_had(finished: Path) -> None:
         *("results.json", "results.md", "predictions.jsonl", "report.html", "run.json"),
         *("prompt", "checkpoint", "tensorboard", "plots"),
     }
-    assert (finished / "scores.png").read_bytes().startswith(b"\x89PNG")
+    assert (finished / "plots" / "scores.png").read_bytes().startswith(b"\x89PNG")
     told = json.loads((finished / "run.json").read_text())
     assert told["command"] == "tune" and told["flags"]["max_steps"] == 12
 

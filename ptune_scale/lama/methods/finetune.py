@@ -109,12 +109,13 @@ class _Method:
         # Whatever was trained before in this process.
         job.world.seed_noise(self.config.seed, self.name, course.order.task_id)
         function = job.tunable_copy()
-        curves = job.curves(job.output / self.name / course.order.task_id)
+        relation = course.order.task_id
+        curves = job.curves(f"{self.name}, {relation}", job.output / self.name / relation)
 
         def after_step(result: StepResult, score: DevScore | None) -> None:
             curves.add(values_of(result, score), result.step)
             progress.update(result.records)
-            progress.set_postfix(relation=course.order.task_id, loss=f"{result.loss:.2f}")
+            progress.set_postfix(relation=relation, loss=f"{result.loss:.2f}")
             job.stop.check()
 
         problem = job.problem(self.asked, function)
