@@ -22,7 +22,7 @@ TRACKERS = {
     "wandb": ["wandb"],
     "mlflow": ["mlflow-skinny", "sqlalchemy", "alembic"],
 }
-TOOLS = ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"]
+TOOLS = ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "scikit-learn"]
 
 setup(
     name="ptune_scale",
@@ -49,7 +49,6 @@ setup(
         "protobuf",
         "tensorboard",
         "safetensors",
-        "scikit-learn",
         "scipy",
         "rouge-score",
         "gguf",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ptune_scale.task.confidence import Interval
+from ptune_scale.task.metrics import Outcome, counts_of, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,19 +124,12 @@ def seen_and_unseen(bars: Mapping[str, Mapping[str, Score]]) -> Plot | None:
     return Plot("seen", "Answers seen in training, and others", figure)
 
 
-def confusion(pairs: Sequence[tuple[str, str]], task: str, method: str) -> Plot | None:
-    """How often each label was answered to each; none where they are too many.
-
-    Args:
-        pairs: the right answer, and the given one.
-    """
-    labels = sorted({label for pair in pairs for label in pair})
+def confusion(outcomes: Sequence[Outcome], task: str, method: str) -> Plot | None:
+    """How often each label was answered to each; none where they are too many."""
+    labels = labels_of(outcomes)
     if not 2 <= len(labels) <= _MOST_LABELS:
         return None
-    from sklearn.metrics import confusion_matrix
-
-    right, given = zip(*pairs, strict=True)
-    counts = confusion_matrix(right, given, labels=labels)
+    counts = counts_of(outcomes, labels).astype(int)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     size = max(3, min(9, 0.45 * len(labels) + 1.8))
     figure, axes = _figure(size, size)

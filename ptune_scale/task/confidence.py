@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptune_scale.task.metrics import Metric, Outcome
+from ptune_scale.task.metrics import Metric, Outcome, counts_of, labels_of
 
 Interval = tuple[float, float]
 
@@ -128,6 +128,18 @@ def _statistic(metric: Metric, outcomes: Sequence[Outcome], units: list[list[int
         return lambda chosen: sums[chosen].sum(-1) / counts[chosen].sum(-1)
     if values and len(values) == len(units):  # one a group, in the order of groups
         return lambda chosen: np.array(values)[chosen].mean(-1)
+    labels = labels_of(outcomes)
+    size = len(labels)
+    if (of_counts := metric.of_counts) and len(units) * size**2 < _MOST_DRAWN:
+        counts = np.stack([counts_of([outcomes[i] for i in unit], labels) for unit in units])
+        flat = counts.reshape(len(units), size * size)
+
+        def confused(chosen: np.ndarray) -> np.ndarray:
+            # How often each unit was drawn tells how often each pair of labels was.
+            times = np.apply_along_axis(np.bincount, -1, chosen, minlength=len(units))
+            return of_counts((times @ flat).reshape(*chosen.shape[:-1], size, size), labels)
+
+        return confused
     members = [[outcomes[place] for place in unit] for unit in units]
 
     def whole(chosen: np.ndarray) -> float:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
+
 from ptune_scale.errors import UserError
 from ptune_scale.task.overlap import plain_words, rouge_l, token_f1
 
@@ -47,6 +49,8 @@ class Metric:
     Attributes:
         help: what it is, in a line.
         values: the values, one a record or one a group, whose mean it is; None where it is no mean.
+        of_counts: what it is of how often each label was answered where each was right,
+            (..., K, K), given the K labels, where that is all that it depends on.
         whole: what it is otherwise.
         needs: attributes of an outcome that it cannot do without, besides the answers.
     """
@@ -54,6 +58,7 @@ class Metric:
     name: str
     help: str
     values: Callable[[Sequence[Outcome]], Sequence[float]] | None = None
+    of_counts: Callable[[np.ndarray, Sequence[str]], np.ndarray] | None = None
     whole: Callable[[Sequence[Outcome]], float] | None = None
     needs: tuple[str, ...] = ()
     better: Literal["higher", "lower"] = "higher"
@@ -80,6 +85,9 @@ class Metric:
         value = math.nan
         if self.values is not None:
             value = fmean(self.values(outcomes))
+        elif self.of_counts is not None:
+            labels = labels_of(outcomes)
+            value = float(self.of_counts(counts_of(outcomes, labels), labels))
         elif self.whole is not None:
             value = self.whole(outcomes)
         if not math.isfinite(value):
@@ -123,33 +131,53 @@ def _each(score: Callable[[Outcome], float]) -> Callable[[Sequence[Outcome]], li
     return lambda outcomes: [float(score(outcome)) for outcome in outcomes]
 
 
-def _macro_f1(outcomes: Sequence[Outcome]) -> float:
-    from sklearn.metrics import f1_score
-
-    return f1_score(*_pairs(outcomes), average="macro", zero_division=0.0)
-
-
-def _mcc(outcomes: Sequence[Outcome]) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    expected, answers = _pairs(outcomes)
-    # 0 by definition; the library warns.
-    return matthews_corrcoef(expected, answers) if len({*expected, *answers}) > 1 else 0.0
+def labels_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """The labels that were right or answered, sorted."""
+    return sorted({label for o in outcomes for label in (o.expected, o.answer)})
 
 
-def _pairs(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
-    return [o.expected for o in outcomes], [o.answer for o in outcomes]
+def counts_of(outcomes: Sequence[Outcome], labels: Sequence[str]) -> np.ndarray:
+    """How often each label was answered (columns) where each was right (rows), (K, K)."""
+    place = {label: number for number, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels)))
+    for outcome in outcomes:
+        counts[place[outcome.expected], place[outcome.answer]] += 1
+    return counts
 
 
-def _positive_f1(outcomes: Sequence[Outcome]) -> float:
-    from sklearn.metrics import f1_score
+# In scikit-learn these take milliseconds, and a confidence interval hundreds of them.
+def _f1_of_labels(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The F1 of each label, (..., K), and which labels are there at all."""
+    hits = counts.diagonal(axis1=-2, axis2=-1)
+    size = counts.sum(-1) + counts.sum(-2)
+    return 2 * hits / np.maximum(size, 1), size > 0
 
-    expected, answers = _pairs(outcomes)
-    others = sorted({*expected} - {"0", _POSITIVE})
+
+def _macro_f1(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    f1, there = _f1_of_labels(counts)
+    return f1.sum(-1) / there.sum(-1)
+
+
+def _mcc(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """Gorodkin 2004, for any number of labels; 0 by definition where one is all there is."""
+    hits = counts.diagonal(axis1=-2, axis2=-1).sum(-1)
+    right, given, count = counts.sum(-1), counts.sum(-2), counts.sum((-1, -2))
+    spread = (count**2 - (right**2).sum(-1)) * (count**2 - (given**2).sum(-1))
+    excess = hits * count - (right * given).sum(-1)
+    return np.where(spread > 0, excess / np.sqrt(np.maximum(spread, 1)), 0.0)
+
+
+def _positive_f1(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    others = [
+        label
+        for label, right in zip(labels, counts.sum(-1).reshape(-1, len(labels)).T, strict=True)
+        if label not in ("0", _POSITIVE) and right.any()
+    ]
     if others:
         raise UserError(f"f1a is for the labels 0 and 1, got {', '.join(map(repr, others))}")
-    right, given = ([int(label == _POSITIVE) for label in labels] for labels in (expected, answers))
-    return f1_score(right, given, zero_division=0.0)
+    if _POSITIVE not in labels:
+        return np.zeros(counts.shape[:-2])
+    return _f1_of_labels(counts)[0][..., list(labels).index(_POSITIVE)]
 
 
 def _whole_groups(outcomes: Sequence[Outcome]) -> list[float]:
@@ -185,10 +213,10 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "share of right answers", _each(_right)),
-        Metric("macro_f1", "mean over classes of the F1 of each", whole=_macro_f1),
+        Metric("macro_f1", "mean over classes of the F1 of each", of_counts=_macro_f1),
         # Each record has one label, so that every miss is one of precision and one of recall.
         Metric("micro_f1", "F1 of all classes together", _each(_right)),
-        Metric("mcc", "Matthews' correlation coefficient", whole=_mcc),
+        Metric("mcc", "Matthews' correlation coefficient", of_counts=_mcc),
         Metric("p_at_1", "share ranked first", _each(lambda o: _rank(o) == 1), needs=_RANK),
         Metric("p_at_10", "share of the first 10", _each(lambda o: _rank(o) <= 10), needs=_RANK),
         Metric("mrr", "mean of 1/rank", _each(lambda o: 1 / _rank(o)), needs=_RANK),
@@ -216,6 +244,6 @@ METRICS: dict[str, Metric] = {
             _whole_groups,
             needs=("group",),
         ),
-        Metric("f1a", "F1 of label 1 over all answers", whole=_positive_f1),
+        Metric("f1a", "F1 of label 1 over all answers", of_counts=_positive_f1),
     )
 }

@@ -154,7 +154,7 @@ def confusions(
 ) -> list[figures.Plot | None]:
     """Which labels the named methods take for which, in tasks with label words."""
     return [
-        figures.confusion([(o.expected, o.answer) for o in outcomes], task.name, name)
+        figures.confusion(outcomes, task.name, name)
         for task in job.tasks
         if isinstance(task.wording.answer, Words)
         for name in names

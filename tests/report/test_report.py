@@ -8,6 +8,7 @@ import pytest
 from ptune_scale.report import figures
 from ptune_scale.report.page import Page, write_page
 from ptune_scale.report.table import Table, with_interval
+from ptune_scale.task.metrics import Outcome
 
 _VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -46,7 +47,7 @@ def plots() -> list[figures.Plot]:
         figures.gains(gains, "ptuning", "manual"),
         figures.curves(training, "ptuning"),
         figures.seen_and_unseen(novelty),
-        figures.confusion([("yes", "no"), ("no", "no")], "a/b", "ptuning"),
+        figures.confusion([Outcome("yes", "no"), Outcome("no", "no")], "a/b", "ptuning"),
     ]
     return [plot for plot in made if plot is not None]
 
@@ -74,8 +75,8 @@ def test_a_figure_that_would_say_nothing_is_not_drawn() -> None:
     assert figures.gains({"A": (0.1, None)}, "ptuning", "manual") is None
     assert figures.curves({"losses": [1.0]}, "ptuning") is None
     assert figures.seen_and_unseen({"manual": {"seen": (0.5, None)}}) is None
-    assert figures.confusion([("a", "a")], "t", "m") is None
-    assert figures.confusion([(str(i), "x") for i in range(99)], "t", "m") is None
+    assert figures.confusion([Outcome("a", "a")], "t", "m") is None
+    assert figures.confusion([Outcome(str(i), "x") for i in range(99)], "t", "m") is None
 
 
 def test_gains_are_sorted_and_confusions_counted(plots) -> None:

@@ -89,6 +89,17 @@ def test_a_mean_over_trials_and_over_tasks_is_surer_than_each() -> None:
     assert interval_of_mean([parts[0], None]) is None
 
 
+@pytest.mark.parametrize("name", ["macro_f1", "mcc", "f1a"])
+def test_what_is_resampled_by_counts_is_what_the_metric_says_of_the_records(
+    name: str, monkeypatch
+) -> None:
+    outcomes = answers(5, 40, right=0.7)
+    by_counts = resampled(METRICS[name], outcomes)
+    monkeypatch.setattr("ptune_scale.task.confidence._MOST_DRAWN", 50)  # too few to count
+    by_records = resampled(METRICS[name], outcomes)
+    assert by_counts == pytest.approx(by_records)
+
+
 def test_one_group_says_nothing_of_others() -> None:
     assert interval(METRICS["accuracy"], [Outcome("a", "a", group="g")] * 3) is None
     assert interval(METRICS["macro_f1"], [Outcome("a", "a")]) is None

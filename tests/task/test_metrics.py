@@ -88,6 +88,16 @@ def test_f1a_is_the_f1_of_label_1_and_mcc_the_correlation(seed: int) -> None:
     assert _value("mcc", outcomes) == pytest.approx((tp * tn - fp * fn) / root)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_made_of_counts_is_what_scikit_learn_says(seed: int) -> None:
+    from sklearn.metrics import f1_score, matthews_corrcoef
+
+    outcomes = _random(seed, "abcd")
+    right, given = [o.expected for o in outcomes], [o.answer for o in outcomes]
+    assert _value("mcc", outcomes) == pytest.approx(matthews_corrcoef(right, given))
+    assert _value("macro_f1", outcomes) == pytest.approx(f1_score(right, given, average="macro"))
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_class_that_is_never_predicted_has_f1_0_and_one_nowhere_does_not_count() -> None:
     never = _pairs(("0", "0"), ("0", "0"), ("1", "1"), ("2", "1"))
