@@ -238,6 +238,10 @@ def _plots(done: Sequence[Done]) -> list[figures.Plot | None]:
             title = f"{result.name} on {each.job.task.name}"
             plots.append(figures.curves(trial, title))
         task = each.job.task.name
-        answered = {name: {task: trials[0]} for name, trials in each.answered.items() if trials}
+        answered = {
+            name: {task: trials[0]}
+            for name, trials in each.answered.items()
+            if trials and (name == BASE or name not in _NO_GAIN)
+        }
         plots += confusions(each.job, answered, answered)
     return plots

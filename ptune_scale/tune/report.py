@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ptune_scale.files import write_json, write_text
@@ -14,7 +13,7 @@ from ptune_scale.task.asking import outcomes_of
 from ptune_scale.task.metrics import find_metric
 from ptune_scale.task.task import Task
 from ptune_scale.tune.job import Job, MethodResult
-from ptune_scale.tune.scores import BASE, Answered, Results, answers_of
+from ptune_scale.tune.scores import BASE, Answered, Results
 
 INTERVALS = "in brackets the 95 % confidence interval over test records"
 
@@ -25,27 +24,33 @@ def table(job: Job, results: Results) -> Table:
     Percent where they are shares, with confidence intervals over test records.
     """
     columns = {**results["methods"], **results["controls"]}
-    rows = [
-        [
-            task.name,
-            str(len(task.splits.test)),
-            name,
-            *(cell(name, column["tasks"][task.name]) for column in columns.values()),
-        ]
-        for task in job.tasks
-        for name in task.metrics
-    ]
+    tuned = next((n for n in ("ptuning", "ptuning_search") if n in results["methods"]), "")
+    gains = results["methods"].get(tuned, {}).get("gain", {})
+    rows = []
+    for task in job.tasks:
+        for name in task.metrics:
+            row = [task.name, str(len(task.splits.test)), name]
+            row += [cell(name, column["tasks"][task.name]) for column in columns.values()]
+            rows.append([*row, *([_gain(gains.get(task.name), name)] if gains else [])])
     if len(job.tasks) > 1:
         means = [
             "" if c["mean"] is None else with_interval(c["mean"], c["mean_interval"])
             for c in columns.values()
         ]
-        rows.append(["mean", "", "of the first metric", *means])
-    return Table(["task", "records", "metric", *columns], rows)
+        rows.append(["mean", "", "of the first metric", *means, *([""] if gains else [])])
+    return Table(["task", "records", "metric", *columns, *(["gain"] if gains else [])], rows)
+
+
+def _gain(gain: Results | None, metric: str) -> str:
+    """What prompts gain over manual ones, where it was counted by this metric."""
+    if gain is None or gain["metric"] != metric:
+        return ""
+    scale = 1 if find_metric(metric).better == "lower" else 100
+    return with_interval(gain["value"], gain["interval"], scale=scale, sign="+")
 
 
 def cell(name: str, scores: Results) -> str:
-    """A metric of some scores, with its standard error; "" where they lack it."""
+    """A metric of some scores, with its confidence interval; "" where they lack it."""
     if name not in scores:
         return ""
     scale = 1 if find_metric(name).better == "lower" else 100
@@ -107,13 +112,22 @@ def _is_correct(task: Task, outcome: Any) -> bool:
     return bool(find_metric(name).compute([outcome]))
 
 
-def write(job: Job, results: Sequence[MethodResult], summary: Results, directory: Path) -> None:
+def write(
+    job: Job,
+    results: Sequence[MethodResult],
+    answered: Mapping[str, Answered],
+    summary: Results,
+) -> None:
     """Write results.json, results.md, predictions.jsonl, report.html and plots.
+
+    Args:
+        answered: outcomes of each method's test records, by task.
+        summary: what ``build_results`` made of them.
 
     Raises:
         UserError: they cannot be written.
     """
-    shown, said = table(job, summary), notes(summary)
+    shown, said, directory = table(job, summary), notes(summary), job.output
     write_json(directory / "results.json", summary)
     write_text(directory / "results.md", as_markdown([shown], said))
     lines = (json.dumps(line, ensure_ascii=False) for line in prediction_lines(job, results))
@@ -129,7 +143,7 @@ def write(job: Job, results: Sequence[MethodResult], summary: Results, directory
     plots = [
         figures.scores(bars, "scores", "Scores by the first metric of each task"),
         *(plot for name, scores in summary["methods"].items() for plot in plots_of(name, scores)),
-        *confusions(job, answers_of(job, results), summary["methods"]),
+        *confusions(job, answered, summary["methods"]),
     ]
     page = Page(
         f"Prompts of {job.backbone.name}",

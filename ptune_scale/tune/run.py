@@ -9,7 +9,7 @@ from ptune_scale.tune import report
 from ptune_scale.tune.check import CheckedTasks
 from ptune_scale.tune.job import Job, MethodResult
 from ptune_scale.tune.methods import METHODS
-from ptune_scale.tune.scores import build_results
+from ptune_scale.tune.scores import answers_of, build_results
 
 
 def run(checked: CheckedTasks, site: Site) -> None:
@@ -54,8 +54,9 @@ def _left_out(job: Job) -> list[str]:
 
 
 def _report(job: Job, results: Sequence[MethodResult]) -> None:
-    summary = build_results(job, results)
-    report.write(job, results, summary, job.output)
+    answered = answers_of(job, results)
+    summary = build_results(job, results, answered)
+    report.write(job, results, answered, summary)
     print(f"\n{report.as_markdown([report.table(job, summary)], report.notes(summary))}")
     print(f"results in {job.output}/, all of them in report.html")
     if {"ptuning", "ptuning_search"} & summary["methods"].keys():

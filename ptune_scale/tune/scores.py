@@ -18,9 +18,14 @@ BASE = "manual"
 """The method that gains are counted over."""
 
 
-def build_results(job: Job, results: Sequence[MethodResult]) -> Results:
-    """Scores of all methods with their confidence intervals, and what they were measured with."""
-    answered = answers_of(job, results)
+def build_results(
+    job: Job, results: Sequence[MethodResult], answered: Mapping[str, Answered]
+) -> Results:
+    """Scores of all methods with their confidence intervals, and what they were measured with.
+
+    Args:
+        answered: of each method, see ``answers_of``.
+    """
     scored = {result.name: _scored(job, result, answered[result.name]) for result in results}
     for name, training in job.training.items():
         scored[name]["training"] = training
