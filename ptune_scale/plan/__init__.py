@@ -6,6 +6,7 @@ communication.py  what is sent beside: weights under ZeRO-3, hidden states, P an
 ranks.py          one rank of a layout: what it holds, needs and sends
 layouts.py        all ranks of a layout; the layouts worth considering and which of them to take
 choose.py         the layout of a job that asks for ranks and for no degrees
+serving.py        a layout as a server of many clients
 report.py         tables and JSON
 """
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ptune_scale.backbone.options import Attention
+from ptune_scale.errors import UserError
 from ptune_scale.files import write_text
 from ptune_scale.parser import Parser
 from ptune_scale.run.alone import run_alone
-from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig
+from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig, TrainConfig
 
 _EXAMPLES = """  %(prog)s --model megatron-11b --num_gpus 8 --gpu_memory 80GB
   %(prog)s --model megatron-11b --num_gpus 8 --tensor_parallel 8
@@ -17,6 +18,7 @@ _EXAMPLES = """  %(prog)s --model megatron-11b --num_gpus 8 --gpu_memory 80GB
 
 Nothing is loaded and no GPU is used; a model's config.json is enough.
 """
+_TFLOPS = 989.0
 _DEGREES = {
     "tensor_parallel": "ranks that share each layer",
     "pipeline_parallel": "stages of consecutive layers",
@@ -41,18 +43,23 @@ def _main(arguments: Sequence[str] | None) -> int:
     typed = vars(_build_parser().parse_args(arguments))
     import transformers
 
-    from ptune_scale.plan import report
+    from ptune_scale.plan import report, serving
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    path = typed.pop("json", None)
+    path, tflops = typed.pop("json", None), typed.pop("gpu_tflops", _TFLOPS)
+    if not 0 < tflops < float("inf"):
+        raise UserError(f"--gpu_tflops must be a positive number, got {tflops}")
     plan, plans, reason = _plan(typed)
+    served = serving.plan_serving(plan, tflops, TrainConfig().tasks_per_batch)
     if path:
-        write_text(path, json.dumps(report.as_dict(plan, plans, reason), indent=2) + "\n")
+        found = report.as_dict(plan, plans, reason) | {"serving": serving.serving_dict(served)}
+        write_text(path, json.dumps(found, indent=2) + "\n")
     print(report.heading(plan))
     if len(plans) > 1:
         print(f"\n{report.overview(plans, plan)}\n\n* {reason}.")
     print(f"\n{report.details(plan)}")
+    print(f"\n{serving.serving_table(served, tflops)}")
     if not plan.fits:
         print(f"\n{plan.degrees.name} does not fit.")
     return 0
@@ -77,6 +84,13 @@ def _build_parser() -> Parser:
         "--attention", choices=get_args(Attention), help="of the layers (default: 'eager')"
     )
     group.add_argument("--gpu_memory", help="of each, as 80GB or 79.6GiB (default: '80GB')")
+    group.add_argument(
+        "--gpu_tflops",
+        type=float,
+        metavar="X",
+        help="10^12 operations a second of each at its peak, for what a server of the layout does "
+        f"(default: {_TFLOPS:g}, an H100 in bf16)",
+    )
     for name, what in _NUMBERS.items():
         names = ("--relations", "--tasks") if name == "tasks" else (f"--{name}",)
         group.add_argument(*names, dest=name, type=int, help=what)

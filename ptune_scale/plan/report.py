@@ -23,8 +23,8 @@ def heading(plan: LayoutPlan) -> str:
         f"{request.name}: {request.parameters:,} parameters in {dtype}; prompt encoders "
         f"({request.encoder}): {request.num_groups} of {request.group_parameters:,} parameters\n"
         f"a step: {request.batch_size} rows of {request.sequence_length} tokens; "
-        f"{request.num_gpus} GPUs of {_size(request.gpu_memory)}, of which {RESERVE:.0%} are left "
-        "to CUDA, NCCL and fragmentation"
+        f"{request.num_gpus} GPUs of {size_of(request.gpu_memory)}, of which {RESERVE:.0%} are "
+        "left to CUDA, NCCL and fragmentation"
     )
 
 
@@ -39,12 +39,12 @@ def overview(plans: list[LayoutPlan], best: LayoutPlan) -> str:
                 "*" if plan is best else "",
                 plan.degrees.name,
                 f"{rank.parameters:,}",
-                *(_size(rank.memory[name]) for name in _MEMORY),
+                *(size_of(rank.memory[name]) for name in _MEMORY),
                 f"{plan.largest_batch:,}" if plan.fits else "does not fit",
-                _size(plan.sent),
+                size_of(plan.sent),
             ]
         )
-    return _aligned(lines, left=2)
+    return aligned(lines, left=2)
 
 
 def details(plan: LayoutPlan) -> str:
@@ -59,14 +59,14 @@ def details(plan: LayoutPlan) -> str:
             "prompt encoder parameters",
             *(f"{rank.prompt_encoder_parameters:,}" for rank in ranks),
         ],
-        *([what, *(_size(r.memory[name]) for r in ranks)] for name, what in _MEMORY.items()),
+        *([what, *(size_of(r.memory[name]) for r in ranks)] for name, what in _MEMORY.items()),
         ["largest batch", *(f"{rank.largest_batch:,}" for rank in ranks)],
     ]
     for kind in dict.fromkeys(kind for rank in ranks for kind in rank.communication):
         for way in ("forward", "backward"):
-            sent = [_size(rank.communication.get(kind, {}).get(way, 0)) for rank in ranks]
+            sent = [size_of(rank.communication.get(kind, {}).get(way, 0)) for rank in ranks]
             lines.append([f"sent by {kind.replace('_', '-')}, {way}", *sent])
-    return _aligned(lines, left=1)
+    return aligned(lines, left=1)
 
 
 def as_dict(plan: LayoutPlan, plans: list[LayoutPlan], reason: str) -> dict[str, Any]:
@@ -112,14 +112,15 @@ def _layout(plan: LayoutPlan) -> dict[str, Any]:
     }
 
 
-def _size(count: int) -> str:
+def size_of(count: int) -> str:
+    """Bytes as they are read."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.2f} {unit}"
     return f"{count} B" if count else "-"
 
 
-def _aligned(lines: list[list[str]], left: int) -> str:
+def aligned(lines: list[list[str]], left: int) -> str:
     """Columns of equal width, the first ones flush left."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
