@@ -28,3 +28,4 @@ campaign: env
 	.venv/bin/python -m tests.campaigns.inputs --count 2000 --lines 200 --seed 0
 	.venv/bin/python -m tests.campaigns.kills --count 100 --seed 0
 	.venv/bin/python -m tests.campaigns.storage --count 24 --seed 0
+	.venv/bin/python -m tests.campaigns.hostile --count 2000 --seed 0

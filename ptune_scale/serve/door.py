@@ -5,6 +5,7 @@ import socket
 import threading
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -17,19 +18,28 @@ _END_SECONDS = 5
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection on which no whole request has begun in time."""
+    """Closes a connection on which a request's first lines do not arrive in time."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._late = self.loop.call_later(_HEADER_SECONDS, self._close_if_idle)
+        self._was_waiting = False
+        self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._late.cancel()
         super().connection_lost(exc)
 
-    def _close_if_idle(self) -> None:
-        if self.cycle is None:
+    def _look_later(self) -> None:
+        self._late = self.loop.call_later(_HEADER_SECONDS / 2, self._look)
+
+    def _look(self) -> None:
+        has_some = self.cycle is None or bool(self.conn.trailing_data[0])
+        is_waiting = self.conn.their_state is h11.IDLE and has_some
+        if is_waiting and self._was_waiting:
             self.transport.close()
+        else:
+            self._was_waiting = is_waiting
+            self._look_later()
 
 
 class Door:
@@ -57,6 +67,7 @@ class Door:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # whatever anybody sends is no news
             access_log=False,
             server_header=False,
             limit_concurrency=connections,

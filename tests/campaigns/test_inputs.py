@@ -13,5 +13,5 @@ def test_damaged_inputs_end_in_a_result_or_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_other_campaigns_can_be_begun() -> None:
-    for name in ("kills", "storage"):
+    for name in ("kills", "storage", "hostile"):
         assert callable(importlib.import_module(f"tests.campaigns.{name}").main)

@@ -141,6 +141,21 @@ def test_a_slow_sender_is_given_up_and_others_are_answered_meanwhile(tiny_llama,
             assert slow.recv(4096).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_connection_on_which_no_request_comes_to_its_end_is_closed(
+    before: bytes, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptune_scale.serve.door._HEADER_SECONDS", 0.4)
+    place = urlsplit(url)
+    for more in (b"", b"GET /healthz HTTP/1.1\r\nHost:"):
+        with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+            connection.sendall(before + more)
+            if before and not more:
+                continue  # it may stay: clients ask again on it
+            while connection.recv(4096):
+                pass
+
+
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(tiny_llama) -> None:
     with served(tiny_llama, request_mib=1) as url:
         place = urlsplit(url)
