@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": ("ptune_scale.plan.cli", "lay a model out over GPUs, without using any"),
     "convert": ("ptune_scale.run.convert", "convert a fairseq Megatron checkpoint, or back"),
     "bench": ("ptune_scale.experiments.bench.cli", "measure facts per second beside other ways"),
+    "serving": ("ptune_scale.experiments.serving.cli", "measure a server under many clients"),
     "layouts": ("ptune_scale.experiments.layouts.cli", "compare layouts on one job"),
     "paper": ("ptune_scale.experiments.paper.cli", "run rows of the paper's tables"),
     "prompt_study": (

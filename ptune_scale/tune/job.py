@@ -130,6 +130,8 @@ class Job:
         job = cls(config, tasks, backbone, function, site, found)
         if isinstance(backbone, ServedBackbone):
             backbone.servers.while_waiting = site.stop.check
+            where = ", ".join(backbone.servers.urls)
+            job.note(f"the backbone is served by {where}, layout {backbone.description.layout}")
         elif config.model.self_check == "on":
             with doing("comparing the model with transformers", shown=site.world.is_main):
                 self_check(backbone, site.mesh, job._some_rows)

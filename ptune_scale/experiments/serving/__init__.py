@@ -1,0 +1,5 @@
+"""A server under several clients at once, beside local jobs that do the same work.
+
+cli.py      from a command line to a table
+measure.py  the jobs, the server, and what its metrics say of latency
+"""

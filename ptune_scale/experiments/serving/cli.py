@@ -1,0 +1,78 @@
+"""From a command line to a table of a server beside local jobs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ptune_scale.backbone.options import Dtype
+from ptune_scale.errors import UserError
+from ptune_scale.files import write_text
+from ptune_scale.flags import check_flags, flag, names_in
+from ptune_scale.parser import Parser
+from ptune_scale.run.alone import run_alone
+
+_DESCRIPTION = """Tune prompts for several relations at once against a server, and compare with one
+local job of all relations and with local jobs that take turns. Further flags are those of
+serve.py."""
+_EXAMPLES = """  %(prog)s --model smollm2-135m --output_dir serving
+  %(prog)s --model smollm2-135m --output_dir serving --num_gpus 3 --tensor_parallel 3
+"""
+_RELATIONS = (
+    "capital,continent,language,currency,city_country,city_state,language_country,capital_country"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingConfig:
+    """the work"""
+
+    model: str = flag("smollm2-135m", "packaged model, directory, GGUF file or Hugging Face id")
+    dtype: Dtype = flag("bfloat16", "precision of the backbone")
+    relations: str = flag(_RELATIONS, "of the built-in facts, one for each client")
+    steps: int = flag(40, "of each client", at_least=1)
+    batch_size: int = flag(8, "facts in a step of a client", at_least=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return run_alone("serving", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    parser = Parser("serving", _DESCRIPTION, _EXAMPLES)
+    parser.add_argument("--output_dir", type=Path, required=True, help="an empty directory")
+    parser.add_flags(ServingConfig)
+    typed, flags = parser.parse_known_args(arguments)
+    known = vars(typed)
+    output: Path = known.pop("output_dir")
+    config = ServingConfig(**known)
+    check_flags([config])
+    from ptune_scale.experiments.serving.measure import Work, latency, serving
+
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"--output_dir {output} is in use; choose another")
+    model = ["--model", config.model, "--dtype", config.dtype]
+    relations = names_in(config.relations)
+    work = Work(model, relations, config.steps, config.batch_size, output)
+    with serving([*model, *flags]) as url:
+        rows = [work.served(url)]
+        found = latency(url)
+    rows += [work.one_job(), work.in_turn()]
+    lines = [
+        "| | facts/s while training | facts/s with loading |",
+        "|---|---|---|",
+        *(
+            f"| {row.name} | {row.records / row.training_seconds:.1f} | "
+            f"{row.records / row.wall_seconds:.1f} |"
+            for row in rows
+        ),
+    ]
+    print("\n".join(lines))
+    print(
+        f"\na request for losses and dP: {found.p50:.3f} s (median), {found.p90:.3f} s (90 %), "
+        f"{found.p99:.3f} s (99 %); {found.shared:.1f} requests in a pass"
+    )
+    made = {"ways": [asdict(row) for row in rows], "latency": asdict(found)}
+    write_text(output / "serving.json", json.dumps(made, indent=1) + "\n")
+    return 0

@@ -1,0 +1,34 @@
+"""The comparison of a server with local jobs: it runs, and reads percentiles right."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptune_scale.experiments.serving.cli import main
+from ptune_scale.experiments.serving.measure import percentile
+
+
+def test_a_server_is_measured_beside_local_jobs(
+    gpt2_that_knows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = gpt2_that_knows("Europe Asia Africa Oslo Paris Rome Berlin Madrid")
+    flags = ["--model", str(model), "--dtype", "float32", "--output_dir", str(tmp_path / "out")]
+    flags += ["--relations", "continent", "--steps", "3", "--batch_size", "4"]
+    assert main([*flags, "--self_check", "off"]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    made = json.loads((tmp_path / "out" / "serving.json").read_text())
+    assert [way["records"] for way in made["ways"]] == pytest.approx([12.0] * 3)
+    assert [way["name"] for way in made["ways"]] == [
+        "1 clients at once",
+        "one local job of all tasks",
+        "1 local jobs taking turns",
+    ]
+    assert all(f"| {way['name']} | " in said for way in made["ways"])
+    assert made["latency"]["shared"] == 1.0
+
+
+def test_percentiles_lie_within_their_bucket() -> None:
+    buckets = [(1.0, 50.0), (2.0, 90.0), (4.0, 100.0), (float("inf"), 100.0)]
+    found = [percentile(buckets, share) for share in (0.25, 0.5, 0.7, 0.95, 1.0)]
+    assert found == pytest.approx([0.5, 1.0, 1.5, 3.0, 4.0])
