@@ -4,6 +4,7 @@ format.py      what a format is, and what all of them need of a prompt
 compare.py     answers by other software beside our own
 peft_rows.py   PEFT, prompts in front of everything
 added_tokens.py  slots as tokens of the vocabulary: PEFT's trainable tokens, or a whole checkpoint
+linked.py      a checkpoint that shares the files of another
 vllm.py        requests for vLLM with the embeddings in them
 npy.py         the vectors alone
 """

@@ -20,12 +20,14 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from ptune_scale.backbone import load_backbone
 from ptune_scale.backbone.network import auto_class
 from ptune_scale.backbone.shortcuts import PLAIN
+from ptune_scale.backbone.source import find_model
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_json
 from ptune_scale.task.example import NO_SLOT, Batch, Example
 from ptune_scale.task.record import Record
 from ptune_scale.use.formats.compare import at_targets, padded
 from ptune_scale.use.formats.format import ABOUT, Format, Logits, described, slot_names
+from ptune_scale.use.formats.linked import write_shards
 from ptune_scale.use.prompt import TunedPrompt
 
 
@@ -135,9 +137,27 @@ def _write_model(
     # Tied to the head, or beside zeros in it, the new tokens could be predicted.
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.suppress_tokens = added.flat
-    model.save_pretrained(directory)
+    if not _write_beside(prompt, model, directory):
+        model.save_pretrained(directory)
     added.tokenizer.save_pretrained(directory)
     _describe(prompt, added, directory)
+
+
+def _write_beside(prompt: TunedPrompt, model: PreTrainedModel, directory: Path) -> bool:
+    """Write a checkpoint that shares the unchanged files of the model's own, where it can be."""
+    source = find_model(prompt.backbone.name).path
+    if source is None or not source.is_dir():
+        return False
+    # A head that is tied to the words has no name of its own.
+    parameters = {name: each.data for name, each in model.named_parameters()}
+    mine = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    touched = [name for name, each in model.named_parameters() if any(each is w for w in mine)]
+    if not write_shards(source, directory, parameters, touched):
+        return False
+    model.config.save_pretrained(directory)
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(directory)
+    return True
 
 
 def _write_tokens(
