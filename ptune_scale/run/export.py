@@ -18,6 +18,7 @@ formats:
   peft    a PEFT prompt-tuning folder; slots have to stand before all fields
   tokens  a PEFT folder of trainable tokens with its tokenizer; slots anywhere
   model   an ordinary checkpoint with a row for each slot; any engine, slots anywhere
+  gguf    the same as a GGUF file, of a model that is one; for llama.cpp
   vllm    requests for vLLM with embeddings in them, offline and HTTP
   npy     an array (slots, hidden size) for each task
 """

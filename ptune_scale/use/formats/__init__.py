@@ -5,6 +5,7 @@ compare.py     answers by other software beside our own
 peft_rows.py   PEFT, prompts in front of everything
 added_tokens.py  slots as tokens of the vocabulary: PEFT's trainable tokens, or a whole checkpoint
 linked.py      a checkpoint that shares the files of another
+gguf_file.py   the same for llama.cpp, of a model that is a GGUF file
 vllm.py        requests for vLLM with the embeddings in them
 npy.py         the vectors alone
 """
@@ -22,6 +23,7 @@ FORMATS: "Registry[Format]" = Registry(
         "peft": "peft_rows.PEFT",
         "tokens": "added_tokens.TOKENS",
         "model": "added_tokens.MODEL",
+        "gguf": "gguf_file.GGUF",
         "vllm": "vllm.VLLM",
         "npy": "npy.NPY",
     },

@@ -88,13 +88,13 @@ def _base(prompt: TunedPrompt) -> PreTrainedModel:
     ).lm.model
 
 
-def _vectors(prompt: TunedPrompt, added: Added, scale: float) -> Tensor:
+def vectors_of(prompt: TunedPrompt, added: Added, scale: float) -> Tensor:
     """Rows of the new tokens, in the order of their ids; their layer multiplies by ``scale``."""
     rows = [prompt.export.prompts[row, : len(ids)] for row, ids in added.ids.items()]
     return torch.cat(rows) / scale
 
 
-def _scale(model: PreTrainedModel) -> float:
+def embedding_scale(model: PreTrainedModel) -> float:
     """What the word embedding multiplies its rows with (Gemma's does)."""
     return float(getattr(model.get_input_embeddings(), "embed_scale", 1.0))
 
@@ -107,7 +107,8 @@ def _with_room(model: PreTrainedModel, added: Added) -> PreTrainedModel:
     return model
 
 
-def _describe(prompt: TunedPrompt, added: Added, directory: Path) -> None:
+def describe(prompt: TunedPrompt, added: Added, directory: Path) -> None:
+    """Write how the tasks are asked, beside their export."""
     write_json(
         directory / ABOUT,
         {
@@ -131,7 +132,7 @@ def _write_model(
     model = _with_room(_base(prompt), added)
     words, head = model.get_input_embeddings(), model.get_output_embeddings()
     index = torch.tensor(added.flat)
-    words.weight[index] = _vectors(prompt, added, _scale(model)).to(words.weight.dtype)
+    words.weight[index] = vectors_of(prompt, added, embedding_scale(model)).to(words.weight.dtype)
     if head.weight is not words.weight:
         head.weight[index] = 0
     # Tied to the head, or beside zeros in it, the new tokens could be predicted.
@@ -140,7 +141,7 @@ def _write_model(
     if not _write_beside(prompt, model, directory):
         model.save_pretrained(directory)
     added.tokenizer.save_pretrained(directory)
-    _describe(prompt, added, directory)
+    describe(prompt, added, directory)
 
 
 def _write_beside(prompt: TunedPrompt, model: PreTrainedModel, directory: Path) -> bool:
@@ -167,32 +168,39 @@ def _write_tokens(
 
     added = add_tokens(prompt, rows)
     model = _with_room(_base(prompt), added)
-    scale = _scale(model)
+    scale = embedding_scale(model)
     tuned: Any = get_peft_model(model, TrainableTokensConfig(token_indices=added.flat))
     for name, parameter in tuned.named_parameters():
         if "trainable_tokens_delta" in name:
-            parameter.data = _vectors(prompt, added, scale).to(parameter.dtype)
+            parameter.data = vectors_of(prompt, added, scale).to(parameter.dtype)
     tuned.peft_config["default"].base_model_name_or_path = prompt.export.model
     tuned.save_pretrained(directory, save_embedding_layers=False)
     added.tokenizer.save_pretrained(directory)
-    _describe(prompt, added, directory)
+    describe(prompt, added, directory)
 
 
 def _load_model(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
     auto: Any = auto_class(prompt.backbone.kind)
     model = auto.from_pretrained(directory, dtype=prompt.backbone.dtype).eval()
-    return _logits(prompt, rows, model, directory)
+    return logits_over(prompt, rows, model, AutoTokenizer.from_pretrained(directory))
 
 
 def _load_tokens(prompt: TunedPrompt, rows: Sequence[int], directory: Path) -> Logits:
     from peft import PeftModel
 
     base = _with_room(_base(prompt), add_tokens(prompt, rows))
-    return _logits(prompt, rows, PeftModel.from_pretrained(base, directory).eval(), directory)
+    tuned = PeftModel.from_pretrained(base, directory).eval()
+    return logits_over(prompt, rows, tuned, AutoTokenizer.from_pretrained(directory))
 
 
-def _logits(prompt: TunedPrompt, rows: Sequence[int], model: Any, directory: Path) -> Logits:
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+def logits_over(
+    prompt: TunedPrompt, rows: Sequence[int], model: Any, tokenizer: PreTrainedTokenizerBase
+) -> Logits:
+    """Logits of a model that has rows for the new tokens.
+
+    Args:
+        tokenizer: as it was read back.
+    """
     names = add_tokens(prompt, rows).names
     ids_of = {row: tokenizer.convert_tokens_to_ids(each) for row, each in names.items()}
 
