@@ -48,13 +48,13 @@ def _main(arguments: Sequence[str] | None) -> int:
     output: Path = known.pop("output_dir")
     config = ServingConfig(**known)
     check_flags([config])
-    from ptune_scale.experiments.serving.measure import Work, latency, serving
+    from ptune_scale.experiments.serving.measure import ManyClients, latency, serving
 
     if output.exists() and any(output.iterdir()):
         raise UserError(f"--output_dir {output} is in use; choose another")
     model = ["--model", config.model, "--dtype", config.dtype]
     relations = names_in(config.relations)
-    work = Work(model, relations, config.steps, config.batch_size, output)
+    work = ManyClients(model, relations, config.steps, config.batch_size, output)
     with serving([*model, *flags]) as url:
         rows = [work.served(url)]
         found = latency(url)

@@ -51,7 +51,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Work:
+class ManyClients:
     """What is to be done in each way.
 
     Attributes:
