@@ -46,7 +46,7 @@ def _until_stopped_after(job: TaskJob, checks: int) -> TaskJob:
 def _measured(job: TaskJob, methods: tuple[str, ...] = ALL) -> dict[str, Any]:
     """What results.json has of the task, without times."""
     results = [result for name in methods for result in METHODS[name].run(job)]
-    task = json.loads(json.dumps(Done(job, results).summary()))
+    task = json.loads(json.dumps(Done(job, results).summary))
     for method in task["methods"].values():
         for trial in method["trials"].values():
             for of_one_process in ("throughput", "text_tokens"):

@@ -136,7 +136,7 @@ def test_two_replicas_give_what_one_process_does(job_of, tiny_masked, tiny_tasks
 
     job = job_of(tiny_masked, "COPA", **flags)
     results = [result for name in methods for result in METHODS[name].run(job)]
-    one = Done(job, results).summary()["methods"]
+    one = Done(job, results).summary["methods"]
     assert one.keys() == two.keys()
     for name in ("ptuning", "ptuning_joint"):
         trial, other = (each[name]["trials"][f"{name}-seed42"] for each in (one, two))
