@@ -1,5 +1,6 @@
 """A table of the tasks of a training that is redrawn on a terminal, below its progress."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ class Board(Quiet):
             get_renderable=self._render,
             console=console,
             refresh_per_second=_REDRAWN_PER_SECOND,
+            redirect_stdout=sys.stdout.isatty(),  # else results would leave their pipe
             transient=True,
         )
         self._live.start()

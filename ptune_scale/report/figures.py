@@ -55,6 +55,7 @@ def scores(bars: Mapping[str, Mapping[str, Score]], name: str, title: str) -> Pl
         axes.bar(places, heights, width, yerr=_errors(of_method.values()), label=method, **_BAR)
     axes.set_xticks(range(len(tasks)), _short(tasks), rotation=60 if len(tasks) > 8 else 0)
     axes.set_ylabel("score (%)")
+    axes.margins(x=0.02)
     axes.legend(fontsize="small")
     return Plot(name, title, figure)
 
@@ -71,6 +72,7 @@ def gains(of_task: Mapping[str, Score], method: str, base: str) -> Plot | None:
     axes.barh(range(len(order)), values, xerr=_errors(found), color=colors, **_BAR)
     axes.set_yticks(range(len(order)), _short(order))
     axes.axvline(0, color="black", lw=0.8)
+    axes.margins(y=0.02)
     axes.set_xlabel("points")
     return Plot(f"gain_{method}", f"Gain of {method} over {base}", figure)
 

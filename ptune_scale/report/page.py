@@ -52,10 +52,9 @@ class Page:
         """The whole page."""
         title = html.escape(self.title)
         parts = [f"<h1>{title}</h1>", *(table.html() for table in self.tables)]
-        first, *others = self.notes or [""]
-        parts.append(f"<p>{html.escape(first)}</p>")
+        parts += [f"<p>{html.escape(note)}</p>" for note in self.notes[:1]]
         parts += [_figure(plot) for plot in self.plots]
-        if others:
+        if others := self.notes[1:]:
             lines = (f"<li>{html.escape(note)}</li>\n" for note in others)
             parts.append(f"<h2>Notes</h2>\n<ul>{''.join(lines)}</ul>")
         parts += ["<h2>Settings</h2>", *map(_settings, self.settings, self.settings.values())]

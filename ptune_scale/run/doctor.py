@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ptune_scale import __version__
+from ptune_scale.errors import UserError
 from ptune_scale.parser import Parser, runnable
 from ptune_scale.run.alone import run_alone
 from ptune_scale.trackers import TRACKERS
@@ -102,7 +103,11 @@ def tested_versions() -> dict[str, str]:
 
 
 def _tell() -> int:
-    requirements = importlib.metadata.requires("ptune_scale") or []
+    try:
+        requirements = importlib.metadata.requires("ptune_scale") or []
+    except importlib.metadata.PackageNotFoundError as error:
+        advice = "pip install -c constraints.txt -e . in its checkout"
+        raise UserError(f"ptune_scale itself is not installed: {advice}") from error
     found = packages_of(requirements, tested_versions())
     print(f"ptune_scale {__version__}, Python {platform.python_version()}, {platform.platform()}")
     wrong = [each for each in found if not each.use and each.advice]

@@ -58,3 +58,13 @@ def test_a_library_that_cannot_be_imported_is_told(capsys, monkeypatch) -> None:
 
 def test_tested_versions_are_those_that_are_pinned() -> None:
     assert doctor.tested_versions()["transformers"].startswith("5.")
+
+
+def test_a_package_that_is_not_installed_itself_is_one_line(capsys, monkeypatch) -> None:
+    def absent(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", absent)
+    assert doctor.main([]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "ptune_scale itself is not installed: pip install" in line
