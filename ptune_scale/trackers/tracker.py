@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -103,7 +104,7 @@ class Curves:
     def __init__(self, names: Sequence[str], training: Training) -> None:
         self._writers: dict[str, Writer] = {}
         for name in names:
-            self._try(name, lambda name=name: self._open(name, training))  # type: ignore[misc]
+            self._try(name, partial(self._open, name, training))
 
     def _open(self, name: str, training: Training) -> None:
         self._writers[name] = TRACKERS[name].open(training)
@@ -111,7 +112,7 @@ class Curves:
     def add(self, values: Mapping[str, float], step: int) -> None:
         """Write values of a step, by name."""
         for name, writer in list(self._writers.items()):
-            self._try(name, lambda writer=writer: writer.add(values, step))  # type: ignore[misc]
+            self._try(name, partial(writer.add, values, step))
 
     def close(self) -> None:
         """Write what is still in memory."""
