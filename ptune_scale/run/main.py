@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """The command ``ptune``: its first word names what is to be done."""
 
+import argparse
 import importlib
 import os
 import sys
@@ -60,14 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complete() -> int:
     """What a shell asks for when the tab key is pressed, through argcomplete."""
-    words = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", 0))].split()
-    typing_first = len(words) < 2 or (len(words) == 2 and not os.environ["COMP_LINE"].endswith(" "))
-    if not typing_first and words[1] in COMMANDS:
-        # Its own parser goes on, from the second word; see ``Parser.parse_known_args``.
+    line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+    # The words that are typed whole; what is being typed is none of them.
+    before = f"{line}|".split()[1:-1]
+    if before and before[0] in COMMANDS:
+        # The command's own parser goes on, from its second word; see ``Parser.parse_args``.
         os.environ[COMPLETING] = "2"
-        return importlib.import_module(COMMANDS[words[1]][0]).main([])
-    import argparse
-
+        return importlib.import_module(COMMANDS[before[0]][0]).main([])
     import argcomplete
 
     parser = argparse.ArgumentParser()
