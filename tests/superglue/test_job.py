@@ -19,6 +19,7 @@ from ptune_scale.superglue.report import Done
 from ptune_scale.task.answers.words import Words
 from ptune_scale.task.task import Wording
 from ptune_scale.train import checkpoint
+from ptune_scale.tune.report import prediction_lines
 from ptune_scale.use.prompt import load_prompt
 
 ALL = ("majority", "manual", "incontext", "ptuning")
@@ -214,7 +215,7 @@ def test_results_name_metrics_as_superglue_does(job_of, tiny_causal) -> None:
     task = _measured(job, ("majority", "manual"))
     assert task["deciding"] == ["accuracy", "f1_macro"]
     assert set(task["methods"]["manual"]["dev"]) == {"accuracy", "f1_macro"}
-    lines = Done(job, METHODS["majority"].run(job)).prediction_lines()
+    lines = prediction_lines(job, Done(job, METHODS["majority"].run(job)).predictions)
     assert len(lines) == 8 and {line["answer"] for line in lines} == {"entailment"}
     assert sum(line["correct"] for line in lines) / 8 == pytest.approx(
         task["methods"]["majority"]["test"]["accuracy"]
