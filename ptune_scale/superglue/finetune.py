@@ -64,7 +64,8 @@ def finetuned(
                 progress.update(result.records)
                 scores = problem.metrics.get(0, {})
                 first = {f"dev_{n}": f"{value:.3f}" for n, value in list(scores.items())[:1]}
-                progress.set_postfix(loss=f"{result.loss:.2f}", **first)
+                step = f"{result.step}/{course.steps}"
+                progress.set_postfix({"step": step, "loss": f"{result.loss:.2f}", **first})
                 job.stop.check()
 
             def test(present: Tensor) -> Trial:

@@ -115,7 +115,8 @@ class _Method:
         def after_step(result: StepResult, score: DevScore | None) -> None:
             curves.add(values_of(result, score), result.step)
             progress.update(result.records)
-            progress.set_postfix(relation=relation, loss=f"{result.loss:.2f}")
+            shown = {"relation": relation, "step": f"{result.step}/{course.steps}"}
+            progress.set_postfix({**shown, "loss": f"{result.loss:.2f}"})
             job.stop.check()
 
         problem = job.problem(self.asked, function)
