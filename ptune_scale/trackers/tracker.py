@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ptune_scale.errors import UserError
-from ptune_scale.flags import names_in, unknown_name
+from ptune_scale.flags import names_in
 from ptune_scale.trackers import TRACKERS
 
 NONE = "none"
@@ -74,17 +74,13 @@ def check_trackers(report_to: str) -> tuple[str, ...]:
         UserError: one is not known or not installed.
     """
     names = names_in(report_to)
-    if not names or (NONE in names and len(names) > 1):
-        raise UserError(
-            f"--report_to {report_to!r}: give some of {', '.join(TRACKERS)}, or {NONE} alone"
-        )
     if names == (NONE,):
         return ()
+    if not names or any(name not in TRACKERS for name in names):
+        raise UserError(
+            f"--report_to {report_to!r}: choose from {', '.join(TRACKERS)}, or {NONE} alone"
+        )
     for name in names:
-        if name not in TRACKERS:
-            choices = ", ".join((*TRACKERS, NONE))
-            near = unknown_name(name, TRACKERS)
-            raise UserError(f"--report_to {report_to!r}: {near}; choose from {choices}")
         if missing := TRACKERS[name].missing:
             raise UserError(
                 f"--report_to {name} needs {', '.join(missing)}: pip install {' '.join(missing)}"
