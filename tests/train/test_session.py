@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from ptune_scale.board import TaskState
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import LostContact, Stopped, StopSignal, World
 from ptune_scale.trackers.tracker import Curves, Training
 from ptune_scale.train import checkpoint
 from ptune_scale.train.config import TrainConfig
-from ptune_scale.train.session import Keeper, load, run_training
+from ptune_scale.train.session import Keeper, load, run_training, state_of
 from ptune_scale.train.trainer import Diverged, Trainer
 
 CONFIG = TrainConfig(
@@ -149,3 +150,36 @@ def test_going_on_from_an_older_checkpoint_makes_its_run_the_newest(
         finish(again, tmp_path, 0, older)
     assert steps_saved(tmp_path) == [8, 10]
     assert (newest.parent / f"abandoned-{newest.name}").is_dir()
+
+
+def test_the_state_of_a_task_says_what_becomes_of_it(trainer: MakeTrainer) -> None:
+    run = trainer(["A", "B"], CONFIG)
+    assert state_of(run, 0, "A", None) == TaskState("A", 0, run.budgets[0], None, None, "waits")
+    events = run.train()
+    next(events)
+    begun = state_of(run, 0, "A", 1.5)
+    assert (begun.step, begun.loss, begun.state) == (1, 1.5, "trains")
+    for _ in events:
+        pass
+    ended = state_of(run, 0, "A", 1.0)
+    assert ended.step == ended.steps and ended.state == "done"
+    assert ended.best == run.selection.best[0]
+    run.selection.stopped[0] = True
+    assert state_of(run, 0, "A", 1.0).state == f"stopped early, best at {ended.steps}"
+
+
+def test_evaluations_are_kept_for_the_report_also_when_a_run_goes_on(
+    trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    run = trainer(["A", "B"], CONFIG)
+    finish(run, tmp_path / "whole", 5)
+    cut = trainer(["A", "B"], CONFIG)
+    fail_at(cut, 8, OSError("disk full"))
+    with pytest.raises(OSError):
+        finish(cut, tmp_path / "cut", 5)
+    again = trainer(["A", "B"], CONFIG)
+    [newest] = checkpoint.checkpoints(tmp_path / "cut" / "checkpoint")[-1:]
+    load(again, newest)
+    finish(again, tmp_path / "cut", 5, newest)
+    assert again.dev_curve(0) == run.dev_curve(0) and again.dev_curve(1) == run.dev_curve(1)
+    assert [step for step, _ in run.dev_curve(0)][-1] == run.step
