@@ -49,7 +49,7 @@ def run_tasks(
         limit: most records of each; 0 for all.
 
     Returns:
-        what the harness measured, and its table.
+        what the harness measured, and its table; nothing on other ranks than the first.
 
     Raises:
         UserError: the data of a task cannot be had.
@@ -65,4 +65,6 @@ def run_tasks(
         )
     except (OSError, ValueError) as error:
         raise UserError(f"--harness {','.join(names)}: {one_line(error)}") from error
+    if found is None:
+        return {}, ""
     return {name: dict(scores) for name, scores in found["results"].items()}, make_table(found)

@@ -1,6 +1,7 @@
 """``eval`` measures what ``predict`` answers, and says what is wrong before anything is loaded."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,6 +99,22 @@ def test_the_harness_is_asked_by_the_command_too(prompt, data, tmp_path, capsys)
     assert "|ptune_lama|" in capsys.readouterr().out
     assert evaluate("--prompt", prompt, "--harness", "no_such_task") == 2
     assert "no task no_such_task" in capsys.readouterr().err
+
+
+def test_several_ranks_measure_what_one_does(prompt, data, records, tmp_path) -> None:
+    pytest.importorskip("lm_eval", reason="pip install lm-eval")
+    found = []
+    for ranks in (1, 2):
+        output = tmp_path / f"{ranks}.json"
+        command = [sys.executable, "-m", "ptune_scale", "eval", "--prompt", str(prompt)]
+        command += ["--task", "CB", "--input", str(records), "--harness", "ptune_cb"]
+        command += ["--data_dir", str(data), "--dtype", "float32", "--output", str(output)]
+        command += ["--num_gpus", "2", "--pipeline_parallel", "2"] if ranks == 2 else []
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        scores = json.loads(output.read_text())
+        found.append([scores["tasks"], scores["harness"]])
+    assert found[0] == found[1]
 
 
 def test_a_harness_that_is_not_there_is_named_with_its_command(prompt, monkeypatch, capsys) -> None:
