@@ -54,6 +54,7 @@ class CapacityConfig:
         30.0, "a request that has not arrived by then is given up", positive=True
     )
     queue_requests: int = flag(256, "requests that may wait; others are sent away", at_least=1)
+    queue_mib: int = flag(1024, "most MiB that these may hold", at_least=1)
     queue_share: int = flag(32, "of these, how many may be of one client", at_least=1)
     connections: int = flag(1024, "most connections", at_least=1)
 

@@ -1,5 +1,6 @@
 """What waits to be computed: fair between those who ask, and never without end."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -20,16 +21,23 @@ class Queue:
     comes anew begins at what the least served of the others has got.
 
     Args:
-        most: requests that may wait.
+        most, most_bytes: requests that may wait, and what they may hold.
         share: of these, how many may be of one client.
         pass_tokens, pass_targets: most of a pass.
         patience: seconds that a piece waits for company where nothing else is to do.
     """
 
     def __init__(
-        self, most: int, share: int, pass_tokens: int, pass_targets: int, patience: float
+        self,
+        most: int,
+        share: int,
+        pass_tokens: int,
+        pass_targets: int,
+        patience: float,
+        most_bytes: int = 1 << 30,
     ) -> None:
         self.most = most
+        self.most_bytes = most_bytes
         self.share = share
         self.pass_tokens = pass_tokens
         self.pass_targets = pass_targets
@@ -55,7 +63,10 @@ class Queue:
         with self._changed:
             self._forget_done()
             own = sum(each.who == ticket.who for each in self._open)
+            held = sum(each.num_bytes for each in self._open)
             if self._ends_at is not None or len(self._open) >= self.most or own >= self.share:
+                raise Full
+            if self._open and held + ticket.num_bytes > self.most_bytes:
                 raise Full
             if not self._waiting.get(ticket.who):
                 least = min((self._got[who] for who in self._waiting), default=0.0)
@@ -106,8 +117,11 @@ class Queue:
             self._waiting[who] = wanted
             if not wanted:
                 del self._waiting[who]
-        if not self._waiting:
-            self._got.clear()
+        # Who has got no more than the least served would begin there anyway.
+        least = min((self._got[who] for who in self._waiting), default=math.inf)
+        for who in [who for who, got in self._got.items() if got <= least]:
+            if who not in self._waiting:
+                del self._got[who]
 
     def _choose(self) -> list[Piece]:
         self._forget_given_up()
@@ -128,6 +142,8 @@ class Queue:
             chosen.append(piece)
             if not self._waiting[who]:
                 del self._waiting[who]
+        if not self._waiting:
+            self._got.clear()
         return chosen
 
     def _next(self, fits: Callable[[Piece], bool]) -> str | None:

@@ -54,6 +54,7 @@ def run(checked: CheckedServer, site: Site) -> None:
         config.capacity.pass_tokens,
         config.capacity.pass_targets,
         config.capacity.patience_ms / 1000,
+        config.capacity.queue_mib << 20,
     )
     metrics = Metrics(lambda: len(queue))
     front = _front(checked, function, site, queue, metrics)

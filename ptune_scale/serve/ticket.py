@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.parallel.generation import Generated
+from ptune_scale.parallel.remote.asked import values_of
 from ptune_scale.parallel.remote.request import (
     ModelRequest,
     encode_found,
@@ -91,6 +92,15 @@ class Ticket:
         self._gradient = torch.zeros_like(request.prompts)
         self._found: Tensor | None = None
         self._written: dict[int, Generated] = {}
+
+    @property
+    def num_bytes(self) -> int:
+        """What it holds until it is answered: P, and as much or more that is found."""
+        found = 0
+        if self.request.kind == "ask" and self.request.asked is not None:
+            shape, dtype = values_of(self.request.asked, self.request.batch.num_targets)
+            found = len(self.request.batch) * torch.Size(shape).numel() * dtype.itemsize
+        return 2 * self.request.prompts.nbytes + found
 
     @property
     def is_wanted(self) -> bool:

@@ -98,6 +98,30 @@ def test_too_many_are_sent_away_and_places_are_free_again_when_answered() -> Non
     assert len(waiting) == 1
 
 
+def test_what_waits_holds_no_more_memory_than_it_may() -> None:
+    waiting = Queue(64, 64, 100, 1000, 0.0, most_bytes=3 * 1024)
+    large = [ticket("a", 1, slots=32) for _ in range(4)]  # of 1024 bytes each
+    assert {each.num_bytes for each in large} == {1024}
+    for each in large[:3]:
+        waiting.put(each)
+    with pytest.raises(Full):
+        waiting.put(large[3])
+    large[0].give_up()
+    waiting.put(large[3])
+    # What is larger than all that may wait is taken when nothing else is there.
+    alone = Queue(64, 64, 100, 1000, 0.0, most_bytes=10)
+    alone.put(large[3])
+
+
+def test_who_asks_under_ever_new_names_is_forgotten() -> None:
+    waiting = queue(most=10_000, share=10_000)
+    waiting.put(ticket("long", 500))
+    for number in range(300):
+        waiting.put(ticket(f"name {number}", 1))
+        waiting.take(0)
+    assert len(waiting._got) < 50
+
+
 def test_what_nobody_waits_for_is_not_computed() -> None:
     waiting = queue()
     gone, kept = ticket("a", 50), ticket("a", 1)

@@ -101,9 +101,9 @@ class Servers:
     def _ask(
         self, method: str, path: str, body: bytes, decode: Callable[[bytes], Answer]
     ) -> Answer:
-        since, wait, said = time.monotonic(), _SHORTEST_WAIT, ""
+        since, wait, is_said = time.monotonic(), _SHORTEST_WAIT, False
         while True:
-            reasons, earliest = [], wait
+            reasons, earliest, is_busy = [], wait, False
             for _ in self.urls:
                 url = self.urls[self._place]
                 try:
@@ -116,7 +116,7 @@ class Servers:
                     if response.status_code in _OURS:
                         raise UserError(f"backbone {reasons[-1]}")
                     if response.status_code == _BUSY:
-                        since = time.monotonic()  # it is there, others are before us
+                        since, is_busy = time.monotonic(), True  # others are before us
                         earliest = max(earliest, _retry_after(response))
                 except httpx2.TransportError as error:
                     reasons.append(f"{url}: {one_line(error) or type(error).__name__}")
@@ -128,9 +128,9 @@ class Servers:
             waited = time.monotonic() - since
             if waited >= self.patience:
                 raise NoServer(f"no server answers ({'; '.join(reasons)})")
-            if not said and waited:
-                said = reasons[-1]
-                _log.warning("backbone %s; trying again for %.0f s", said, self.patience)
+            if not (is_said or is_busy):
+                is_said = True
+                _log.warning("backbone %s; trying again for %.0f s", reasons[-1], self.patience)
             self._wait(min(earliest, max(self.patience - waited, _SHORTEST_WAIT)))
             wait = min(2 * wait, _LONGEST_WAIT)
 

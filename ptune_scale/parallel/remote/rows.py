@@ -39,7 +39,7 @@ class Limits:
     is_causal: bool
     request_tokens: int
     pass_tokens: int
-    values: int = 1 << 26
+    values: int = 1 << 24
 
 
 def encode_batch(batch: Batch, tasks: Sequence[int]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,0 +1,119 @@
+"""Which server a client asks, and what it does where one does not answer."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from ptune_scale.errors import UserError
+from ptune_scale.parallel.remote.backbone import open_served
+from ptune_scale.parallel.remote.client import NoServer, Servers, read_token
+from tests.serving import free_port
+
+
+@contextlib.contextmanager
+def another(status: int, body: bytes) -> Iterator[str]:
+    """The address of some other server, which always says the same."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_server_that_answers_is_found_among_those_that_do_not(
+    first: bool, serving, tiny_llama: Path
+) -> None:
+    url, gone = serving(tiny_llama), f"http://127.0.0.1:{free_port()}"
+    with another(200, b"<html>hello</html>") as page, another(503, b"") as ending:
+        urls = [gone, page, ending]
+        urls = [url, *urls] if first else [*urls, f"{url}/"]
+        found = open_served(",".join(urls), patience=5.0)
+        assert found.embeddings.of([3]).shape == (1, 32)
+
+
+def test_where_none_answers_it_says_what_each_of_them_said() -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    with (
+        another(200, b"<html>hello</html>") as page,
+        another(500, b"no") as broken,
+        pytest.raises(NoServer) as raised,
+    ):
+        open_served(f"{gone},{page},{broken}", patience=0.2)
+    for part in (f"{gone}: ", f"{page}: its reply cannot be read", f"{broken}: 500 "):
+        assert part in str(raised.value)
+
+
+def test_a_refusal_is_not_asked_for_again() -> None:
+    with (
+        another(403, b'{"error": "not you"}') as url,
+        pytest.raises(UserError, match="backbone http.*: 403 not you"),
+    ):
+        open_served(url)
+
+
+def test_another_model_than_that_of_the_run_is_refused(serving, tiny_llama, tiny_gpt2) -> None:
+    found = open_served(serving(tiny_llama))
+    found.servers.urls = [serving(tiny_gpt2)]
+    with pytest.raises(UserError, match="409 another model is served here"):
+        found.embeddings.of([3])
+
+
+def test_one_of_several_servers_with_another_model_is_left_out(
+    serving, tiny_llama, tiny_gpt2
+) -> None:
+    found = open_served(serving(tiny_llama))
+    found.servers.urls = [serving(tiny_gpt2), serving(tiny_llama)]
+    found.servers._place = 0
+    assert found.embeddings.of([3]).shape == (1, 32)
+
+
+def test_whoever_waits_can_be_stopped() -> None:
+    class Told(Exception):
+        pass
+
+    def stop() -> None:
+        raise Told
+
+    servers = Servers(f"http://127.0.0.1:{free_port()}", patience=60.0)
+    servers.while_waiting = stop
+    with pytest.raises(Told):
+        servers.describe()
+
+
+@pytest.mark.parametrize("urls", ["", " , ", "localhost:8000", "http://a,ftp://b"])
+def test_what_is_no_address_is_refused(urls: str) -> None:
+    with pytest.raises(UserError, match="give http://HOST:PORT"):
+        Servers(urls)
+
+
+def test_a_token_stands_alone_in_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("a-token\n")
+    assert read_token(str(path)) == "a-token"
+    assert read_token("") == ""
+    for wrong in ("", "two tokens", "é"):
+        path.write_text(wrong)
+        with pytest.raises(UserError, match="one token and nothing else"):
+            read_token(str(path))
+    with pytest.raises(UserError, match="nowhere"):
+        read_token(str(tmp_path / "nowhere"))
