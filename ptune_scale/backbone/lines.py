@@ -92,7 +92,7 @@ def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
 def pack_behind(
     batch: Batch, known: Sequence[int], num_slots: int, *, length: int = 0
 ) -> tuple[Lines, list[int]]:
-    """Pack what follows on the known beginnings of rows; rows that are known alike share a line.
+    """Pack what follows on known beginnings; rows of a task that are known alike share a line.
 
     Args:
         known: of each row, how many of its first tokens are there as keys and values.
@@ -105,7 +105,8 @@ def pack_behind(
     rows = batch.examples
     alike: dict[tuple[int, ...], list[int]] = {}
     for number, (row, count) in enumerate(zip(rows, known, strict=True)):
-        key = (number,) if length else row.ids[:count]
+        # Slots behind the same text hold other prompts in another task.
+        key = (number,) if length else (row.task, *row.ids[:count])
         alike.setdefault(key, []).append(number)
     size = _rows_per_line([len(numbers) for numbers in alike.values()])
     parts = [n[i : i + size] for n in alike.values() for i in range(0, len(n), size)]

@@ -42,6 +42,9 @@ BATCHES = {
         [row(text, *words(n, n), question=q) for q, text in enumerate(TEXTS) for n in (1, 2, 4)]
     ),
     "texts that begin alike": collate([row(TEXTS[1] + words(n, n)) for n in (3, 60, 70)]),
+    "tasks that ask about the same texts": collate(
+        [row(text, *words(2, n), task=task) for n, text in enumerate(TEXTS[:3]) for task in (0, 1)]
+    ),
     "rows with texts and others": collate(
         [row(TEXTS[0]), row(TEXTS[1]), *(row((), *words(5, n), task=1) for n in range(3))]
     ),
