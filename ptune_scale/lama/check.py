@@ -75,7 +75,7 @@ def check(config: LamaConfig) -> CheckedFacts:
     for name in methods:
         _check_fits(name, tasks, backbone, config)
     dropped = sum((task.splits.dropped for task in tasks), Counter(facts.dropped))
-    trials = check_trials(config, methods, tasks, trial_wordings(config, backbone.tokens))
+    trials = check_trials(config, methods, tasks, backbone, trial_wordings(config, backbone.tokens))
     return CheckedFacts(config, degrees, backbone, tasks, methods, published, dropped, trials)
 
 

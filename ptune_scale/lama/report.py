@@ -12,7 +12,7 @@ from ptune_scale.report.page import Page, write_page
 from ptune_scale.report.table import Table, with_interval
 from ptune_scale.tune.job import MethodResult
 from ptune_scale.tune.report import INTERVALS, as_markdown, plots_of, prediction_lines
-from ptune_scale.tune.scores import Results
+from ptune_scale.tune.scores import Results, gain_shown
 
 
 def tables(results: Results) -> list[Table]:
@@ -28,7 +28,7 @@ def tables(results: Results) -> list[Table]:
 
 def _table(results: Results, metric: str, counted: str, title: str) -> Table:
     columns = {**results["methods"], **results["controls"]}
-    gains = results["methods"].get("ptuning", {}).get("gain", {}).get(metric)
+    gains = gain_shown(results["methods"]).get(metric)
     rows = []
     for name in (*next(iter(columns.values()))["relations"], "micro", "macro"):
         cells = {k: c["relations"].get(name) or c[name] for k, c in columns.items()}

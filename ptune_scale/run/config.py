@@ -109,12 +109,14 @@ class SearchConfig:
         """The methods that are named, with P-tuning searched for where there is what to try.
 
         Raises:
-            UserError: a search is named, and nothing to try.
+            UserError: a search is named and nothing to try, or the other way round.
         """
         if "ptuning_search" in names and not self.search:
             raise UserError("--method ptuning_search needs --search FILE, the settings to try")
         if not self.search or "ptuning_search" in names:
             return names
+        if "ptuning" not in names:
+            raise UserError(f"--search is for ptuning, which --method {','.join(names)} leaves out")
         return tuple("ptuning_search" if name == "ptuning" else name for name in names)
 
 

@@ -203,7 +203,8 @@ class Pattern:
         """
         if count < 1 or not self.num_slots or self.spelling == "reference":
             raise UserError(f"pattern {self.text!r} cannot have {count} prompt slots a place")
-        return Pattern.parse(re.sub(r"\[P\](\*\d+)?", f"[P]*{count}", self.text))
+        text = re.sub(r"\[P\](\*\d+)?", f"[P]*{count}", self.text)
+        return Pattern.read(text, self.spelling)
 
     def without_slots(self) -> "Pattern":
         """The manual prompt that is left when the slots are taken out."""

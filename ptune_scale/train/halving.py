@@ -23,6 +23,7 @@ class Halving:
     Attributes:
         rungs: of each task, visits after which half of its rows stop.
         dropped: of each row, whether it was.
+        diverged: of each row, whether it was for a loss that is not finite.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Halving:
             for budget, step in zip(budgets, every, strict=True)
         ]
         self.dropped = [False] * sum(map(len, contests))
+        self.diverged = [False] * len(self.dropped)
         self.passed = [0] * len(self.contests)
 
     @property
@@ -81,13 +83,29 @@ class Halving:
                 for row in order[math.ceil(len(left) / 2) :]:
                     self.dropped[row] = True
 
+    def drop(self, rows: Sequence[int]) -> bool:
+        """Drop rows whose loss is not finite; False where a task would have none left."""
+        gone = set(rows)
+        if any(
+            all(self.dropped[row] or row in gone for row in contest) for contest in self.contests
+        ):
+            return False
+        for row in gone:
+            self.dropped[row] = self.diverged[row] = True
+        return True
+
     def winners(self) -> list[int]:
         """Of each contest the row that is left."""
         return [next(r for r in rows if not self.dropped[r]) for rows in self.contests]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"dropped": list(self.dropped), "passed": list(self.passed)}
+        return {
+            "dropped": list(self.dropped),
+            "diverged": list(self.diverged),
+            "passed": list(self.passed),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.dropped = list(state["dropped"])
+        self.diverged = list(state["diverged"])
         self.passed = list(state["passed"])

@@ -126,7 +126,9 @@ def state_of(trainer: Trainer, task: int, name: str, loss: float | None) -> Task
     visits, planned = trainer.visits[task], trainer.budgets[task]
     selection = trainer.selection
     state = "waits" if not visits else "trains"
-    if selection.stopped[task]:
+    if trainer.halving and trainer.halving.dropped[task]:
+        state = "dropped"
+    elif selection.stopped[task]:
         state = f"stopped early, best at {selection.best_visit[task]}"
     elif visits >= planned:
         state = "done"
@@ -170,7 +172,8 @@ def run_training(
     losses: dict[int, float] = {}
 
     def states() -> list[TaskState]:
-        return [state_of(trainer, r, name, losses.get(r)) for r, name in enumerate(names)]
+        found = [state_of(trainer, r, name, losses.get(r)) for r, name in enumerate(names)]
+        return sorted(found, key=lambda each: each.state == "dropped")
 
     with _progress(title, planned, done, states, shown=is_main) as progress:
         try:

@@ -159,7 +159,8 @@ class Trainer:
             tasks = self._next_tasks()
             if not tasks:
                 return
-            yield self._update(tasks)
+            if (result := self._update(tasks)) is not None:
+                yield result
 
     def _next_tasks(self) -> list[int]:
         eligible = {
@@ -185,7 +186,8 @@ class Trainer:
         """Which of the turn's tasks comes first among equals is left to it."""
         return self.settings[self.bank.active_groups(turn)[0]].seed
 
-    def _update(self, tasks: list[int]) -> StepResult:
+    def _update(self, tasks: list[int]) -> StepResult | None:
+        """Make a step; None where rows that compete diverged, and were dropped instead."""
         examples = [e for r in tasks for e in self.orders[r].chunk(self.visits[r])]
         # Dropout's masks are a function of the step, so that a resumed run draws the same.
         self.function.world.seed_noise(self.config.seed, "step", self.step)
@@ -194,6 +196,10 @@ class Trainer:
             self.function, self.problem.batches(examples), prompts
         )
         loss = float(losses.sum()) / len(tasks)
+        finite = losses.isfinite() & gradient.isfinite().flatten(1).all(1)
+        wild = [r for r in tasks if not bool(finite[r])]
+        if wild and self.halving and self.halving.drop(wild):
+            return None
         if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
             what = f"loss is {loss}"
             if math.isfinite(loss):

@@ -67,7 +67,7 @@ def check(config: OwnConfig) -> CheckedTasks:
     if launch.is_first_rank():
         for line in (line for each in defined for line in each.said):
             print(f"inferred: {line}", file=sys.stderr)
-    trials = check_trials(config, methods, tasks)
+    trials = check_trials(config, methods, tasks, backbone)
     return CheckedTasks(config, degrees, backbone, tasks, methods, trials)
 
 
@@ -75,6 +75,7 @@ def check_trials(
     config: SearchingConfig,
     methods: Sequence[str],
     tasks: Sequence[Task],
+    backbone: Backbone,
     wordings: Wordings = MappingProxyType({}),
 ) -> tuple[PromptTrial, ...]:
     """The settings that are to be tried, as typed first; () where nothing is searched for.
@@ -83,12 +84,37 @@ def check_trials(
         wordings: that trials can name.
 
     Raises:
-        UserError: they cannot be read, or do not fit the tasks.
+        UserError: they cannot be read, or do not fit the tasks or the model.
     """
     if "ptuning_search" not in methods:
         return ()
     path = Path(config.search.search)
-    return read_trials(path, tasks, config.train, config.prompt, wordings)
+    trials = read_trials(path, tasks, config.train, config.prompt, wordings)
+    for trial in trials:
+        try:
+            check_encoder(trial.prompt, backbone)
+            for task in tasks:
+                _check_trial(task, trial.worded(task, wordings), backbone)
+        except UserError as error:
+            raise UserError(f"trials file {path}, trial {trial.name!r}: {error}") from error
+    return trials
+
+
+def _check_trial(task: Task, wording: Wording, backbone: Backbone) -> None:
+    """Make sure that a trial's wording fits the model; all rows are made when they are needed.
+
+    Raises:
+        UserError: it has no slot, names a field that is not there, or is too long.
+    """
+    pattern, records = wording.pattern, (*task.splits.learned, *task.splits.dev, *task.splits.test)
+    pattern.check_fields(records[0].fields, f"task {task.name}")
+    if not pattern.num_slots:
+        raise UserError(f"{pattern.text!r} has no prompt slot [P] to train")
+    longest = max(records, key=lambda each: sum(map(len, each.fields.values())))
+    asked = AskedTask(
+        task, backbone.tokens, 0, wording=wording, context_length=context_length(backbone.config)
+    )
+    asked.questions([longest], "evaluate")
 
 
 def _rows_at_once(config: MethodConfig, length: int) -> int:

@@ -13,7 +13,7 @@ from ptune_scale.task.asking import outcomes_of
 from ptune_scale.task.metrics import find_metric
 from ptune_scale.task.task import Task
 from ptune_scale.tune.job import Job, MethodResult
-from ptune_scale.tune.scores import BASE, Answered, Results
+from ptune_scale.tune.scores import BASE, Answered, Results, gain_shown
 
 INTERVALS = "in brackets the 95 % confidence interval over test records"
 
@@ -24,8 +24,7 @@ def table(job: Job, results: Results) -> Table:
     Percent where they are shares, with confidence intervals over test records.
     """
     columns = {**results["methods"], **results["controls"]}
-    tuned = next((n for n in ("ptuning", "ptuning_search") if n in results["methods"]), "")
-    gains = results["methods"].get(tuned, {}).get("gain", {})
+    gains = gain_shown(results["methods"])
     rows = []
     for task in job.tasks:
         for name in task.metrics:
@@ -136,7 +135,8 @@ def write(
         name: {
             task.name: (scored[task.metrics[0]], scored["interval"][task.metrics[0]])
             for task in job.tasks
-            if task.metrics[0] in (scored := scores["tasks"][task.name])
+            if _is_share(task.metrics[0])
+            and task.metrics[0] in (scored := scores["tasks"][task.name])
         }
         for name, scores in {**summary["methods"], **summary["controls"]}.items()
     }
@@ -159,8 +159,14 @@ def write(
 def plots_of(name: str, scores: Results) -> list[figures.Plot | None]:
     """What there is to see of a method: gains by task, and how it learned."""
     found = scores.get("gain", {}).items()
-    gains = {task: (each["value"], each["interval"]) for task, each in found}
+    shares = (pair for pair in found if _is_share(pair[1]["metric"]))
+    gains = {task: (each["value"], each["interval"]) for task, each in shares}
     return [figures.gains(gains, name, BASE), figures.curves(scores.get("training", {}), name)]
+
+
+def _is_share(metric: str) -> bool:
+    """Whether it can stand in a plot in percent; perplexity cannot."""
+    return find_metric(metric).better == "higher"
 
 
 def confusions(

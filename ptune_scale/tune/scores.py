@@ -44,6 +44,12 @@ def build_results(
     }
 
 
+def gain_shown(methods: Mapping[str, Results]) -> Results:
+    """The gain that stands in tables: that of P-tuning, with typed settings or the best of some."""
+    names = (name for name in ("ptuning", "ptuning_search") if name in methods)
+    return methods[name].get("gain", {}) if (name := next(names, "")) else {}
+
+
 def answers_of(job: Job, results: Sequence[MethodResult]) -> dict[str, Answered]:
     """Outcomes of each method's test records, by task."""
     asked = job.asked()
@@ -85,8 +91,8 @@ def _scored(job: Job, result: MethodResult, answered: Answered) -> Results:
     return {
         "description": result.description,
         "tasks": tasks,
-        "mean": _mean(job.tasks, tasks),
-        "mean_interval": interval_of_mean(drawn) if len(drawn) == len(job.tasks) else None,
+        "mean": (mean := _mean(job.tasks, tasks)),
+        "mean_interval": None if mean is None else interval_of_mean(drawn),
         **({"patterns": result.wordings} if result.wordings else {}),
     }
 
@@ -112,7 +118,9 @@ def _has(name: str, outcomes: Sequence[Any]) -> bool:
 
 
 def _mean(tasks: Sequence[Task], scores: Mapping[str, Results]) -> float | None:
-    """Mean over tasks of the first metric of each; None where one lacks it."""
+    """Mean over tasks of the first metric of each; None where one lacks it, or has no share."""
+    if any(find_metric(task.metrics[0]).better == "lower" for task in tasks):
+        return None
     values = [scores[t.name][t.metrics[0]] for t in tasks if t.metrics[0] in scores[t.name]]
     return sum(values) / len(values) if len(values) == len(tasks) else None
 

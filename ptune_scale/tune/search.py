@@ -16,6 +16,7 @@ from typing import Any
 from ptune_scale.files import write_text
 from ptune_scale.parallel import EncoderPlacement
 from ptune_scale.prompt.bank import EncoderPlan, PromptBank
+from ptune_scale.report.table import Table
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.task import Wording
 from ptune_scale.train.config import TrainConfig
@@ -68,6 +69,7 @@ def run_search(
     assert halving is not None
     owns = "ptuning" not in job.config.methods
     directory = job.output if owns else job.output / NAME
+    identity = job.identity(NAME, rows, *((each.name, each.settings) for each in trials))
     trained = train_prompts(
         job,
         NAME,
@@ -76,7 +78,7 @@ def run_search(
         config=config,
         trainer=trainer,
         resumed_from=job.resume_from.get(NAME),
-        identity=job.identity(NAME, rows, *trials) | {"max_steps": config.max_steps},
+        identity=identity | {"max_steps": config.max_steps},
         exports=False,
     )
     winners = halving.winners()
@@ -85,13 +87,14 @@ def run_search(
     asked = job.asked(best)
     export = export_of(job, asked, prompts, exported(best))
     job.world.on_main(lambda: export.save(directory / "prompt"))
-    job.training[NAME] = trained.info | {"search": _found(job, trainer, winners)}
-    if job.is_main:
-        write_text(directory / "search.md", _table(job, trainer, winners))
+    job.training[NAME] = _info(job, trained.info, trainer, winners)
+    table = _table(job, trainer, winners)
+    job.world.on_main(lambda: write_text(directory / "search.md", table))
     _note(job, winners, directory)
     predictions = job.answers(asked, prompts, f"{NAME}, test")
+    # Scores of this process: a run that goes on behind its last evaluation has none.
     dev = {
-        task.name: trained.dev[rows[row].task.name]
+        task.name: trained.dev.get(rows[row].task.name, {})
         for task, row in zip(tasks, winners, strict=True)
     }
     described = f"tuned prompts, each with the best on dev of {len(trials)} settings"
@@ -145,6 +148,17 @@ def _trainer(job: Job, rows: Sequence[AskedTask], config: TrainConfig) -> Traine
     )
 
 
+def _info(
+    job: Job, info: dict[str, Any], trainer: Trainer, winners: Sequence[int]
+) -> dict[str, Any]:
+    """What there is to say of the training: curves of those who won."""
+    tasks = zip(job.tasks, winners, strict=True)
+    curves = {task.name: trainer.dev_curve(row) for task, row in tasks}
+    # Losses of steps are of one trial after another, and make no curve.
+    kept = {key: value for key, value in info.items() if key != "losses"}
+    return kept | {"dev_curve": curves, "search": _found(job, trainer, winners)}
+
+
 def _found(job: Job, trainer: Trainer, winners: Sequence[int]) -> dict[str, Any]:
     """What the search came to, for results.json."""
     count = len(job.tasks)
@@ -184,17 +198,19 @@ def _visits_of(trainer: Trainer, trial: int, count: int) -> list[int]:
 def _table(job: Job, trainer: Trainer, winners: Sequence[int]) -> str:
     """Best dev score of each trial on each task; in brackets the steps it got, the winner bold."""
     count = len(job.tasks)
-    names = [task.name for task in job.tasks]
-    lines = ["| trial | records | " + " | ".join(names) + " |", "|---" * (count + 2) + "|"]
+    diverged = trainer.halving.diverged if trainer.halving else []
+    rows = []
     for number, trial in enumerate(job.trials):
         cells = []
-        for place in range(count):
-            row = number * count + place
+        for row in range(number * count, (number + 1) * count):
             cell = f"{100 * trainer.selection.best[row]:.1f} ({trainer.visits[row]})"
+            cell += ", diverged" if diverged[row] else ""
             cells.append(f"**{cell}**" if row in winners else cell)
         records = trainer.records_in(_visits_of(trainer, number, count))
-        lines.append(f"| {trial.name} | {records} | {' | '.join(cells)} |")
-    lines += [
+        rows.append([trial.name, str(records), *cells])
+    table = Table(["trial", "records", *(task.name for task in job.tasks)], rows)
+    lines = [
+        table.markdown(),
         "",
         "Best score on dev in percent, and in brackets the steps of the task that the trial got "
         "before half of those that were left stopped; what stayed to the end is bold. Scores of "

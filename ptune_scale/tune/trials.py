@@ -61,9 +61,11 @@ class PromptTrial:
         """How the trial asks a task.
 
         Raises:
-            UserError: the pattern does not fit the task.
+            UserError: the pattern makes no sense.
         """
         wording = task.wording
+        if "pattern" in self.settings and wording.pattern.spelling == "chat":
+            raise UserError("the message is the chat template's: change the pattern of the task")
         if "wording" in self.settings:
             wording = wordings[self.settings["wording"]](task)
         pattern = self.settings.get("pattern", {})
@@ -93,16 +95,22 @@ def read_trials(
         wordings: names that ``wording`` can take.
 
     Raises:
-        UserError: the file cannot be read, a setting is unknown or of a wrong value, a pattern does
-            not fit a task, or a task has no development records to choose on.
+        UserError: the file cannot be read, a setting is unknown or of a wrong value, or a task has
+            no development records to choose on.
     """
     table = read_toml(path, "trials file")
     where = f"trials file {path}"
     if unknown := sorted(table.keys() - {"trials", "grid"}):
         raise UserError(f"{where}: {unknown_name(unknown[0], ['trials', 'grid'])}")
-    named = {TYPED: {}, **_tables(table, "trials", where)}
-    for settings in _combinations(table.get("grid", {}), where):
-        named[", ".join(f"{key} {value}" for key, value in settings.items())] = settings
+    named: dict[str, Mapping[str, Any]] = {TYPED: {}}
+    made = {
+        ", ".join(f"{key} {value}" for key, value in settings.items()): settings
+        for settings in _combinations(table.get("grid", {}), where)
+    }
+    for name, settings in (*_tables(table, "trials", where).items(), *made.items()):
+        if name in named:
+            raise UserError(f"{where}: trial {name!r} is there already; give it another name")
+        named[name] = settings
     if not 1 < len(named) <= _MOST_TRIALS:
         raise UserError(f"{where}: it has {len(named) - 1} trials; write 1 to {_MOST_TRIALS - 1}")
     trials = tuple(
@@ -112,11 +120,6 @@ def read_trials(
     for task in tasks:
         if not task.splits.dev:
             raise UserError(f"{where}: task {task.name} has no development records to choose on")
-        for trial in trials:
-            pattern = trial.worded(task, wordings).pattern
-            pattern.check_fields(task.splits.dev[0].fields, f"task {task.name}")
-            if not pattern.num_slots:
-                raise UserError(f"{where}, trial {trial.name!r}: {pattern.text!r} has no slot [P]")
     return trials
 
 
@@ -152,7 +155,7 @@ def _trial(
             raise UserError(f"{where}: {hint}; it can set {', '.join(known)}")
         if key == "slots" and (type(value) is not int or value < 1):
             raise UserError(f"{where}: slots must be a number of 1 or more, got {shown(value)}")
-        if key == "wording" and value not in wordings:
+        if key == "wording" and (not isinstance(value, str) or value not in wordings):
             raise UserError(f"{where}: wording {shown(value)}: choose from {', '.join(wordings)}")
         if key == "pattern" and not (isinstance(value, str) or _by_task(value, tasks)):
             names = ", ".join(task.name for task in tasks)

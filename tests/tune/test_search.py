@@ -61,7 +61,7 @@ def test_what_wins_is_exported_in_its_own_words_and_scored(
     own: Own, search, tiny_gpt2: Path, tmp_path: Path
 ) -> None:
     flags = [*own("where", "choice"), "--model", str(tiny_gpt2), *SMALL, *search(TRIALS)]
-    out, again = tmp_path / "out", tmp_path / "again"
+    out = tmp_path / "out"
     assert main([*flags, "--output_dir", str(out)]) == 0
     results = json.loads((out / "results.json").read_text())
     method = results["methods"]["ptuning_search"]
@@ -84,14 +84,31 @@ def test_what_wins_is_exported_in_its_own_words_and_scored(
     records = [json.loads(line) for line in test.read_text().splitlines()]
     asked = load_prompt(out / "prompt", model=str(tiny_gpt2)).predict(records, task="where")
     assert [each.answer for each in asked] == [line["answer"] for line in mine]
-    # Stopped half way, it goes on to the same prompt.
-    again.mkdir()
-    shutil.copy(out / "run.json", again)
+    # Stopped half way, or while what won is scored, it goes on to the same prompt.
     steps = checkpoint.checkpoints(out / "checkpoint")
-    shutil.copytree(steps[0], again / "checkpoint" / steps[0].name)
-    assert main(["--resume_from", str(again)]) == 0
-    prompts = [(path / "prompt/prompt.safetensors").read_bytes() for path in (out, again)]
-    assert prompts[0] == prompts[1]
+    for step in (steps[0], steps[-1]):
+        again = tmp_path / step.name
+        again.mkdir()
+        shutil.copy(out / "run.json", again)
+        shutil.copytree(step, again / "checkpoint" / step.name)
+        assert main(["--resume_from", str(again), "--rows_per_forward", "5"]) == 0
+        prompts = [PromptExport.load(path / "prompt").prompts for path in (out, again)]
+        torch.testing.assert_close(prompts[0], prompts[1], atol=1e-4, rtol=1e-3)
+        found = json.loads((again / "results.json").read_text())["methods"]["ptuning_search"]
+        assert found["training"]["search"] == searched
+
+
+def test_a_trial_that_diverges_is_dropped_and_the_others_go_on(
+    own: Own, search, tiny_gpt2: Path, tmp_path: Path, capsys
+) -> None:
+    flags = [*own("where", "choice"), "--model", str(tiny_gpt2), *SMALL]
+    wild = '[trials.wild]\nlr = 1e30\nencoder = "none"\nmax_grad_norm = 0.0'
+    out = tmp_path / "out"
+    assert main([*flags, *search(wild), "--output_dir", str(out)]) == 0
+    assert "diverged" in (out / "search.md").read_text()
+    results = json.loads((out / "results.json").read_text())
+    tasks = results["methods"]["ptuning_search"]["training"]["search"]["tasks"]
+    assert {task["won"] for task in tasks.values()} == {"typed"}
 
 
 @pytest.mark.parametrize(
@@ -104,8 +121,12 @@ def test_what_wins_is_exported_in_its_own_words_and_scored(
         ("[trials.a]\nencoder = 'gru'", "--encoder must be one of lstm, mlp, none"),
         ("[trials.a]\nslots = 0", "slots must be a number of 1 or more, got 0"),
         ("[trials.a]\npattern = '{plce} [P] [Y]'", "no field 'plce'"),
-        ("[trials.a]\npattern = '{place} [Y]'", "has no slot"),
+        ("[trials.a]\npattern = '{place} [Y]'", "has no prompt slot"),
         ("[trials.a.pattern]\nwhen = '{place} [P] [Y]'", "table of texts by task: where"),
+        ("[trials.a]\nslots = 30", "trial 'a': .*too long"),
+        ("[trials.a]\npattern = '[Y] {place} [P]'", "trial 'a': .*causal model sees nothing"),
+        ("[trials.typed]\nlr = 0.1", "trial 'typed' is there already"),
+        ("[grid]\nlr = [0.1, 0.1]\n[trials.'lr 0.1']\nlr = 1.0", "'lr 0.1' is there already"),
         ("[grid]\nlr = 0.1", r"\[grid\] takes lists"),
         ("trials = 3", r"write \[trials.NAME\]"),
         ("[grid]\nseed = 34 35", "not TOML"),
@@ -125,5 +146,7 @@ def test_a_search_without_trials_or_without_development_records_is_refused(
 ) -> None:
     flags = ["--model", str(tiny_gpt2), "--method", "ptuning_search"]
     refused([*own("where"), *flags], "--method ptuning_search needs --search FILE")
+    other = [*own("where"), *flags[:2], "--method", "manual", "--search", "t.toml"]
+    refused(other, "--search is for ptuning, which --method manual leaves out")
     without = changed("where", 'dev = "dev.jsonl"', "dev = 0")
     refused([*without, *flags, *search("[trials.a]\nlr = 0.1")], "has no development records")
