@@ -116,7 +116,7 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
 def _run_job(
     program: Program[Config, Checked], config: Config, arguments: Sequence[str] | None
 ) -> int:
-    with _no_garbage_yet():
+    with no_garbage_yet():
         import transformers
 
         from ptune_scale.parallel import LostContact, Stopped, World
@@ -136,7 +136,7 @@ def _run_job(
 
     try:
         is_first = launch.is_first_rank()
-        with _no_garbage_yet(), doing("reading data and model", shown=is_first):
+        with no_garbage_yet(), doing("reading data and model", shown=is_first):
             checked = program.check(config)
         if isinstance(config, JobConfig):
             check_output(config.run)
@@ -171,7 +171,7 @@ def _run_job(
 
 
 @contextlib.contextmanager
-def _no_garbage_yet() -> Iterator[None]:
+def no_garbage_yet() -> Iterator[None]:
     """While libraries are imported, which make half a million objects that all stay, do not look
     through them for garbage again and again: that would be a sixth of the time."""
     was_enabled = gc.isenabled()

@@ -5,7 +5,6 @@ by itself.
 """
 
 import contextlib
-import gc
 import importlib
 import importlib.metadata
 import platform
@@ -19,6 +18,7 @@ from ptune_scale import __version__
 from ptune_scale.errors import UserError
 from ptune_scale.parser import Parser, runnable
 from ptune_scale.run.alone import run_alone
+from ptune_scale.run.command import no_garbage_yet
 from ptune_scale.trackers import TRACKERS
 
 _DESCRIPTION = "Tell what is installed, and which devices, layouts, formats and trackers will work."
@@ -64,9 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def look() -> int:
         Parser("doctor", _DESCRIPTION).parse_args(arguments)
-        # Half a million objects of libraries, all of which stay.
-        gc.disable()
-        return _tell()
+        with no_garbage_yet():
+            return _tell()
 
     return run_alone("doctor", look)
 
