@@ -11,7 +11,7 @@ from ptune_scale.task.asking import GROUP
 from ptune_scale.task.files import read_rows
 from ptune_scale.task.metrics import check_metrics
 from ptune_scale.tune.report import cell
-from ptune_scale.tune.scores import scores_of
+from ptune_scale.tune.scores import in_units, scores_of
 from ptune_scale.use.prompt import TunedPrompt
 
 
@@ -82,7 +82,7 @@ def measure(
         task = prompt.tasks[row]
         mine = [place for place, question in enumerate(questions) if question.task == row]
         outcomes = task.outcomes([questions[i] for i in mine], [predictions[i] for i in mine])
-        found[task.task.name] = scores_of(names, outcomes)
+        found[task.task.name] = scores_of(names, in_units(names, outcomes))
     return found
 
 

@@ -1,6 +1,7 @@
 """Everything that was measured of a job's methods, ready for JSON; shares are between 0 and 1."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from typing import Any
@@ -55,11 +56,23 @@ def answers_of(job: Job, results: Sequence[MethodResult]) -> dict[str, Answered]
     asked = job.asked()
     return {
         result.name: {
-            task.task.name: task.outcomes(task.test, result.predictions[task.task.name])
+            task.task.name: in_units(
+                task.task.metrics, task.outcomes(task.test, result.predictions[task.task.name])
+            )
             for task in asked
         }
         for result in results
     }
+
+
+def in_units(names: Sequence[str], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Outcomes with their groups where one of the metrics judges groups, else without.
+
+    Intervals take or leave a group together; a column that merely has that name is no group.
+    """
+    if any("group" in find_metric(name).needs for name in names):
+        return outcomes
+    return [replace(outcome, group="") for outcome in outcomes]
 
 
 def _about(task: Task) -> str:
