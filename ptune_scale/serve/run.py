@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+from ptune_scale.backbone import Backbone
 from ptune_scale.parallel import PromptFunction, TextLimit, parallelize
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.run.self_check import self_check
@@ -18,6 +19,14 @@ from ptune_scale.serve.ranks import answer_requests
 from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Example
 
 _ROWS, _LENGTH, _SLOTS, _LONG = 32, 24, 8, 10**7
+
+_SENTENCES = (
+    "The capital of Norway is",
+    "She opened the letter, read it twice, and put it back without a word.",
+    "Question: does the first sentence follow from the second? It rained all night, so the river "
+    "rose, and in the morning the bridge was closed to everybody but the fire brigade. Answer:",
+)
+"""What a server tries before there are rows of anybody's."""
 
 _DRAIN_SECONDS = 20.0
 """Less than a launcher waits for its ranks to end."""
@@ -42,7 +51,7 @@ def run(checked: CheckedServer, site: Site) -> None:
         texts=TextLimit(config.model.text_cache, Path()),
     )
     if config.model.self_check == "on":
-        self_check(backbone, site.mesh, lambda: [])
+        self_check(backbone, site.mesh, lambda: _sentences(backbone))
     site.stop.check()
     if not world.is_main:
         world.on_main(lambda: None)
@@ -70,6 +79,10 @@ def run(checked: CheckedServer, site: Site) -> None:
         answer_requests(function, site.stop, queue, on_stop, metrics.passed)
         queue.give_up_all(Draining())
     _say("ended: what was asked was answered, the rest was refused")
+
+
+def _sentences(backbone: Backbone) -> list[tuple[int, ...]]:
+    return [tuple(backbone.tokens.start(text)) for text in _SENTENCES]
 
 
 def _planned() -> Planned:
