@@ -40,6 +40,9 @@ class Asked:
 
         Args:
             slots: what stands for each of its slots.
+
+        Raises:
+            UserError: a causal model cannot use it, or its label words are calibrated.
         """
         pattern = wording.pattern.usable_by("causal")
         target = next(piece for piece in pattern.pieces if isinstance(piece, Target))
