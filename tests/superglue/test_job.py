@@ -128,7 +128,7 @@ def test_a_trial_is_made_again_only_for_another_question(job_of, tiny_causal) ->
     kept(7, "three", job.task.wording, trains=False)
     job.config = replace(job.config, train=replace(job.config.train, lr=0.6))
     kept(8, "three", job.task.wording, trains=False)
-    job.config = replace(job.config, model=replace(job.config.model, dtype="bfloat16"))
+    job.backbone = job_of(tiny_causal, "CB", dtype="bfloat16").backbone
     kept(9, "three", job.task.wording, trains=False)
     assert made == [1, 3, 4, 5, 6, 7, 9]
 
