@@ -207,7 +207,8 @@ def run_training(
                     curves.add({f"dev/{n}": score for n, score in scores.items()}, event.step)
                 spent["cpu_seconds_of_this_rank"] = time.process_time() - cpu_started
                 is_due = checkpoint_every and event.step % checkpoint_every == 0
-                if is_due and isinstance(event, StepResult):
+                # Behind the step's scores, so that they are not made and written again.
+                if is_due and not trainer.due:
                     keeper.save()
                 stop.check()
                 started = time.perf_counter()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ptune_scale.tune.launcher import main
 
 SMALL = (
@@ -19,15 +21,19 @@ def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "curves.jsonl").read_text().splitlines()]
 
 
-def test_a_run_that_goes_on_writes_each_step_once(own: Own, tiny_gpt2: Path, tmp_path: Path):
+@pytest.mark.parametrize("every", ["2", "3"])
+def test_a_run_that_goes_on_writes_each_step_once(
+    every: str, own: Own, tiny_gpt2: Path, tmp_path: Path
+):
     out = tmp_path / "out"
     flags = [*own("where"), "--model", str(tiny_gpt2), *SMALL, "--report_to", "jsonl"]
+    flags += ["--checkpoint_every", every]
     assert main([*flags, "--output_dir", str(out)]) == 0
     assert not (out / "tensorboard").exists()
     before = lines_of(out)
     assert [line["step"] for line in before if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in before if "dev/where" in line] == [3, 6]
-    # As if it had been killed after step 5: the checkpoint of step 4 is the last.
+    # As if it had been killed after step 5: the checkpoint of step 4, or 3, is the last.
     shutil.rmtree(out / "checkpoint" / "step-000006")
     assert main(["--resume_from", str(out)]) == 0
     for name in ("step", "train/loss", "train/lr", "dev/where"):
