@@ -11,6 +11,6 @@ from lm_eval.__main__ import cli_evaluate
 from ptune_scale.evaluate.harness_run import TASKS
 
 if __name__ == "__main__":
-    if "--include_path" not in sys.argv[1:]:
+    if not any(word.partition("=")[0] == "--include_path" for word in sys.argv[1:]):
         sys.argv += ["--include_path", str(TASKS)]
     cli_evaluate()

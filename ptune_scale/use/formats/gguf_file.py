@@ -63,8 +63,10 @@ def _write(
     family = reader.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(directory / _FILE, family)
     for field in reader.fields.values():
+        if field.name == "general.alignment":  # of what is written too
+            writer.add_custom_alignment(field.contents())
         # The writer counts for itself, and has written the family.
-        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+        elif not field.name.startswith("GGUF.") and field.name != "general.architecture":
             of_items = field.types[1] if len(field.types) > 1 else None
             value = _value(field, family, added)
             writer.add_key_value(field.name, value, field.types[0], of_items)

@@ -41,6 +41,7 @@ def tiny_gguf(request, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactor
     special = set(tokenizer.all_special_tokens)
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     writer = gguf.GGUFWriter(path, "llama")
+    writer.add_custom_alignment(64)
     writer.add_block_count(2)
     writer.add_context_length(64)
     writer.add_embedding_length(32)
