@@ -66,5 +66,7 @@ def check(config: ServeConfig) -> CheckedServer:
         is_causal=backbone.kind == "causal",
         request_tokens=capacity.request_tokens,
         pass_tokens=capacity.pass_tokens,
+        pass_targets=capacity.pass_targets,
+        written_tokens=capacity.written_tokens,
     )
     return CheckedServer(config, degrees, backbone, people, limits)

@@ -46,6 +46,9 @@ class CapacityConfig:
     request_tokens: int = flag(
         262144, "most tokens of a request, those to be written among them", at_least=16
     )
+    written_tokens: int = flag(
+        256, "most tokens written behind a row: others wait until a pass is done", at_least=1
+    )
     request_mib: int = flag(64, "most MiB of a request's body", at_least=1)
     request_seconds: float = flag(
         600.0, "a request that was not answered by then is given up", positive=True

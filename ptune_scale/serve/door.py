@@ -5,7 +5,6 @@ import socket
 import threading
 from typing import Any
 
-import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,7 +17,11 @@ _END_SECONDS = 5
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection on which a request's first lines do not arrive in time."""
+    """Closes a connection on which a request's first lines do not arrive in time.
+
+    A byte after an answer ends the time for which an idle connection is kept, so this one looks
+    after whatever comes then: half a request, or what is left of a body that nobody read.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -33,8 +36,9 @@ class _Protocol(H11Protocol):
         self._late = self.loop.call_later(_HEADER_SECONDS / 2, self._look)
 
     def _look(self) -> None:
-        has_some = self.cycle is None or bool(self.conn.trailing_data[0])
-        is_waiting = self.conn.their_state is h11.IDLE and has_some
+        is_answered = self.cycle is None or self.cycle.response_complete
+        has_some = self.timeout_keep_alive_task is None or bool(self.conn.trailing_data[0])
+        is_waiting = is_answered and has_some
         if is_waiting and self._was_waiting:
             self.transport.close()
         else:

@@ -6,6 +6,7 @@ body is read only when its size is known and allowed.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError
@@ -38,6 +39,8 @@ from ptune_scale.serve.config import CapacityConfig
 from ptune_scale.serve.metrics import Metrics
 from ptune_scale.serve.queue import Full, Queue
 from ptune_scale.serve.ticket import Ticket
+
+_log = logging.getLogger(__name__)
 
 _ANYBODY = Person("anybody", b"")
 _BODIES_AT_ONCE = 16
@@ -93,7 +96,7 @@ class Front:
 
     def _guarded(self, handler: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def handle(request: HttpRequest) -> Response:
-            started, path = time.perf_counter(), request.url.path
+            started, path = time.perf_counter(), request.scope["path"]
             try:
                 response = await handler(request, self._enter(request))
             except Exception as error:
@@ -143,7 +146,8 @@ class Front:
         if header.get("model") != self._identity:
             raise AnotherModel("another model is served here than the request is meant for")
         ids, limits = tensor_of(tensors, "tokens", torch.int32, 1), self.description.limits
-        require(0 < len(ids) <= limits.values // limits.hidden_size, "none, or too many tokens")
+        most = limits.words_at_a_time
+        require(0 < len(ids) <= most, f"ask for 1 to {most} tokens at a time; got {len(ids)}")
         first, last = int(ids.min()), int(ids.max())
         require(first >= 0 and last < limits.words, f"tokens must be from 0 to {limits.words - 1}")
         words = self.backbone.embeddings
@@ -160,7 +164,8 @@ class Front:
             limits = replace(limits, request_tokens=most)
         async with self._body(request) as body:
             asked = await anyio.to_thread.run_sync(decode, body, self._identity, limits)
-        if request.url.path != f"/v1/{asked.kind}":
+        del body  # not kept while the request waits
+        if request.scope["path"] != f"/v1/{asked.kind}":
             raise Malformed(f"a request of kind {asked.kind} belongs to /v1/{asked.kind}")
         reply = await self._wait(self._let_in(asked, request, person), request)
         return Response(reply, media_type=CONTENT_TYPE)
@@ -258,6 +263,7 @@ def _refusal(error: Exception) -> Response:
         case TimeoutError():
             status, said = 408, "it took too long"
         case _:
+            _log.error("a request failed, which should not be", exc_info=error)
             status, said = 500, "the request failed; the server's log says more"
     if status != 429:
         headers["Connection"] = "close"

@@ -130,9 +130,12 @@ class Queue:
         def fits(piece: Piece) -> bool:
             together = [*chosen, piece]
             rows = sum(len(each.rows) for each in together)
+            prompts = [each.request.prompts for each in together]
+            slots = sum(map(len, prompts)) * max(each.shape[1] for each in prompts)
             return not chosen or (
                 piece.key == chosen[0].key
                 and rows * max(each.longest for each in together) <= self.pass_tokens
+                and slots <= self.pass_tokens
                 and rows * max(each.num_targets for each in together) <= self.pass_targets
             )
 

@@ -93,6 +93,8 @@ def test_good_requests_are_answered(url: str, bodies) -> None:
         ({"answers": torch.full((9,), 99999).int()}, 422, "answers must be from -1 to"),
         ({"targets": torch.full((9,), 63).int()}, 422, "behind the end of its row"),
         ({"target_counts": torch.full((9,), 2).int()}, 422, "targets must be 18 numbers; got 9"),
+        ({"target_counts": torch.full((9,), 16).int()}, 422, "more targets than tokens"),
+        ({"prompts": torch.zeros(3, 65, 32)}, 422, "a row has at most 64 tokens"),
         ({"weights": torch.full((9,), torch.inf).double()}, 422, "weights must be from -1 to 1"),
         ({"weights": torch.ones(9)}, 422, "'weights' must be torch.float64"),
         ({"tasks": torch.ones(9)}, 422, "'tasks' must be torch.int32"),
@@ -147,11 +149,19 @@ def test_a_connection_on_which_no_request_comes_to_its_end_is_closed(
 ) -> None:
     monkeypatch.setattr("ptune_scale.serve.door._HEADER_SECONDS", 0.4)
     place = urlsplit(url)
+    unread = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
     for more in (b"", b"GET /healthz HTTP/1.1\r\nHost:"):
         with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
             connection.sendall(before + more)
             if before and not more:
                 continue  # it may stay: clients ask again on it
+            while connection.recv(4096):
+                pass
+    for late in (b"1", b"123456789"):
+        with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+            connection.sendall(before + unread)
+            time.sleep(0.1)  # it is answered by now, or else is read with the rest
+            connection.sendall(late)
             while connection.recv(4096):
                 pass
 
@@ -172,9 +182,20 @@ def test_requests_that_are_too_large_are_refused(tiny_llama, remote) -> None:
             function.loss_and_gradient(rows(1, 60), prompts())
         with pytest.raises(UserError, match="to read and write are more than the 300"):
             function.generate(rows(1, 9), prompts(), max_tokens=60)
-        with pytest.raises(UserError, match="a question has"):
+        with pytest.raises(UserError, match="a question has .* tokens, more than the 100"):
             function.loss_and_gradient(rows(1, 16, group_size=16), prompts())
         function.loss_and_gradient(rows(1, 16), prompts())
+
+
+def test_targets_and_texts_that_are_too_many_at_once_are_refused(tiny_llama, remote) -> None:
+    with served(tiny_llama, pass_targets=7, written_tokens=5) as url:
+        function = remote(url)
+        function.loss_and_gradient(rows(1, 16, targets=3, group_size=2), prompts())
+        with pytest.raises(UserError, match="a question has 8 targets, more than the 7"):
+            function.loss_and_gradient(rows(1, 16, targets=2, group_size=4), prompts())
+        function.generate(rows(1, 9), prompts(), max_tokens=5)
+        with pytest.raises(UserError, match="max_tokens 6 is more than the 5"):
+            function.generate(rows(1, 9), prompts(), max_tokens=6)
 
 
 def test_too_many_at_once_wait_outside_and_are_all_answered_in_the_end(tiny_llama, remote) -> None:

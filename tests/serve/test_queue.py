@@ -81,6 +81,13 @@ def test_longer_rows_of_others_count_for_all_that_are_padded_to_them() -> None:
     assert [piece.ticket.who for piece in waiting.take(0) or ()] == ["short"]
 
 
+def test_prompts_of_many_slots_fill_a_pass_as_tokens_do() -> None:
+    waiting = queue()
+    for who in ("a", "b"):
+        waiting.put(ticket(who, 1, slots=60))
+    assert [piece.cost for piece in waiting.take(0) or ()] == [60]
+
+
 def test_too_many_are_sent_away_and_places_are_free_again_when_answered() -> None:
     waiting = queue(most=3, share=2)
     first = ticket("a", 1)

@@ -85,7 +85,7 @@ class ServedEmbeddings(WordEmbeddings):
         self.center, self.spread = said.center, said.spread
         self._servers = servers
         self._model = said.identity
-        self._at_a_time = max(1, said.limits.values // said.limits.hidden_size)
+        self._at_a_time = said.limits.words_at_a_time
 
     def of(self, tokens: Iterable[int]) -> Tensor:
         ids = torch.tensor(list(tokens), dtype=torch.int32)

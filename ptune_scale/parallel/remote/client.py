@@ -6,9 +6,13 @@ twice, whatever becomes of a server.
 
 import logging
 import os
+import random
 import secrets
+import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +22,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.parallel.launch.contact import LostContact
 from ptune_scale.parallel.remote.description import Description
-from ptune_scale.parallel.remote.message import CONTENT_TYPE, Malformed
+from ptune_scale.parallel.remote.message import CONTENT_TYPE, AnotherVersion, Malformed
 from ptune_scale.reading import one_line, read_text
 from ptune_scale.strict_json import parse_json
 
@@ -31,6 +35,9 @@ _ANSWER_SECONDS = 660.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _NAP = 0.2
 """Between two looks at whether the job was told to stop."""
+
+_CHANCE = random.SystemRandom()
+"""Of its own: waiting must not change what a job draws from its seed."""
 
 _BUSY = 429
 _ANOTHER_MODEL = 409
@@ -50,10 +57,11 @@ class Servers:
     Args:
         urls: comma-separated, each ``http://HOST:PORT`` or ``https://...``.
         token: what they know this client by; "" where they ask for none.
-        patience: seconds in which one of them has to answer, before a job ends.
+        patience: seconds in which one of them has to answer, from the first failure on, before a
+            job ends.
 
     Attributes:
-        while_waiting: called again and again while no server answers, so that a job can be stopped.
+        while_waiting: called again and again until a server answers, so that a job can be stopped.
 
     Raises:
         UserError: an address is none.
@@ -61,8 +69,7 @@ class Servers:
 
     def __init__(self, urls: str, token: str = "", patience: float = 300.0) -> None:
         self.urls = [url.rstrip("/") for url in names_in(urls)]
-        wrong = [url for url in self.urls if not url.startswith(("http://", "https://"))]
-        if wrong or not self.urls:
+        if not self.urls or not all(map(_is_address, self.urls)):
             raise UserError(f"--backbone {urls!r}: give http://HOST:PORT, or several by commas")
         self.patience = patience
         self.while_waiting: Callable[[], None] = lambda: None
@@ -101,29 +108,34 @@ class Servers:
     def _ask(
         self, method: str, path: str, body: bytes, decode: Callable[[bytes], Answer]
     ) -> Answer:
-        since, wait, is_said = time.monotonic(), _SHORTEST_WAIT, False
+        since: float | None = None
+        wait, is_said = _SHORTEST_WAIT, False
         while True:
-            reasons, earliest, is_busy = [], wait, False
+            reasons, earliest, is_busy, unlike = [], wait, False, 0
             for _ in self.urls:
                 url = self.urls[self._place]
                 try:
-                    response = self._client.request(
-                        method, url + path, content=body, headers={"Content-Type": CONTENT_TYPE}
-                    )
+                    response = self._send(method, url + path, body)
                     if response.status_code == 200:
                         return decode(response.content)
                     reasons.append(f"{url}: {_said(response)}")
                     if response.status_code in _OURS:
                         raise UserError(f"backbone {reasons[-1]}")
+                    unlike += response.status_code == _ANOTHER_MODEL
                     if response.status_code == _BUSY:
-                        since, is_busy = time.monotonic(), True  # others are before us
+                        since, is_busy = None, True  # others are before us
                         earliest = max(earliest, _retry_after(response))
-                except httpx2.TransportError as error:
+                except AnotherVersion as error:
+                    reasons.append(f"{url}: {error}")
+                    unlike += 1
+                except httpx2.RequestError as error:
                     reasons.append(f"{url}: {one_line(error) or type(error).__name__}")
                 except Malformed as error:
                     reasons.append(f"{url}: its reply cannot be read ({error})")
+                since = since or time.monotonic()
                 self._place = (self._place + 1) % len(self.urls)
-            if all(f": {_ANOTHER_MODEL} " in reason for reason in reasons):
+            assert since is not None
+            if unlike == len(self.urls):
                 raise UserError(f"backbone {reasons[0]}")
             waited = time.monotonic() - since
             if waited >= self.patience:
@@ -131,14 +143,42 @@ class Servers:
             if not (is_said or is_busy):
                 is_said = True
                 _log.warning("backbone %s; trying again for %.0f s", reasons[-1], self.patience)
-            self._wait(min(earliest, max(self.patience - waited, _SHORTEST_WAIT)))
+            pause = earliest * _CHANCE.uniform(1, 1.5)  # not all that wait come again at once
+            self._wait(min(pause, max(self.patience - waited, _SHORTEST_WAIT)))
             wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _send(self, method: str, url: str, body: bytes) -> httpx2.Response:
+        """A reply; a job that is told to stop does not wait for it."""
+        reply: Future[httpx2.Response] = Future()
+
+        def send() -> None:
+            try:
+                headers = {"Content-Type": CONTENT_TYPE}
+                found = self._client.request(method, url, content=body, headers=headers)
+            except Exception as error:
+                reply.set_exception(error)
+            else:
+                reply.set_result(found)
+
+        threading.Thread(target=send, daemon=True).start()
+        while not futures.wait((reply,), _NAP).done:
+            self.while_waiting()
+        return reply.result()
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.while_waiting()
             time.sleep(min(left, _NAP))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        found = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
+    port_fits = found.port is None or 0 < found.port < 1 << 16
+    return found.scheme in ("http", "https") and bool(found.host) and port_fits
 
 
 def read_token(path: str) -> str:

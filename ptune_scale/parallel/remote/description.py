@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, get_args
 
 import torch
@@ -62,7 +63,7 @@ class Description:
             backbone.files(),
         )
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """What every server of a list, and of a run, has to have in common."""
         digest = hashlib.sha256()

@@ -31,6 +31,10 @@ class Malformed(UserError):
     """A body is not what the protocol says, or asks for what the model does not have."""
 
 
+class AnotherVersion(Malformed):
+    """A body is of another version of the protocol."""
+
+
 def pack(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
     """A body."""
     said = json.dumps({"version": VERSION, **header})
@@ -41,7 +45,8 @@ def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The header and the tensors of a body.
 
     Raises:
-        Malformed: it is none, or one of another version.
+        AnotherVersion: it is one of another version.
+        Malformed: it is none.
     """
     size = int.from_bytes(body[:_LENGTH], "little")
     if len(body) < _LENGTH or size > min(_LONGEST_HEADER, len(body) - _LENGTH):
@@ -53,7 +58,7 @@ def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Malformed(f"the body has no header of this protocol ({error})") from error
     if found != VERSION or type(found) is not int:
-        raise Malformed(
+        raise AnotherVersion(
             f"the body speaks version {shown(found)} of the protocol, this side version {VERSION}: "
             "give both the same version of ptune_scale"
         )

@@ -131,7 +131,12 @@ def _generation(
     header: Mapping[str, Any], batch: Batch, prompts: Tensor, limits: Limits
 ) -> ModelRequest:
     require(limits.is_causal, "a masked model cannot write behind a row")
-    most = whole_number(header, "max_tokens", 0, limits.context or limits.request_tokens)
+    most = whole_number(header, "max_tokens", 0, limits.longest)
+    require(
+        most <= limits.written_tokens,
+        f"max_tokens {most} is more than the {limits.written_tokens} that are written behind a "
+        "row (--written_tokens of the server)",
+    )
     stop = header.get("stop")
     fits = isinstance(stop, list) and len(stop) <= limits.vocab_size
     fits = fits and all(type(t) is int and 0 <= t < limits.vocab_size for t in stop or ())

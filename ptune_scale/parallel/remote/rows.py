@@ -16,6 +16,9 @@ from ptune_scale.task.example import NO_ANSWER, NO_QUESTION, NO_SLOT, Batch, Exa
 _LARGEST = 1e5
 """Of a prompt's numbers. Those of words are near one, and what is much larger only overflows."""
 
+_WORDS_VALUES = 1 << 20
+"""Numbers of word embeddings in a reply: 4 MiB."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -29,6 +32,8 @@ class Limits:
         is_causal: it can write behind rows.
         request_tokens: most tokens of a request, of its rows and of what is written behind them.
         pass_tokens: most tokens of rows that have to be computed together.
+        pass_targets: most targets of these, each row counted as the one with the most.
+        written_tokens: most tokens that are written behind a row.
         values: most numbers of a reply.
     """
 
@@ -39,7 +44,19 @@ class Limits:
     is_causal: bool
     request_tokens: int
     pass_tokens: int
+    pass_targets: int
+    written_tokens: int
     values: int = 1 << 24
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a row."""
+        return min(self.context or self.request_tokens, self.request_tokens)
+
+    @property
+    def words_at_a_time(self) -> int:
+        """Most words whose embeddings are asked for at once: they wait in no queue."""
+        return max(1, _WORDS_VALUES // self.hidden_size)
 
 
 def encode_batch(batch: Batch, tasks: Sequence[int]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -83,6 +100,12 @@ def decode_prompts(tensors: Mapping[str, Tensor], limits: Limits) -> Tensor:
         prompts.shape[0] > 0 and prompts.shape[2] == size,
         f"prompts must be (tasks, slots, {size}); got {tuple(prompts.shape)}",
     )
+    count, slots = prompts.shape[:2]
+    require(
+        slots <= limits.longest and count * slots <= limits.request_tokens,
+        f"prompts of {count} tasks with {slots} slots are too many: a row has at most "
+        f"{limits.longest} tokens, a request {limits.request_tokens}",
+    )
     require(
         bool((prompts.abs() <= _LARGEST).all()),
         f"prompts hold NaN, or numbers beyond {_LARGEST:g}: training has diverged",
@@ -108,8 +131,7 @@ def decode_batch(
 
     count = len(tensor_of(tensors, "lengths", torch.int32, 1))
     require(count > 0, "there are no rows")
-    longest = min(limits.context or limits.request_tokens, limits.request_tokens)
-    lengths = numbers("lengths", count, 1, longest + 1)
+    lengths = numbers("lengths", count, 1, limits.longest + 1)
     tokens = int(lengths.sum())
     require(
         tokens <= limits.request_tokens,
@@ -119,10 +141,11 @@ def decode_batch(
     require(num_tasks <= count, f"there are {num_tasks} tasks for {count} rows")
     ids = numbers("ids", tokens, 0, limits.words)
     slots = numbers("slots", tokens, NO_SLOT, num_slots)
-    counts = numbers("target_counts", count, 1, longest + 1)
+    counts = numbers("target_counts", count, 1, limits.longest + 1)
+    require(bool((counts <= lengths).all()), "a row has more targets than tokens")
     total = int(counts.sum())
     require(count * int(counts.max()) <= limits.values, "rows have too many targets: ask in parts")
-    targets = numbers("targets", total, 0, longest)
+    targets = numbers("targets", total, 0, limits.longest)
     require(
         bool((targets < lengths.repeat_interleave(counts)).all()),
         "a target lies behind the end of its row",
@@ -140,6 +163,12 @@ def decode_batch(
     require(
         together <= limits.pass_tokens,
         f"a question has {together} tokens, more than the {limits.pass_tokens} of a pass",
+    )
+    most = group * int(counts.max())
+    require(
+        most <= limits.pass_targets,
+        f"a question has {most} targets, more than the {limits.pass_targets} of a pass "
+        "(--pass_targets of the server)",
     )
     columns = (
         tasks.tolist(),

@@ -1,7 +1,9 @@
 """Which server a client asks, and what it does where one does not answer."""
 
 import contextlib
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.remote.backbone import open_served
 from ptune_scale.parallel.remote.client import NoServer, Servers, read_token
+from ptune_scale.parallel.remote.message import pack
 from tests.serving import free_port
 
 
@@ -100,7 +103,50 @@ def test_whoever_waits_can_be_stopped() -> None:
         servers.describe()
 
 
-@pytest.mark.parametrize("urls", ["", " , ", "localhost:8000", "http://a,ftp://b"])
+def test_whoever_waits_for_an_answer_can_be_stopped() -> None:
+    class Told(Exception):
+        pass
+
+    def stop() -> None:
+        raise Told
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        servers = Servers(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        servers.while_waiting = stop
+        with pytest.raises(Told):
+            servers.describe()
+
+
+def test_patience_begins_with_the_first_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrived = 0
+
+        def hang_up() -> None:
+            nonlocal arrived
+            for _ in range(2):
+                connection, _ = listener.accept()
+                arrived += 1
+                time.sleep(0.4)  # longer than the client's patience
+                connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(NoServer):
+            Servers(f"http://127.0.0.1:{listener.getsockname()[1]}", patience=0.3).describe()
+        thread.join(60)
+    assert arrived == 2
+
+
+def test_a_server_of_another_version_is_not_asked_again() -> None:
+    body = pack({}, {}).replace(b'\\"version\\": 1', b'\\"version\\": 2')
+    with another(200, body) as url, pytest.raises(UserError, match="version 2 of the protocol"):
+        Servers(url).describe()
+
+
+@pytest.mark.parametrize(
+    "urls",
+    ["", " , ", "localhost:8000", "http://a,ftp://b", "http://", "http://a:b", "http://a:99999"],
+)
 def test_what_is_no_address_is_refused(urls: str) -> None:
     with pytest.raises(UserError, match="give http://HOST:PORT"):
         Servers(urls)
