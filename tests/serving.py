@@ -33,6 +33,13 @@ def wait_until_ready(url: str, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+def wait_for_metric(url: str, line: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while line not in httpx2.get(f"{url}/metrics", trust_env=False).text.splitlines():
+        assert time.monotonic() < deadline, f"{url} does not say {line}"
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def served(model: Path, **flags: Any) -> Iterator[str]:
     """The address of a server of a model, until the end of the context."""

@@ -37,20 +37,16 @@ from ptune_scale.parallel.remote.request import AnotherModel, ModelRequest, deco
 from ptune_scale.serve.access import Access, Person
 from ptune_scale.serve.config import CapacityConfig
 from ptune_scale.serve.metrics import Metrics
-from ptune_scale.serve.queue import Full, Queue
+from ptune_scale.serve.queue import Draining, Full, Queue
 from ptune_scale.serve.ticket import Ticket
 
 _log = logging.getLogger(__name__)
 
 _ANYBODY = Person("anybody", b"")
 _BODIES_AT_ONCE = 16
-"""Of the largest size, over all requests that are being read."""
+"""Of the largest size, over all requests that are being read, as far as they have arrived."""
 
 Handler = Callable[[HttpRequest, Person], Awaitable[Response]]
-
-
-class Draining(Exception):
-    """The server ends, and takes nothing more."""
 
 
 class Front:
@@ -201,7 +197,8 @@ class Front:
         """The body, read while there is room for it.
 
         Raises:
-            HTTPException: its size is not said, it is too large, or it comes too slowly.
+            HTTPException: its size is not said or is another, or it is too large.
+            TimeoutError: it comes too slowly.
             Full: too many are being read.
         """
         said, most = request.headers.get("content-length", ""), self.capacity.request_mib << 20
@@ -210,31 +207,21 @@ class Front:
         size = int(said)
         if size > most:
             raise HTTPException(413, f"the body is larger than {most} bytes: ask in parts")
-        if self._bytes_read + size > _BODIES_AT_ONCE * most:
-            raise Full
-        self._bytes_read += size
+        body = bytearray()
         try:
             async with asyncio.timeout(self.capacity.body_seconds):
-                body = await _read(request, size)
-            yield body
+                async for part in request.stream():
+                    if self._bytes_read + len(part) > _BODIES_AT_ONCE * most:
+                        raise Full
+                    self._bytes_read += len(part)
+                    body += part
+                    if len(body) > size:
+                        break
+            if len(body) != size:
+                raise HTTPException(400, "the body is not as long as it is said to be")
+            yield bytes(body)
         finally:
-            self._bytes_read -= size
-
-
-async def _read(request: HttpRequest, size: int) -> bytes:
-    """A body of so many bytes, whatever its sender does.
-
-    Raises:
-        HTTPException: it is longer or shorter than was said.
-    """
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > size:
-            break
-    if len(body) != size:
-        raise HTTPException(400, "the body is not as long as it is said to be")
-    return bytes(body)
+            self._bytes_read -= len(body)
 
 
 async def _left(request: HttpRequest) -> None:

@@ -1,6 +1,5 @@
 """What waits to be computed: fair between those who ask, and never without end."""
 
-import math
 import threading
 import time
 from collections import deque
@@ -13,12 +12,17 @@ class Full(Exception):
     """Nothing more may wait now."""
 
 
+class Draining(Exception):
+    """The server ends, and takes nothing more."""
+
+
 class Queue:
     """Pieces of requests; the front puts them in, the main rank takes them out.
 
     Of those who wait, whoever has got the least is served first, and a pass is filled up from all
     of them in that order: a request that is cut into many pieces holds nobody up. Somebody who
-    comes anew begins at what the least served of the others has got.
+    comes anew begins at what whoever was served last has got: many who come and go cannot stay
+    before somebody who waits.
 
     Args:
         most, most_bytes: requests that may wait, and what they may hold.
@@ -44,7 +48,8 @@ class Queue:
         self.patience = patience
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[Piece]] = {}
-        self._got: dict[str, float] = {}
+        self._got: dict[str, int] = {}
+        self._level = 0
         self._open: list[Ticket] = []
         self._ends_at: float | None = None
 
@@ -58,19 +63,21 @@ class Queue:
         """Let a request wait.
 
         Raises:
-            Full: too many do already, or the queue is closed.
+            Draining: the queue is closed.
+            Full: too many do already.
         """
         with self._changed:
             self._forget_done()
             own = sum(each.who == ticket.who for each in self._open)
             held = sum(each.num_bytes for each in self._open)
-            if self._ends_at is not None or len(self._open) >= self.most or own >= self.share:
+            if self._ends_at is not None:
+                raise Draining
+            if len(self._open) >= self.most or own >= self.share:
                 raise Full
             if self._open and held + ticket.num_bytes > self.most_bytes:
                 raise Full
             if not self._waiting.get(ticket.who):
-                least = min((self._got[who] for who in self._waiting), default=0.0)
-                self._got[ticket.who] = max(self._got.get(ticket.who, 0.0), least)
+                self._got[ticket.who] = max(self._got.get(ticket.who, 0), self._level)
             self._open.append(ticket)
             self._waiting.setdefault(ticket.who, deque()).extend(ticket.pieces)
             self._changed.notify_all()
@@ -93,12 +100,13 @@ class Queue:
                 self._changed.wait_for(self._fills_a_pass, self.patience)
             return self._choose()
 
-    def give_up_all(self, error: Exception) -> None:
-        """Answer all that is still open with an error."""
+    def give_up_all(self, error: Exception) -> int:
+        """Answer all that is still open with an error; how many these are."""
         with self._changed:
+            self._forget_done()
             for ticket in self._open:
-                if ticket.is_wanted:
-                    ticket.fail(error)
+                ticket.fail(error)
+            return len(self._open)
 
     def _has_work(self) -> bool:
         self._forget_given_up()
@@ -117,9 +125,8 @@ class Queue:
             self._waiting[who] = wanted
             if not wanted:
                 del self._waiting[who]
-        # Who has got no more than the least served would begin there anyway.
-        least = min((self._got[who] for who in self._waiting), default=math.inf)
-        for who in [who for who, got in self._got.items() if got <= least]:
+        # Who has got no more than the level would begin there anyway.
+        for who in [who for who, got in self._got.items() if got <= self._level]:
             if who not in self._waiting:
                 del self._got[who]
 
@@ -142,11 +149,11 @@ class Queue:
         while (who := self._next(fits)) is not None:
             piece = self._waiting[who].popleft()
             self._got[who] += piece.cost
+            if not chosen:  # the others are in the pass because they fit
+                self._level = self._got[who]
             chosen.append(piece)
             if not self._waiting[who]:
                 del self._waiting[who]
-        if not self._waiting:
-            self._got.clear()
         return chosen
 
     def _next(self, fits: Callable[[Piece], bool]) -> str | None:

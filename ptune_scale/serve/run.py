@@ -12,9 +12,9 @@ from ptune_scale.run.speed import Planned, choose_speed
 from ptune_scale.serve.access import Access
 from ptune_scale.serve.check import CheckedServer
 from ptune_scale.serve.door import Door
-from ptune_scale.serve.front import Draining, Front
+from ptune_scale.serve.front import Front
 from ptune_scale.serve.metrics import Metrics
-from ptune_scale.serve.queue import Queue
+from ptune_scale.serve.queue import Draining, Queue
 from ptune_scale.serve.ranks import answer_requests
 from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Example
 
@@ -77,8 +77,11 @@ def run(checked: CheckedServer, site: Site) -> None:
     with contextlib.closing(doors[0]):
         _say(f"serving {backbone.name}, {site.mesh.degrees.name}, at {_address(checked, doors[0])}")
         answer_requests(function, site.stop, queue, on_stop, metrics.passed)
-        queue.give_up_all(Draining())
-    _say("ended: what was asked was answered, the rest was refused")
+        given_up = queue.give_up_all(Draining())
+    if given_up:
+        _say(f"ended: {given_up} requests were given up after {_DRAIN_SECONDS:.0f} s")
+    else:
+        _say("ended: what was asked was answered, the rest was refused")
 
 
 def _sentences(backbone: Backbone) -> list[tuple[int, ...]]:

@@ -28,9 +28,7 @@ TASKS, SLOTS, HIDDEN, WORDS = 4, 3, 32, 100
 """Each model here has more words."""
 
 
-def rows(
-    seed: int, count: int, *, targets: int = 1, group_size: int = 1, words: int = 300
-) -> Batch:
+def rows(seed: int, count: int, *, targets: int = 1, group_size: int = 1) -> Batch:
     """Rows of unlike lengths of tasks 0, 2 and 3, slots on both sides."""
     chance = torch.Generator().manual_seed(seed)
 

@@ -21,7 +21,7 @@ from ptune_scale.task.example import Example, collate
 from ptune_scale.task.objective import cross_entropy
 from tests.serve.conftest import everything, prompts, rows
 from tests.serve.hostile import attack
-from tests.serving import served
+from tests.serving import served, wait_for_metric
 
 TOKENS = """
 [alice]
@@ -175,6 +175,18 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(tiny_llama) -> No
             assert connection.recv(4096).startswith(b"HTTP/1.1 413")
 
 
+def test_bodies_that_are_announced_and_do_not_come_shut_nobody_out(tiny_llama, bodies) -> None:
+    path, body = bodies[0]
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 20}\r\n\r\n".encode()
+    with served(tiny_llama, request_mib=1) as url, contextlib.ExitStack() as stack:
+        place = urlsplit(url)
+        for _ in range(17):
+            address = (place.hostname, place.port)
+            stack.enter_context(socket.create_connection(address, timeout=60)).sendall(head)
+        time.sleep(0.5)
+        assert post(url, path, body).status_code == 200
+
+
 def test_requests_that_are_too_large_are_refused(tiny_llama, remote) -> None:
     with served(tiny_llama, request_tokens=300, pass_tokens=100) as url:
         function = remote(url)
@@ -277,13 +289,11 @@ def test_metrics_count_what_was_done(tiny_llama, remote) -> None:
 
 def test_a_request_whose_sender_went_away_is_not_computed(tiny_llama, bodies, remote) -> None:
     path, body = bodies[0]
-    with served(tiny_llama, patience_ms=3000.0) as url:
+    with served(tiny_llama, patience_ms=20000.0) as url:
         place = urlsplit(url)
         with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
-        deadline = time.monotonic() + 60
-        with contextlib.closing(httpx2.Client(trust_env=False)) as client:
-            while "ptune_waiting_requests 0.0" not in client.get(f"{url}/metrics").text:
-                assert time.monotonic() < deadline
+            wait_for_metric(url, "ptune_waiting_requests 1.0")
+        wait_for_metric(url, "ptune_waiting_requests 0.0")
         assert "ptune_pass_requests_count 0.0" in httpx2.get(f"{url}/metrics", trust_env=False).text

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptune_scale.parallel.remote.request import ModelRequest
-from ptune_scale.serve.queue import Full, Queue
+from ptune_scale.serve.queue import Draining, Full, Queue
 from ptune_scale.serve.ticket import Ticket
 from ptune_scale.task.example import Example, collate
 from ptune_scale.task.objective import cross_entropy, mean_cross_entropy
@@ -129,6 +129,18 @@ def test_who_asks_under_ever_new_names_is_forgotten() -> None:
     assert len(waiting._got) < 50
 
 
+def test_many_who_come_and_go_cannot_stay_before_somebody_who_waits() -> None:
+    waiting = queue(most=10_000, share=10_000)
+    waiting.put(ticket("long", 50))
+    served = []
+    waiting.put(ticket("name", 10))
+    for number in range(20):  # there is always one of them
+        waiting.put(ticket(f"name {number}", 10))
+        served += [piece.ticket.who for piece in waiting.take(0) or ()]
+    assert served.count("long") == 5
+    assert len(waiting._got) < 25
+
+
 def test_what_nobody_waits_for_is_not_computed() -> None:
     waiting = queue()
     gone, kept = ticket("a", 50), ticket("a", 1)
@@ -142,7 +154,7 @@ def test_a_closed_queue_finishes_what_it_has_and_takes_nothing() -> None:
     waiting = queue()
     waiting.put(ticket("a", 15))
     waiting.close(60)
-    with pytest.raises(Full):
+    with pytest.raises(Draining):
         waiting.put(ticket("a", 1))
     assert waiting.take(0) and waiting.take(0)
     assert waiting.take(0) is None
@@ -154,7 +166,7 @@ def test_what_is_not_finished_in_time_is_answered_with_an_error() -> None:
     waiting.put(late)
     waiting.close(0)
     assert waiting.take(0) is None
-    waiting.give_up_all(TimeoutError("too late"))
+    assert waiting.give_up_all(TimeoutError("too late")) == 1
     with pytest.raises(TimeoutError):
         late.answer.result(0)
 

@@ -19,10 +19,10 @@ from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.serve.together import compute
 from ptune_scale.train import checkpoint
 from tests.serve.conftest import everything, prompts, rows
-from tests.serving import free_port, wait_until_ready
+from tests.serving import free_port, wait_for_metric, wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 120
+STEPS = 200
 Process = subprocess.Popen
 
 
@@ -85,7 +85,7 @@ def test_ranks_behind_one_address_find_what_one_process_does(
 
 def test_a_server_that_is_told_to_end_finishes_what_it_has(serve, remote) -> None:
     port = free_port()
-    server = serve(port, "--patience_ms", "5000")
+    server = serve(port, "--patience_ms", "20000")
     url = f"http://127.0.0.1:{port}"
     wait_until_ready(url)
     function, hasty = remote(url), remote(url, patience=1.0)
@@ -94,7 +94,7 @@ def test_a_server_that_is_told_to_end_finishes_what_it_has(serve, remote) -> Non
         target=lambda: found.append(function.loss_and_gradient(rows(1, 9), prompts()))
     )
     thread.start()
-    time.sleep(1)  # it waits for company by now
+    wait_for_metric(url, "ptune_waiting_requests 1.0")  # it waits for company by now
     server.send_signal(signal.SIGTERM)
     thread.join(60)
     assert len(found) == 1
@@ -148,6 +148,7 @@ def test_a_job_outlives_its_servers(
     wait_for_step(cut, 30, job)
     serve(ports[0])
     wait_until_ready(f"http://127.0.0.1:{ports[0]}")
+    assert job.poll() is None
     second.kill()
     for process in (job, reference):
         said = process.communicate(timeout=200)[0]
