@@ -84,6 +84,9 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 def write_directory(path: Path, write: Callable[[Path], object]) -> None:
     """Let a function fill a directory, and put it in place where there is none, or an empty one.
 
+    The modes of its files are those of any new file, but of those that it shares with another
+    directory.
+
     Args:
         write: is given the directory to fill.
 
@@ -95,6 +98,8 @@ def write_directory(path: Path, write: Callable[[Path], object]) -> None:
         write(scratch)
         for entry in sorted(scratch.rglob("*"), reverse=True):
             if not entry.is_symlink():
+                if entry.is_file() and entry.stat().st_nlink == 1:
+                    entry.chmod(_NEW_FILE & ~_umask())
                 sync(entry)
         sync(scratch)
         scratch.rename(path)

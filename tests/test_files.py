@@ -146,3 +146,20 @@ def test_a_directory_that_holds_something_is_left_alone(tmp_path):
     assert names(tmp_path / "full") == ["precious"]
     write_directory(tmp_path / "empty", lambda path: (path / "one").write_text("1"))
     assert names(tmp_path / "empty") == ["one"]
+
+
+def test_files_of_a_directory_have_the_mode_of_new_ones_and_shared_files_their_own(tmp_path):
+    own = tmp_path / "own"
+    own.write_text("weights")
+    own.chmod(0o600)
+
+    def fill(directory):
+        (directory / "new").write_text("x")
+        (directory / "new").chmod(0o600)
+        os.link(own, directory / "shared")
+
+    write_directory(tmp_path / "out", fill)
+    plain = tmp_path / "plain"
+    plain.write_text("x")
+    assert (tmp_path / "out" / "new").stat().st_mode == plain.stat().st_mode
+    assert stat.S_IMODE(own.stat().st_mode) == 0o600

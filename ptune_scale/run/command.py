@@ -103,7 +103,9 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
                 _become_agent(program.name, config, arguments)
         except UserError as error:
             return _refused(program.name, error)
-        with doing(called(program.name), shown=launch.is_first_rank()):
+        # A server has nothing to tell while nobody asks.
+        is_job = isinstance(config, JobConfig)
+        with doing(called(program.name), shown=is_job and launch.is_first_rank()):
             status = _run_job(program, config, arguments)
 
         from ptune_scale.parallel.world import leave

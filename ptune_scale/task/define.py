@@ -282,8 +282,8 @@ def _no_answer(definition: Definition, record: Record) -> str:
         return f"no answer; name its column by 'field' in [answer], or by --answer: {columns}"
     if column not in record.fields:
         close = difflib.get_close_matches(column, record.fields, 1)
-        advice = f"did you mean {close[0]!r}? " if close else ""
-        return f"no column {column!r} for the answer; {advice}There are {columns}"
+        advice = f" (did you mean {close[0]!r}?)" if close else ""
+        return f"no column {column!r} for the answer{advice}; there are {columns}"
     return (
         f"the answer, column {column!r}, is empty; fill it in, or go on without such records by "
         "--on_bad_record skip"

@@ -196,7 +196,7 @@ def test_a_conversation_is_asked_as_it_stands(own, tmp_path: Path) -> None:
         (
             'field = "label"',
             'field = "kind"',
-            "jsonl:1: no column 'kind' for the answer; .*There are",
+            "jsonl:1: no column 'kind' for the answer.*; there are",
         ),
         ('field = "label"', 'text = {}\nfield = "label"', "needs one of .*; it has text, words"),
         ("words = {", "candidates = 'none.txt'\n#", "candidate file .*none.txt: No such file"),

@@ -142,7 +142,8 @@ class Servers:
                 raise NoServer(f"no server answers ({'; '.join(reasons)})")
             if not (is_said or is_busy):
                 is_said = True
-                _log.warning("backbone %s; trying again for %.0f s", reasons[-1], self.patience)
+                again = f"trying again for {self.patience:.0f} s (--backbone_patience)"
+                _log.warning("backbone %s; %s", reasons[-1], again)
             pause = earliest * _CHANCE.uniform(1, 1.5)  # not all that wait come again at once
             self._wait(min(pause, max(self.patience - waited, _SHORTEST_WAIT)))
             wait = min(2 * wait, _LONGEST_WAIT)
