@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
+import psutil
 from huggingface_hub import constants
 
 from ptune_scale.errors import UserError
@@ -30,8 +31,7 @@ from tests.campaigns.readers import Reader, readers
 
 OUTCOMES = ("fine", "refused", "believed", "traceback", "hang")
 _GOOD = ("fine", "refused")
-_PATIENCE_SECONDS = 30
-_MEMORY_BYTES = 16 * 2**30
+_MEMORY_BYTES = 12 * 2**30
 
 
 class Hang(BaseException):
@@ -75,6 +75,7 @@ def campaign(
     only: str = "",
     *,
     loud: bool = False,
+    patience: float = 30,
 ) -> Findings:
     """Try so many damaged inputs, readers in turn, and so many command lines.
 
@@ -82,6 +83,7 @@ def campaign(
         place: an empty directory.
         only: a part of a reader's name.
         loud: print each outcome at once.
+        patience: seconds after which an input hangs.
     """
     findings = Findings()
     # No name is looked for on the network.
@@ -90,13 +92,13 @@ def campaign(
         known = readers(place)
     for reader in known:
         with _silence():
-            outcome, what = _outcome(lambda r=reader: r.read(_copy(r, place)))
+            outcome, what = _outcome(lambda r=reader: r.read(_copy(r, place)), patience)
         if outcome != "fine":
             raise AssertionError(f"the good input of {reader.name}: {outcome}: {what}")
     known = [r for r in known if only in r.name]
     for number in range(count if known else 0):
         reader = known[number % len(known)]
-        outcome, what = _try(reader, place, Random(f"{seed} {number}"))
+        outcome, what = _try(reader, place, Random(f"{seed} {number}"), patience)
         findings.add(reader.name, outcome, what)
         if loud:
             print(f"{number} {outcome}: {reader.name}: {what}")
@@ -107,14 +109,14 @@ def campaign(
         here.mkdir(exist_ok=True)
         # Some of these lines write where they are run.
         with _silence(), _within_memory(), contextlib.chdir(here):
-            outcome, what = _outcome(run)
+            outcome, what = _outcome(run, patience)
         findings.add("command lines", outcome, f"line {number}: {what}")
         if loud:
             print(f"line {number} {outcome}: {what}")
     return findings
 
 
-def _try(reader: Reader, place: Path, chance: Random) -> tuple[str, str]:
+def _try(reader: Reader, place: Path, chance: Random, patience: float) -> tuple[str, str]:
     directory = _copy(reader, place)
     path = directory / chance.choice(reader.files)
     kind = chance.random()
@@ -129,7 +131,7 @@ def _try(reader: Reader, place: Path, chance: Random) -> tuple[str, str]:
         damage = chance.choice(own)
     damage(path, chance)
     with _silence(), _within_memory():
-        outcome, what = _outcome(lambda: reader.read(directory))
+        outcome, what = _outcome(lambda: reader.read(directory), patience)
     if outcome == "fine" and damage.__name__ in UNREADABLE:
         outcome = "believed"
     kept = "" if outcome in _GOOD else f" {_begin(path)}"
@@ -149,13 +151,13 @@ def _copy(reader: Reader, place: Path) -> Path:
     return directory
 
 
-def _outcome(run: Callable[[], object]) -> tuple[str, str]:
+def _outcome(run: Callable[[], object], patience: float) -> tuple[str, str]:
     def late(number: int, frame: object) -> NoReturn:
         raise Hang
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
-    faulthandler.dump_traceback_later(90, exit=True, file=sys.__stderr__)
+    signal.setitimer(signal.ITIMER_REAL, patience)
+    faulthandler.dump_traceback_later(3 * patience, exit=True, file=sys.__stderr__)
     try:
         run()
         return "fine", ""
@@ -192,9 +194,13 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _within_memory() -> Iterator[None]:
-    """What wants all memory there is gets a MemoryError, and the machine stays usable."""
+    """What wants all memory there is gets a MemoryError, and the machine stays usable.
+
+    The limit is on top of what the process has: libraries that others loaded are no input's doing.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
+    most = psutil.Process().memory_info().vms + _MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     try:
         yield
     finally:
