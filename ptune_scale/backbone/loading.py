@@ -127,6 +127,11 @@ class Backbone:
         return UserError(f"model {self.name}: cannot load it: {said}")
 
     @property
+    def served_by(self) -> str:
+        """Where it is, if not in this process: for a reader of results."""
+        return ""
+
+    @property
     def is_loaded(self) -> bool:
         """Whether ``lm`` is there, which stays as it is."""
         return "lm" in vars(self)

@@ -5,21 +5,15 @@ from dataclasses import dataclass
 
 from ptune_scale.flags import flag, names_in
 from ptune_scale.run.config import ParallelConfig, RanksConfig, ServedConfig
-from ptune_scale.tune.config import UseConfig
+from ptune_scale.tune.config import AskedConfig, UseConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureConfig:
+class MeasureConfig(AskedConfig):
     """what is measured"""
 
-    prompt: str = flag("", "exported prompt: the prompt folder of a run", common=True)
     input: str = flag(
         "", "records with their right answers (.jsonl .json .csv .parquet)", common=True
-    )
-    task: str = flag(
-        "",
-        "which task of the prompt; by default each record's field 'task', or the only one",
-        common=True,
     )
     metrics: str = flag("", "comma-separated metrics; '': those of the kind of answer", common=True)
     harness: str = flag(

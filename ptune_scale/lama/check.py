@@ -30,8 +30,6 @@ from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
 from ptune_scale.task.task import Task
 from ptune_scale.tune.check import check_methods, check_trials, open_model
 
-_NEED_A_MODEL_HERE = frozenset({"lpaqa", "ptuning_ensemble", "random_model"})
-
 _LONG_FACT = 32
 """Tokens, with the words around it."""
 
@@ -63,7 +61,7 @@ def check(config: LamaConfig) -> CheckedFacts:
             "--zero_stage 0 and leave out --tensor_parallel and --pipeline_parallel, or leave the "
             "control out"
         )
-    local = [name for name in methods if name in _NEED_A_MODEL_HERE]
+    local = [name for name in methods if not METHODS[name].can_be_served]
     if config.served.backbone and local:
         raise UserError(
             f"--backbone with {', '.join(local)}: mixtures of prompts, and random weights, need a "

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def parallelize(
     deepspeed_config: Path | None = None,
     rows_per_forward: int | None = None,
     texts: TextLimit | None = None,
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> PromptFunction:
     """Turn a frozen model into the function (batch, P) -> (losses, dP) over all ranks.
 
@@ -108,12 +110,14 @@ def parallelize(
         deepspeed_config: another configuration than ``ds_configs/zero3.json``.
         rows_per_forward: most rows in one forward pass of a rank.
         texts: how many keys and values of texts are kept; None for none.
+        while_waiting: called again and again while a server computes, so that a job can be stopped.
 
     Raises:
         UserError: the model or the DeepSpeed configuration does not fit the layout, or the
             checkpoint lacks a weight or has it in another shape.
     """
     if isinstance(backbone, ServedBackbone):
+        backbone.servers.while_waiting = while_waiting
         return ServedFunction(backbone, mesh)
     degrees = mesh.degrees
     check(backbone.config, degrees)

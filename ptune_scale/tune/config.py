@@ -93,18 +93,24 @@ class OwnConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerConfig:
-    """what is answered"""
+class AskedConfig:
+    """what is asked"""
 
     prompt: str = flag("", "exported prompt: the prompt folder of a run", common=True)
     input: str = flag("", "records (.jsonl .json .csv .parquet)", common=True)
-    output: str = flag(
-        "", "the same records with 'answer' and 'score' added, one JSON object a line", common=True
-    )
     task: str = flag(
         "",
         "which task of the prompt; by default each record's field 'task', or the only one",
         common=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerConfig(AskedConfig):
+    """what is answered"""
+
+    output: str = flag(
+        "", "the same records with 'answer' and 'score' added, one JSON object a line", common=True
     )
     on_bad_record: Literal["skip", "stop"] = flag("stop", "what to do with an unusable record")
     chunk: int = flag(

@@ -18,7 +18,6 @@ from ptune_scale.backbone.parity import Ids
 from ptune_scale.backbone.tuned import NewHead
 from ptune_scale.parallel import (
     PromptFunction,
-    ServedBackbone,
     StopSignal,
     TextLimit,
     TunedFunction,
@@ -118,6 +117,7 @@ class Job:
                 deepspeed_config=config.parallel.deepspeed_json,
                 rows_per_forward=config.train.rows_per_forward or None,
                 texts=TextLimit(config.model.text_cache, site.output),
+                while_waiting=site.stop.check,
             )
         site.stop.check()
         resumed = Path(config.run.resume_from)
@@ -128,10 +128,8 @@ class Job:
         # What one rank finds decides for all.
         found = site.world.together(look)[0] if config.run.resume_from else {}
         job = cls(config, tasks, backbone, function, site, found)
-        if isinstance(backbone, ServedBackbone):
-            backbone.servers.while_waiting = site.stop.check
-            where = ", ".join(backbone.servers.urls)
-            job.note(f"the backbone is served by {where}, layout {backbone.description.layout}")
+        if backbone.served_by:  # which looks at itself
+            job.note(f"the backbone is served by {backbone.served_by}")
         elif config.model.self_check == "on":
             with doing("comparing the model with transformers", shown=site.world.is_main):
                 self_check(backbone, site.mesh, job._some_rows)

@@ -26,6 +26,7 @@ class Method(Generic[Result]):
         help: what it is, in a line.
         trains_prompts: by an encoder.
         tunes_backbone: it trains a copy of the backbone, which not every layout allows.
+        can_be_served: all that it asks can be asked of a server.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Method(Generic[Result]):
     help: str
     trains_prompts: bool = False
     tunes_backbone: bool = False
+    can_be_served: bool = True
 
 
 def run_majority(job: Job) -> list[MethodResult]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptune_scale.backbone import Backbone
-from ptune_scale.parallel import Degrees, ServedBackbone, TextLimit, parallelize
+from ptune_scale.parallel import Degrees, TextLimit, parallelize
 from ptune_scale.plan.choose import Work, open_in_layout
 from ptune_scale.run.config import ModelConfig, ParallelConfig, PromptConfig, ServedConfig
 from ptune_scale.run.site import Site
@@ -52,6 +52,7 @@ class OpenedPrompt:
             site.mesh,
             deepspeed_config=parallel.deepspeed_json,
             texts=TextLimit(use.text_cache, texts_beside),
+            while_waiting=site.stop.check,
         )
         prompt = TunedPrompt(
             self.export,
@@ -61,8 +62,6 @@ class OpenedPrompt:
             batch_tokens=use.batch_tokens,
         )
         prompt.asker.after_batch = lambda rows: site.stop.check()
-        if isinstance(self.backbone, ServedBackbone):
-            self.backbone.servers.while_waiting = site.stop.check
         return prompt
 
 

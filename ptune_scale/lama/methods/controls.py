@@ -42,6 +42,7 @@ RANDOM_MODEL = LamaMethod(
     run_random_model,
     "control: a model of random weights",
     trains_prompts=True,
+    can_be_served=False,
     worded=tuned,
 )
 

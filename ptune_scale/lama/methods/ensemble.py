@@ -59,7 +59,12 @@ def run(job: LamaJob) -> list[MethodResult]:
 
 
 ENSEMBLE = LamaMethod(
-    NAME, run, "several prompts together", trains_prompts=True, takes_phrases=False
+    NAME,
+    run,
+    "several prompts together",
+    trains_prompts=True,
+    can_be_served=False,
+    takes_phrases=False,
 )
 
 

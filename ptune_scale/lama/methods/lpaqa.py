@@ -42,7 +42,9 @@ def run(job: LamaJob) -> list[MethodResult]:
     return [result for kind in LPAQA_KINDS for result in _run_kind(job, kind)]
 
 
-LPAQA = LamaMethod("lpaqa", run, "LPAQA's published prompts", takes_phrases=False)
+LPAQA = LamaMethod(
+    "lpaqa", run, "LPAQA's published prompts", can_be_served=False, takes_phrases=False
+)
 
 
 def _run_kind(job: LamaJob, kind: str) -> list[MethodResult]:

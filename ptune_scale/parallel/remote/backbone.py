@@ -50,6 +50,10 @@ class ServedBackbone(Backbone):
             )
 
     @property
+    def served_by(self) -> str:
+        return f"{', '.join(self.servers.urls)}, layout {self.description.layout}"
+
+    @property
     def is_loaded(self) -> bool:
         """Somewhere else, where it stays as it is."""
         return True
