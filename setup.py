@@ -22,7 +22,7 @@ TRACKERS = {
     "wandb": ["wandb"],
     "mlflow": ["mlflow-skinny", "sqlalchemy", "alembic"],
 }
-TOOLS = ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "scikit-learn"]
+TOOLS = ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"]
 
 setup(
     name="ptune_scale",
@@ -50,6 +50,7 @@ setup(
         "tensorboard",
         "safetensors",
         "scipy",
+        "scikit-learn",
         "rouge-score",
         "gguf",
         "accelerate",

@@ -12,6 +12,7 @@ from ptune_scale.flags import names_in
 from ptune_scale.lama.config import FactsConfig, LamaConfig, QuestionConfig
 from ptune_scale.lama.job import CheckedFacts
 from ptune_scale.lama.methods import METHODS
+from ptune_scale.lama.methods.demonstrations import RETRIEVED, with_retrieved
 from ptune_scale.lama.methods.wordings import members, trial_wordings
 from ptune_scale.lama.reader.embedded import load_embedded
 from ptune_scale.lama.reader.facts import FactSet
@@ -46,7 +47,7 @@ def check(config: LamaConfig) -> CheckedFacts:
     pattern_of(config.ask, "masked")
     facts = read_facts(config.data)
     published = _published(config, methods, [relation.id for relation in facts.relations])
-    shows = not {"incontext", "ptuning_demonstrated", "ptuning_ensemble"}.isdisjoint(methods)
+    shows = any(METHODS[name].shows_facts for name in methods)
     degrees, backbone = open_model(
         config,
         methods,
@@ -70,11 +71,20 @@ def check(config: LamaConfig) -> CheckedFacts:
     tasks = make_tasks(facts, backbone.tokens, config.data, pattern_of(config.ask, backbone.kind))
     if config.ask.spelling == "reference":
         tasks = [_in_reference_layout(task) for task in tasks]
+    if _retrieves(config, methods):
+        tasks = [with_retrieved(task, config.ask.demonstrations) for task in tasks]
     for name in methods:
         _check_fits(name, tasks, backbone, config)
     dropped = sum((task.splits.dropped for task in tasks), Counter(facts.dropped))
     trials = check_trials(config, methods, tasks, backbone, trial_wordings(config, backbone.tokens))
     return CheckedFacts(config, degrees, backbone, tasks, methods, published, dropped, trials)
+
+
+def _retrieves(config: LamaConfig, methods: Sequence[str]) -> bool:
+    """Whether any question needs facts that are retrieved for it."""
+    named = {f"ptuning_{RETRIEVED}", f"incontext_{RETRIEVED}", "ptuning_search"}
+    together = members(config) if "ptuning_ensemble" in methods else ()
+    return not named.isdisjoint(methods) or any(RETRIEVED in name for name in together)
 
 
 def read_facts(data: FactsConfig) -> FactSet:
@@ -157,5 +167,5 @@ def _check_fits(method: str, tasks: Sequence[Task], backbone: Backbone, config: 
             context_length=context_length(backbone.config),
         )
         facts = (*task.splits.train, *task.splits.dev, *task.splits.test)
-        longest = max(facts, key=lambda record: len(record.fields[SUBJECT]))
+        longest = max(facts, key=lambda record: sum(map(len, record.fields.values())))
         asked.questions([longest], "evaluate")

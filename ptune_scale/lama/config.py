@@ -78,8 +78,8 @@ class QuestionConfig:
     )
     ensemble: str = flag(
         "plain,demonstrated,incontext",
-        "prompts that ptuning_ensemble asks together: plain, demonstrated, anchored (as the "
-        "methods ptuning... train them), incontext, manual (as they are)",
+        "prompts that ptuning_ensemble asks together: plain, demonstrated, retrieved, anchored (as "
+        "the methods ptuning... train them), incontext, incontext_retrieved, manual (as they are)",
     )
     demonstrations: int = flag(
         8,

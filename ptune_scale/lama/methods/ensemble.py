@@ -65,6 +65,7 @@ ENSEMBLE = LamaMethod(
     trains_prompts=True,
     can_be_served=False,
     takes_phrases=False,
+    shows_facts=True,
 )
 
 

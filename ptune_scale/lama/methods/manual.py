@@ -1,18 +1,25 @@
 """What is asked without training: the manual prompt in its readings, and no model at all."""
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 from ptune_scale.lama.job import LamaJob
-from ptune_scale.lama.methods.wordings import LamaMethod, incontext, manual
+from ptune_scale.lama.methods.demonstrations import nearest
+from ptune_scale.lama.methods.wordings import LamaMethod, incontext, incontext_retrieved, manual
 from ptune_scale.lama.objects import Objects
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.answers.ranked import Ranked, RankedPanel
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.example import Example
+from ptune_scale.task.record import Record
 from ptune_scale.task.task import Task
 from ptune_scale.task.tokenization import Tokenization
 from ptune_scale.tune.job import MethodResult
+
+# A subject with the cosine 0.5 outweighs one with 0.4 almost three times.
+_SHARPNESS = 10.0
 
 
 def run_majority(job: LamaJob) -> list[MethodResult]:
@@ -26,23 +33,41 @@ MAJORITY = LamaMethod("majority", run_majority, "control: the commonest training
 
 
 def _commonest(task: Task, tokens: Tokenization) -> list[Prediction]:
+    learned = (*task.splits.train, *task.splits.dev)
+    counts = Counter(record.answer or "" for record in learned)
+    return [_by_votes(task, tokens, counts, record) for record in task.splits.test]
+
+
+def _most_alike(task: Task, tokens: Tokenization) -> list[Prediction]:
+    """Objects ranked by how alike the subjects of their facts are, none of which counts for much
+    beside one that is nearly the same."""
+    train, found = task.splits.train, []
+    for record, (places, alike) in zip(
+        task.splits.test, nearest(train, task.splits.test), strict=True
+    ):
+        votes: defaultdict[str, float] = defaultdict(float)
+        for place in places:
+            votes[train[place].answer or ""] += math.exp(_SHARPNESS * alike[place])
+        found.append(_by_votes(task, tokens, votes, record))
+    return found
+
+
+def _by_votes(
+    task: Task, tokens: Tokenization, votes: Mapping[str, float], record: Record
+) -> Prediction:
+    """The object with the most votes; ties go to the lower token."""
     answer = task.wording.answer
     ranked = answer.ranked if isinstance(answer, Objects) else answer
     assert isinstance(ranked, Ranked)
-    learned = (*task.splits.train, *task.splits.dev)
-    counts = Counter(record.answer or "" for record in learned)
-    single = {o: token for o in counts if (token := tokens.word_token(o)) is not None}
-    order = sorted(single, key=lambda name: (-counts[name], single[name]))
-    rank = {name: place for place, name in enumerate(order, start=1)}
-    best = order[0] if isinstance(answer, Ranked) else max(counts, key=lambda name: counts[name])
-    found = []
-    for record in task.splits.test:
-        ranks = None
-        if tokens.word_token(record.answer or "") is not None:
-            place = rank.get(record.answer or "", tokens.vocab_size + 1)
-            ranks = dict.fromkeys(ranked.sets, place)
-        found.append(Prediction(best, counts[best] / len(learned), ranks=ranks))
-    return found
+    single = {o: token for o in votes if (token := tokens.word_token(o)) is not None}
+    order = sorted(single, key=lambda name: (-votes[name], single[name]))
+    best = order[0] if isinstance(answer, Ranked) else max(votes, key=lambda name: votes[name])
+    ranks = None
+    if tokens.word_token(record.answer or "") is not None:
+        rank = {name: place for place, name in enumerate(order, start=1)}
+        place = rank.get(record.answer or "", tokens.vocab_size + 1)
+        ranks = dict.fromkeys(ranked.sets, place)
+    return Prediction(best, votes[best] / sum(votes.values()), ranks=ranks)
 
 
 def run_manual(job: LamaJob) -> list[MethodResult]:
@@ -105,7 +130,39 @@ def run_incontext(job: LamaJob) -> list[MethodResult]:
 
 
 INCONTEXT = LamaMethod(
-    "incontext", run_incontext, "the hand-written prompt behind training facts", worded=incontext
+    "incontext",
+    run_incontext,
+    "the hand-written prompt behind training facts",
+    worded=incontext,
+    shows_facts=True,
+)
+
+
+def run_incontext_retrieved(job: LamaJob) -> list[MethodResult]:
+    """The same behind the facts most like each question, and their own vote as a control."""
+    name, count = "incontext_retrieved", job.config.ask.demonstrations
+    asked = job.asked(
+        [incontext_retrieved(task, job.config, job.backbone.tokens) for task in job.tasks]
+    )
+    described = f"manual prompt behind the {count} training facts whose subjects are most alike"
+    predictions = {task.name: _most_alike(task, job.backbone.tokens) for task in job.tasks}
+    return [
+        MethodResult(name, described, job.answers(asked, job.no_prompts, name)),
+        MethodResult(
+            "nearest_facts",
+            "the objects of the training facts most alike, no model asked",
+            predictions,
+            control=True,
+        ),
+    ]
+
+
+INCONTEXT_RETRIEVED = LamaMethod(
+    "incontext_retrieved",
+    run_incontext_retrieved,
+    "the hand-written prompt behind facts like the question",
+    worded=incontext_retrieved,
+    shows_facts=True,
 )
 
 

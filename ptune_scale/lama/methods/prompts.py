@@ -3,6 +3,7 @@
 ptuning              slots alone, one pattern for all relations
 ptuning_search       the same with settings that are searched for, see tune/search.py
 ptuning_demonstrated the same behind a few training facts, which stay as they are written
+ptuning_retrieved    the same behind those training facts that are most like the question
 ptuning_anchored     slots in front of the manual prompt, whose words stay as anchors
 ptuning_from_manual  slots that begin as the words of the manual prompt, as in OptiPrompt (Zhong et
                      al. 2021, "Factual Probing Is [MASK]", section 4)
@@ -19,6 +20,7 @@ from ptune_scale.lama.methods.wordings import (
     anchored,
     demonstrated,
     from_manual,
+    retrieved,
     trial_wordings,
     tuned,
     words_of_manual,
@@ -60,6 +62,23 @@ DEMONSTRATED = LamaMethod(
     "tuned slots behind training facts",
     trains_prompts=True,
     worded=demonstrated,
+    shows_facts=True,
+)
+
+
+def run_retrieved(job: LamaJob) -> list[MethodResult]:
+    count, pattern = job.config.ask.demonstrations, job.tasks[0].wording.pattern.text
+    described = f"tuned prompt {pattern} behind the {count} training facts most like the question"
+    return train_and_answer(job, "ptuning_retrieved", retrieved, described)
+
+
+RETRIEVED = LamaMethod(
+    "ptuning_retrieved",
+    run_retrieved,
+    "tuned slots behind facts like the question",
+    trains_prompts=True,
+    worded=retrieved,
+    shows_facts=True,
 )
 
 

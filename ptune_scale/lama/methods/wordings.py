@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.lama.config import LamaConfig
-from ptune_scale.lama.methods.demonstrations import chosen_facts, written_out
+from ptune_scale.lama.methods.demonstrations import RETRIEVED, chosen_facts, written_out
 from ptune_scale.lama.objects import Objects
 from ptune_scale.lama.reference import reference_counts
 from ptune_scale.task.fill import words_as_slots
@@ -32,10 +32,12 @@ class LamaMethod(Method[MethodResult]):
     Attributes:
         worded: how it words a question, where that does not depend on what it finds.
         takes_phrases: it can be asked for objects of several tokens.
+        shows_facts: it may show training facts in front of a question.
     """
 
     worded: Worded | None = None
     takes_phrases: bool = True
+    shows_facts: bool = False
 
 
 # A prompt that was not trained to an end token goes on behind the object.
@@ -102,6 +104,18 @@ def incontext(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     return replace(wording, pattern=Pattern.parse(f"{_shown(task, config)} {wording.pattern.text}"))
 
 
+def retrieved(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """Training facts retrieved for each question, then the pattern that the flags give."""
+    pattern = Pattern.parse(f"{{{RETRIEVED}}} {task.wording.pattern.text}")
+    return replace(task.manual["manual"], pattern=pattern)
+
+
+def incontext_retrieved(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
+    """Training facts retrieved for each question, then the manual prompt itself."""
+    wording = manual(task, config, tokens)
+    return replace(wording, pattern=Pattern.parse(f"{{{RETRIEVED}}} {wording.pattern.text}"))
+
+
 def _shown(task: Task, config: LamaConfig) -> str:
     facts = chosen_facts(task.splits.train, config.ask.demonstrations)
     return written_out(facts, task.manual["manual"].pattern.text)
@@ -117,11 +131,17 @@ def searched(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
 TUNED_MEMBERS: dict[str, Worded] = {
     "plain": tuned,
     "demonstrated": demonstrated,
+    "retrieved": retrieved,
     "anchored": anchored,
 }
 """Prompts with slots, by the names that ``--ensemble`` and a trial's ``wording`` take."""
 
-MEMBERS: dict[str, Worded] = {**TUNED_MEMBERS, "incontext": incontext, "manual": manual}
+MEMBERS: dict[str, Worded] = {
+    **TUNED_MEMBERS,
+    "incontext": incontext,
+    "incontext_retrieved": incontext_retrieved,
+    "manual": manual,
+}
 """Prompts that can be asked together, by the names that ``--ensemble`` takes."""
 
 
