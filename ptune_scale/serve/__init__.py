@@ -6,6 +6,7 @@ ranks.py together.py   the ranks' loop; requests of several people in one pass
 queue.py ticket.py     what waits, fair between people, and never without end
 front.py door.py       what is said over HTTP; connections that are slow or too many
 access.py metrics.py   who may ask, and how much; what is counted
+texts.py               texts that clients may name
 
 Requests are checked before they reach a rank. What they look like: ``parallel.remote``.
 """

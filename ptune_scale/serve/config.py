@@ -59,6 +59,9 @@ class CapacityConfig:
     queue_requests: int = flag(256, "requests that may wait; others are sent away", at_least=1)
     queue_mib: int = flag(1024, "most MiB that these may hold", at_least=1)
     queue_share: int = flag(32, "of these, how many may be of one client", at_least=1)
+    text_mib: int = flag(
+        64, "most MiB of texts that clients may name instead of sending them again", at_least=1
+    )
     connections: int = flag(1024, "most connections", at_least=1)
 
 

@@ -34,10 +34,12 @@ from ptune_scale.parallel.remote.message import (
     unpack,
 )
 from ptune_scale.parallel.remote.request import AnotherModel, ModelRequest, decode
+from ptune_scale.parallel.remote.texts import Forgotten
 from ptune_scale.serve.access import Access, Person
 from ptune_scale.serve.config import CapacityConfig
 from ptune_scale.serve.metrics import Metrics
 from ptune_scale.serve.queue import Draining, Full, Queue
+from ptune_scale.serve.texts import SentTexts
 from ptune_scale.serve.ticket import Ticket
 
 _log = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Front:
         self.metrics = metrics
         self.is_draining = False
         self._identity = description.identity
+        self._texts = SentTexts(capacity.text_mib << 20)
         self._described = description.encode()
         self._bytes_read = 0
         asked = [
@@ -158,20 +161,19 @@ class Front:
         if person.request_tokens is not None:
             most = min(limits.request_tokens, person.request_tokens)
             limits = replace(limits, request_tokens=most)
+        # Where nobody has a name, connections are told apart by what clients call themselves.
+        who = person.name if self.access.people else request.headers.get("x-client", "")[:64]
+        texts = self._texts.of(who)
         async with self._body(request) as body:
-            asked = await anyio.to_thread.run_sync(decode, body, self._identity, limits)
+            asked = await anyio.to_thread.run_sync(decode, body, self._identity, limits, texts)
         del body  # not kept while the request waits
         if request.scope["path"] != f"/v1/{asked.kind}":
             raise Malformed(f"a request of kind {asked.kind} belongs to /v1/{asked.kind}")
-        reply = await self._wait(self._let_in(asked, request, person), request)
+        reply = await self._wait(self._let_in(asked, who, person), request)
         return Response(reply, media_type=CONTENT_TYPE)
 
-    def _let_in(self, asked: ModelRequest, request: HttpRequest, person: Person) -> Ticket:
-        # Where nobody has a name, connections are told apart by what clients call themselves.
-        who = person.name
-        if not self.access.people:
-            who = request.headers.get("x-client", "")[:64]
-        else:
+    def _let_in(self, asked: ModelRequest, who: str, person: Person) -> Ticket:
+        if self.access.people:
             asked = asked.owned_by(who)
         capacity = self.capacity
         ticket = Ticket(asked, who, person.name, capacity.pass_tokens, capacity.pass_targets)
@@ -241,6 +243,8 @@ def _refusal(error: Exception) -> Response:
             status, said = 409, str(error)
         case Malformed() | UserError():
             status, said = 422, error.line
+        case Forgotten():
+            status, said = 424, str(error)
         case Full():
             status, said, headers = 429, "too many requests wait", {"Retry-After": "1"}
         case Draining() | CancelledError() | asyncio.CancelledError():
@@ -252,7 +256,7 @@ def _refusal(error: Exception) -> Response:
         case _:
             _log.error("a request failed, which should not be", exc_info=error)
             status, said = 500, "the request failed; the server's log says more"
-    if status != 429:
+    if status not in (424, 429):
         headers["Connection"] = "close"
     return JSONResponse({"error": said}, status, headers)
 

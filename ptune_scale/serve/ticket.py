@@ -14,12 +14,8 @@ from torch import Tensor
 
 from ptune_scale.parallel.generation import Generated
 from ptune_scale.parallel.remote.asked import values_of
-from ptune_scale.parallel.remote.request import (
-    ModelRequest,
-    encode_found,
-    encode_losses,
-    encode_written,
-)
+from ptune_scale.parallel.remote.reply import encode_found, encode_losses, encode_written
+from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.parallel.rows import evened
 from ptune_scale.task.ask import cut_by_tokens
 

@@ -18,7 +18,7 @@ import torch
 from ptune_scale.parallel import Degrees, Mesh, World, parallelize
 from ptune_scale.parallel.remote.backbone import open_served
 from ptune_scale.parallel.remote.message import pack
-from ptune_scale.parallel.remote.request import encode
+from ptune_scale.parallel.remote.request import Encoded
 from ptune_scale.task.objective import cross_entropy
 from tests.conftest import WORDS
 from tests.serve.conftest import everything, prompts, rows
@@ -58,7 +58,7 @@ def _attack(url: str, server: psutil.Process, count: int, chance: random.Random)
     said = backbone.description
     function = parallelize(backbone, Mesh.build(World(), Degrees()))
     bodies = [
-        (f"/v1/{each.kind}", encode(each, said.identity)[0])
+        (f"/v1/{each.kind}", Encoded(each, said.identity).body())
         for each in everything(said.limits.vocab_size)
     ]
     tokens = torch.arange(5).int()

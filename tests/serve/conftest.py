@@ -1,6 +1,6 @@
 """Rows, prompts and everything that can be asked of them, for tiny models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,22 @@ from ptune_scale.task.objective import (
     cross_entropy,
     mean_cross_entropy,
 )
+from tests.serving import served
 
 TASKS, SLOTS, HIDDEN, WORDS = 4, 3, 32, 100
 """Each model here has more words."""
+
+
+TOKENS = """
+[alice]
+token = "alice-has-a-long-token"
+[carol]
+token = "carol-has-a-long-token"
+[bob]
+token = "bob-has-another-token"
+requests_per_minute = 4
+request_tokens = 60
+"""
 
 
 def rows(seed: int, count: int, *, targets: int = 1, group_size: int = 1) -> Batch:
@@ -47,6 +60,23 @@ def rows(seed: int, count: int, *, targets: int = 1, group_size: int = 1) -> Bat
         task = (0, 2, 3)[number // group_size % 3]
         made.append(Example(task, ids, slots, tuple(places), tuple(answers), number % 2))
     return collate(made, group_size=group_size)
+
+
+def text_rows(seed: int, count: int, *, texts: int = 3) -> Batch:
+    """Rows of which each begins with one of a few texts, 20 tokens and more before the slots."""
+    chance = torch.Generator().manual_seed(seed)
+
+    def some(number: int) -> list[int]:
+        return torch.randint(1, WORDS, (number,), generator=chance).tolist()
+
+    known = [some(20 + number) for number in range(texts)]
+    made = []
+    for number in range(count):
+        text, rest = known[number % texts], some(1 + number % 4)
+        ids = (*text, 0, 0, *rest)
+        slots = (*[-1] * len(text), 0, 2, *[-1] * len(rest))
+        made.append(Example((0, 2, 3)[number % 3], ids, slots, (len(ids) - 1,), (some(1)[0],)))
+    return collate(made)
 
 
 def prompts(seed: int = 1) -> torch.Tensor:
@@ -90,6 +120,7 @@ def everything(vocab_size: int) -> list[ModelRequest]:
     """A request of each kind."""
     return [
         *(ModelRequest("loss", batch, prompts(), asked) for batch, asked in losses().values()),
+        ModelRequest("loss", text_rows(13, 8), prompts(), cross_entropy),
         *(
             ModelRequest("ask", batch, prompts(), asked)
             for batch, asked in questions(vocab_size).values()
@@ -116,3 +147,13 @@ def remote() -> Callable[..., PromptFunction]:
         return parallelize(open_served(url, **how), Mesh.build(World(), Degrees()))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def guarded(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that asks for tokens."""
+    path = tmp_path_factory.mktemp("tokens") / "tokens.toml"
+    path.write_text(TOKENS)
+    path.chmod(0o600)
+    with served(tiny_llama, tokens=str(path)) as url:
+        yield url

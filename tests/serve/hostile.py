@@ -12,7 +12,7 @@ import httpx2
 import torch
 from torch import Tensor
 
-from ptune_scale.parallel.remote.message import pack, unpack
+from ptune_scale.parallel.remote.message import VERSION, pack, unpack
 
 PATHS = ["/v1/loss", "/v1/ask", "/v1/generate", "/v1/words", "/v1/model", "/healthz", "/nowhere"]
 _NUMBERS = [-1, 0, 1, 2, 7, 2**31 - 1, -(2**31), 2**40, 1e308, -1.5, None, True, "x", [], {}, [[]]]
@@ -101,10 +101,12 @@ def _spoiled(tensor: Tensor, chance: Random) -> Tensor:
 def _packed(header: dict[str, Any], tensors: dict[str, Tensor]) -> bytes:
     version = header.pop("version", None)
     body = pack(header, tensors)
-    if version == 1:
+    if version == VERSION:
         return body
     size = int.from_bytes(body[:8], "little")
-    text = body[8 : 8 + size].replace(b'\\"version\\": 1', f'\\"version\\": {version}'.encode())
+    text = body[8 : 8 + size].replace(
+        f'\\"version\\": {VERSION}'.encode(), f'\\"version\\": {version}'.encode()
+    )
     return len(text).to_bytes(8, "little") + text + body[8 + size :]
 
 

@@ -16,21 +16,12 @@ import torch
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.remote.backbone import open_served
 from ptune_scale.parallel.remote.message import pack, unpack
-from ptune_scale.parallel.remote.request import ModelRequest, encode
+from ptune_scale.parallel.remote.request import Encoded, ModelRequest
 from ptune_scale.task.example import Example, collate
 from ptune_scale.task.objective import cross_entropy
 from tests.serve.conftest import everything, prompts, rows
 from tests.serve.hostile import attack
 from tests.serving import served, wait_for_metric
-
-TOKENS = """
-[alice]
-token = "alice-has-a-long-token"
-[bob]
-token = "bob-has-another-token"
-requests_per_minute = 4
-request_tokens = 60
-"""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +34,7 @@ def bodies(url: str) -> list[tuple[str, bytes]]:
     """A good request of each kind, with its path."""
     said = open_served(url).description
     made = [
-        (f"/v1/{each.kind}", encode(each, said.identity)[0])
+        (f"/v1/{each.kind}", Encoded(each, said.identity).body())
         for each in everything(said.limits.vocab_size)
     ]
     words = pack({"kind": "words", "model": said.identity}, {"tokens": torch.arange(5).int()})
@@ -231,15 +222,6 @@ def test_too_many_at_once_wait_outside_and_are_all_answered_in_the_end(tiny_llam
             torch.testing.assert_close(each, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def guarded(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory):
-    path = tmp_path_factory.mktemp("tokens") / "tokens.toml"
-    path.write_text(TOKENS)
-    path.chmod(0o600)
-    with served(tiny_llama, tokens=str(path)) as url:
-        yield url
-
-
 def test_only_who_has_a_token_may_ask(guarded: str, bodies, remote) -> None:
     path, body = bodies[0]
     for headers in (
@@ -267,7 +249,7 @@ def test_each_token_has_its_own_limits(guarded: str, bodies) -> None:
     said = open_served(guarded, "alice-has-a-long-token").description
     request = ModelRequest("loss", small, prompts()[:1], cross_entropy)
     statuses = [
-        post(guarded, path, encode(request, said.identity)[0], **headers).status_code
+        post(guarded, path, Encoded(request, said.identity).body(), **headers).status_code
         for _ in range(5)
     ]
     assert statuses[0] == 200

@@ -1,8 +1,10 @@
 """A backbone that is somewhere else: what crosses the network, and the side that asks.
 
 message.py             bodies: safetensors, whose metadata hold a small header; versioned
-rows.py asked.py request.py
-                       a batch, what is asked of it, and both with P: encoded, decoded, checked
+rows.py asked.py request.py reply.py
+                       a batch, what is asked of it, both with P, and what is found: encoded,
+                       decoded, checked
+texts.py               beginnings of rows that were sent before, by name
 description.py         what a server says of its model
 client.py              requests to one of several servers, again until one answers
 backbone.py function.py

@@ -17,7 +17,7 @@ from ptune_scale.backbone.embeddings import WordEmbeddings
 from ptune_scale.backbone.loading import Backbone
 from ptune_scale.backbone.source import ModelSource
 from ptune_scale.errors import UserError
-from ptune_scale.parallel.remote.client import Servers
+from ptune_scale.parallel.remote.client import Plain, Servers
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.parallel.remote.message import pack, require, tensor_of, unpack
 
@@ -102,7 +102,7 @@ class ServedEmbeddings(WordEmbeddings):
             return found
 
         body = pack({"kind": "words", "model": self._model}, {"tokens": ids})
-        return self._servers.ask("/v1/words", body, decode)
+        return self._servers.ask("/v1/words", Plain(body), decode)
 
 
 def open_served(urls: str, token: str = "", patience: float = 300.0) -> ServedBackbone:

@@ -1,7 +1,7 @@
 """Requests to servers of one model: to one of them, and to another where it does not answer.
 
-A request holds all that it needs, so that it may be sent again: a step is neither lost nor made
-twice, whatever becomes of a server.
+A request holds all that it needs, or can be told with all that it names, so that it may be sent
+again: a step is neither lost nor made twice, whatever becomes of a server.
 """
 
 import logging
@@ -10,11 +10,13 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from concurrent import futures
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpx2
 
@@ -23,6 +25,7 @@ from ptune_scale.flags import names_in
 from ptune_scale.parallel.launch.contact import LostContact
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.parallel.remote.message import CONTENT_TYPE, AnotherVersion, Malformed
+from ptune_scale.parallel.remote.texts import Told
 from ptune_scale.reading import one_line, read_text
 from ptune_scale.strict_json import parse_json
 
@@ -41,6 +44,7 @@ _CHANCE = random.SystemRandom()
 
 _BUSY = 429
 _ANOTHER_MODEL = 409
+_FORGOTTEN = 424
 _OURS = frozenset({400, 401, 403, 404, 405, 411, 413, 415, 422})
 """Statuses that say that the request is wrong: it would be wrong again."""
 
@@ -49,6 +53,26 @@ _log = logging.getLogger(__name__)
 
 class NoServer(LostContact):
     """No server answers any more."""
+
+
+class Body(Protocol):
+    """What is sent to a server, which may know some of its texts by name; see ``Encoded``."""
+
+    @property
+    def texts(self) -> Sequence[bytes]: ...
+
+    def body(self, known: Collection[bytes] = ()) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A body without texts."""
+
+    content: bytes = b""
+    texts: Sequence[bytes] = ()
+
+    def body(self, known: Collection[bytes] = ()) -> bytes:
+        return self.content
 
 
 class Servers:
@@ -75,6 +99,7 @@ class Servers:
         self.while_waiting: Callable[[], None] = lambda: None
         # Clients that begin together do not all go to the first.
         self._place = os.getpid() % len(self.urls)
+        self._told: dict[str, Told] = defaultdict(Told)
         self._client = httpx2.Client(
             headers={
                 "X-Client": secrets.token_hex(8),
@@ -91,9 +116,9 @@ class Servers:
             UserError: it refuses.
             NoServer: none answers.
         """
-        return self._ask("GET", "/v1/model", b"", Description.decode)
+        return self._ask("GET", "/v1/model", Plain(), Description.decode)
 
-    def ask(self, path: str, body: bytes, decode: Callable[[bytes], Answer]) -> Answer:
+    def ask(self, path: str, body: Body, decode: Callable[[bytes], Answer]) -> Answer:
         """The answer to a request, whichever server gives it.
 
         Args:
@@ -105,9 +130,7 @@ class Servers:
         """
         return self._ask("POST", path, body, decode)
 
-    def _ask(
-        self, method: str, path: str, body: bytes, decode: Callable[[bytes], Answer]
-    ) -> Answer:
+    def _ask(self, method: str, path: str, body: Body, decode: Callable[[bytes], Answer]) -> Answer:
         since: float | None = None
         wait, is_said = _SHORTEST_WAIT, False
         while True:
@@ -115,9 +138,16 @@ class Servers:
             for _ in self.urls:
                 url = self.urls[self._place]
                 try:
-                    response = self._send(method, url + path, body)
+                    known = self._told[url].known(body.texts)
+                    response = self._send(method, url + path, body.body(known))
+                    if response.status_code == _FORGOTTEN and known:
+                        self._told[url].forgot()
+                        known = set()
+                        response = self._send(method, url + path, body.body())
                     if response.status_code == 200:
-                        return decode(response.content)
+                        answer = decode(response.content)
+                        self._told[url].answered(body.texts, known)
+                        return answer
                     reasons.append(f"{url}: {_said(response)}")
                     if response.status_code in _OURS:
                         raise UserError(f"backbone {reasons[-1]}")

@@ -10,13 +10,8 @@ from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.prompt_function import PromptFunction, Question
 from ptune_scale.parallel.remote.asked import values_of
 from ptune_scale.parallel.remote.backbone import ServedBackbone
-from ptune_scale.parallel.remote.request import (
-    ModelRequest,
-    decode_found,
-    decode_losses,
-    decode_written,
-    encode,
-)
+from ptune_scale.parallel.remote.reply import decode_found, decode_losses, decode_written
+from ptune_scale.parallel.remote.request import Encoded, ModelRequest
 from ptune_scale.task.example import Batch
 from ptune_scale.task.objective import Objective, cross_entropy
 
@@ -35,8 +30,8 @@ class ServedFunction(PromptFunction):
     def loss_and_gradient(
         self, batch: Batch, prompts: Tensor, objective: Objective = cross_entropy
     ) -> tuple[Tensor, Tensor]:
-        body, tasks = encode(ModelRequest("loss", batch, prompts, objective), self._said.identity)
-        part = prompts.detach()[tasks]
+        body = Encoded(ModelRequest("loss", batch, prompts, objective), self._said.identity)
+        tasks, part = body.tasks, prompts.detach()[body.tasks]
         found = self._servers.ask("/v1/loss", body, lambda reply: decode_losses(reply, part))
         losses, gradient = prompts.new_zeros(len(prompts)), torch.zeros_like(prompts)
         losses[tasks], gradient[tasks] = (each.to(prompts.device) for each in found)
@@ -50,7 +45,7 @@ class ServedFunction(PromptFunction):
         shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        body, _ = encode(ModelRequest("ask", batch, prompts, question), self._said.identity)
+        body = Encoded(ModelRequest("ask", batch, prompts, question), self._said.identity)
         whole, kind = (len(batch), *shape), values_of(question, batch.num_targets)[1]
         found = self._servers.ask("/v1/ask", body, lambda reply: decode_found(reply, whole, kind))
         return found.to(dtype)
@@ -68,7 +63,6 @@ class ServedFunction(PromptFunction):
         self, batch: Batch, prompts: Tensor, *, max_tokens: int, stop: Collection[int] = ()
     ) -> list[Generated]:
         asked = ModelRequest("generate", batch, prompts, None, max_tokens, tuple(stop))
-        body, _ = encode(asked, self._said.identity)
-        return self._servers.ask(
-            "/v1/generate", body, lambda reply: decode_written(reply, len(batch))
-        )
+        body = Encoded(asked, self._said.identity)
+        count = len(batch)
+        return self._servers.ask("/v1/generate", body, lambda reply: decode_written(reply, count))

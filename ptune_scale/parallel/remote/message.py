@@ -17,7 +17,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.reading import shown
 from ptune_scale.strict_json import parse_json
 
-VERSION = 1
+VERSION = 2
 """Of the protocol; another one is refused by both sides."""
 
 CONTENT_TYPE = "application/x-safetensors"
@@ -80,6 +80,21 @@ def tensor_of(
     if found is None or found.dtype != dtype or found.dim() != dimensions:
         what = "nothing" if found is None else f"{found.dtype} {tuple(found.shape)}"
         raise Malformed(f"tensor {name!r} must be {dtype} with {dimensions} dimensions; got {what}")
+    return found
+
+
+def numbers_of(
+    tensors: Mapping[str, Tensor], name: str, count: int, least: int, most: int
+) -> Tensor:
+    """A list of so many whole numbers of a body, int32, each from ``least`` to below ``most``.
+
+    Raises:
+        Malformed: it is not there, or is another list.
+    """
+    found = tensor_of(tensors, name, torch.int32, 1)
+    require(len(found) == count, f"{name} must be {count} numbers; got {len(found)}")
+    inside = count == 0 or (int(found.min()) >= least and int(found.max()) < most)
+    require(inside, f"{name} must be from {least} to {most - 1}")
     return found
 
 

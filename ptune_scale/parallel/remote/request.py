@@ -1,20 +1,18 @@
-"""Requests and their replies: the waist, (batch, P) -> (losses, dP), as bodies.
+"""Requests: one side of the waist, (batch, P) -> (losses, dP), as bodies.
 
-A request holds all that it needs: a server remembers nothing between two of them, so any server of
-the same model can answer it, and it may be sent again.
+A request holds all that it needs but texts that it names, which any server can be told: so any
+server of the same model can answer it, and it may be sent again.
 
 Shapes: N rows, R tasks, S slots, H embedding size.
 """
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ptune_scale.parallel.generation import Generated
 from ptune_scale.parallel.remote.asked import (
     Asked,
     decode_loss,
@@ -26,11 +24,11 @@ from ptune_scale.parallel.remote.message import (
     Malformed,
     pack,
     require,
-    tensor_of,
     unpack,
     whole_number,
 )
 from ptune_scale.parallel.remote.rows import Limits, decode_batch, decode_prompts, encode_batch
+from ptune_scale.parallel.remote.texts import KnownTexts, Split, join
 from ptune_scale.reading import shown
 from ptune_scale.task.example import Batch
 
@@ -76,41 +74,74 @@ class ModelRequest:
         return replace(self, batch=self.batch.rows(index))
 
 
-def encode(request: ModelRequest, model: str) -> tuple[bytes, list[int]]:
-    """The body of a request, and which tasks of P are in it: those of the batch.
+class Encoded:
+    """A request as a body, for servers that know some of its texts.
 
     Args:
         model: identity of the model that is meant, see ``Description``.
 
+    Attributes:
+        tasks: which tasks of P are in it: those of the batch.
+        texts: names of its texts.
+
     Raises:
         UserError: a served backbone is not asked so.
     """
-    tasks = sorted({row.task for row in request.batch.examples})
-    header, tensors = encode_batch(request.batch, tasks)
-    header |= {"kind": request.kind, "model": model}
-    if request.asked is not None:
-        more, own = encode_asked(request.asked, tasks)
-        header, tensors = header | more, tensors | own
-    if request.kind == "generate":
-        header |= {"max_tokens": request.max_tokens, "stop": sorted(request.stop)}
-    prompts = request.prompts.detach().cpu().float()[tasks]
-    return pack(header, {**tensors, "prompts": prompts}), tasks
+
+    def __init__(self, request: ModelRequest, model: str) -> None:
+        self.tasks = sorted({row.task for row in request.batch.examples})
+        self._split = Split.of(request.batch)
+        header, tensors = encode_batch(self._split.rests, self.tasks)
+        header |= {"kind": request.kind, "model": model}
+        if request.asked is not None:
+            more, own = encode_asked(request.asked, self.tasks)
+            header, tensors = header | more, tensors | own
+        if request.kind == "generate":
+            header |= {"max_tokens": request.max_tokens, "stop": sorted(request.stop)}
+        self._header = header
+        prompts = request.prompts.detach().cpu().float()[self.tasks]
+        self._tensors = {**tensors, "prompts": prompts}
+
+    @property
+    def texts(self) -> Sequence[bytes]:
+        return self._split.names
+
+    def body(self, known: Collection[bytes] = ()) -> bytes:
+        """What is sent.
+
+        Args:
+            known: texts that are named; the others are told.
+        """
+        return pack(self._header, self._tensors | self._split.tensors(known))
 
 
 class AnotherModel(Malformed):
     """The request is meant for a model that is not served here."""
 
 
-def decode(body: bytes, model: str, limits: Limits) -> ModelRequest:
+def decode(body: bytes, model: str, limits: Limits, known: KnownTexts) -> ModelRequest:
     """A request that the model can be given.
+
+    Args:
+        known: texts of whoever asks; those of this request are among them then.
 
     Raises:
         AnotherModel: it is meant for another one.
+        Forgotten: a text is named that is not known.
         Malformed: it is not as it should be.
     """
     header, tensors = unpack(body)
     if header.get("model") != model:
         raise AnotherModel("another model is served here than the request is meant for")
+    tensors, told = join(tensors, limits, known)
+    made = _request(header, tensors, limits)
+    known.keep(told)
+    return made
+
+
+def _request(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], limits: Limits
+) -> ModelRequest:
     prompts = decode_prompts(tensors, limits)
     batch = decode_batch(header, tensors, prompts, limits)
     match header.get("kind"):
@@ -150,77 +181,3 @@ def _generation(
         "a request: ask in parts",
     )
     return made
-
-
-def encode_losses(losses: Tensor, gradient: Tensor) -> bytes:
-    """The reply to "loss": (R,) and (R, S, H), both fp32."""
-    return pack({}, {"losses": losses, "gradient": gradient})
-
-
-def decode_losses(body: bytes, prompts: Tensor) -> tuple[Tensor, Tensor]:
-    """What ``encode_losses`` wrote, of prompts of this shape.
-
-    Raises:
-        Malformed: it is no such reply.
-    """
-    _, tensors = unpack(body)
-    losses = tensor_of(tensors, "losses", torch.float32, 1)
-    gradient = tensor_of(tensors, "gradient", torch.float32, 3)
-    require(gradient.shape == prompts.shape, f"the gradient is {tuple(gradient.shape)}")
-    require(len(losses) == len(prompts), f"there are {len(losses)} losses")
-    return losses, gradient
-
-
-def encode_found(found: Tensor) -> bytes:
-    """The reply to "ask", (N, ...)."""
-    return pack({}, {"found": found})
-
-
-def decode_found(body: bytes, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """What ``encode_found`` wrote.
-
-    Raises:
-        Malformed: it is of another shape or type.
-    """
-    found = tensor_of(unpack(body)[1], "found", dtype, len(shape))
-    require(tuple(found.shape) == shape, f"what was found is {tuple(found.shape)}, want {shape}")
-    return found
-
-
-def encode_written(texts: Sequence[Generated]) -> bytes:
-    """The reply to "generate"."""
-    return pack(
-        {},
-        {
-            "tokens": torch.tensor([t for text in texts for t in text.tokens], dtype=torch.int32),
-            "counts": torch.tensor([len(text.tokens) for text in texts], dtype=torch.int32),
-            "scores": torch.tensor(
-                [s for text in texts for s in text.log_probabilities], dtype=torch.float64
-            ),
-            "ended": torch.tensor([text.ended for text in texts]),
-        },
-    )
-
-
-def decode_written(body: bytes, count: int) -> list[Generated]:
-    """What ``encode_written`` wrote of so many rows.
-
-    Raises:
-        Malformed: it is no such reply.
-    """
-    _, tensors = unpack(body)
-    tokens = iter(tensor_of(tensors, "tokens", torch.int32, 1).tolist())
-    counts = tensor_of(tensors, "counts", torch.int32, 1).tolist()
-    scores = iter(tensor_of(tensors, "scores", torch.float64, 1).tolist())
-    ended = tensor_of(tensors, "ended", torch.bool, 1).tolist()
-    require(len(counts) == len(ended) == count, f"texts of {len(counts)} rows, want {count}")
-
-    def take(values: Iterator[Any], number: int) -> tuple[Any, ...]:
-        taken = tuple(itertools.islice(values, number))
-        require(len(taken) == number, "texts are cut off")
-        return taken
-
-    return [
-        Generated(take(tokens, n), take(scores, n + end), bool(end))
-        for n, end in zip(counts, ended, strict=True)
-    ]

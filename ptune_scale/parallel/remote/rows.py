@@ -5,12 +5,18 @@ Shapes: N rows, T tokens of all rows, U targets of all rows, R tasks, S slots, H
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ptune_scale.parallel.remote.message import require, tensor_of, whole_number
+from ptune_scale.parallel.remote.message import (
+    numbers_of,
+    require,
+    tensor_of,
+    whole_number,
+)
 from ptune_scale.task.example import NO_ANSWER, NO_QUESTION, NO_SLOT, Batch, Example
 
 _LARGEST = 1e5
@@ -113,6 +119,23 @@ def decode_prompts(tensors: Mapping[str, Tensor], limits: Limits) -> Tensor:
     return prompts
 
 
+def decode_lengths(tensors: Mapping[str, Tensor], limits: Limits) -> Tensor:
+    """Tokens of each row, (N,) int32.
+
+    Raises:
+        Malformed: there are no rows, or they are too long.
+    """
+    count = len(tensor_of(tensors, "lengths", torch.int32, 1))
+    require(count > 0, "there are no rows")
+    lengths = numbers_of(tensors, "lengths", count, 1, limits.longest + 1)
+    tokens = int(lengths.sum())
+    require(
+        tokens <= limits.request_tokens,
+        f"{tokens} tokens are more than the {limits.request_tokens} of a request: ask in parts",
+    )
+    return lengths
+
+
 def decode_batch(
     header: Mapping[str, Any], tensors: Mapping[str, Tensor], prompts: Tensor, limits: Limits
 ) -> Batch:
@@ -121,22 +144,9 @@ def decode_batch(
     Raises:
         Malformed: it is not.
     """
-
-    def numbers(name: str, count: int, least: int, most: int) -> Tensor:
-        found = tensor_of(tensors, name, torch.int32, 1)
-        require(len(found) == count, f"{name} must be {count} numbers; got {len(found)}")
-        inside = count == 0 or (int(found.min()) >= least and int(found.max()) < most)
-        require(inside, f"{name} must be from {least} to {most - 1}")
-        return found
-
-    count = len(tensor_of(tensors, "lengths", torch.int32, 1))
-    require(count > 0, "there are no rows")
-    lengths = numbers("lengths", count, 1, limits.longest + 1)
-    tokens = int(lengths.sum())
-    require(
-        tokens <= limits.request_tokens,
-        f"{tokens} tokens are more than the {limits.request_tokens} of a request: ask in parts",
-    )
+    numbers = partial(numbers_of, tensors)
+    lengths = decode_lengths(tensors, limits)
+    count, tokens = len(lengths), int(lengths.sum())
     num_tasks, num_slots, _ = prompts.shape
     require(num_tasks <= count, f"there are {num_tasks} tasks for {count} rows")
     ids = numbers("ids", tokens, 0, limits.words)

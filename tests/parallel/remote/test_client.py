@@ -14,12 +14,16 @@ from ptune_scale.errors import UserError
 from ptune_scale.parallel.remote.backbone import open_served
 from ptune_scale.parallel.remote.client import NoServer, Servers, read_token
 from ptune_scale.parallel.remote.message import pack
+from ptune_scale.parallel.remote.request import Encoded, ModelRequest
+from ptune_scale.task.objective import cross_entropy
+from tests.serve.conftest import prompts, text_rows
 from tests.serving import free_port
 
 
 @contextlib.contextmanager
-def another(status: int, body: bytes) -> Iterator[str]:
-    """The address of some other server, which always says the same."""
+def another(status: int, body: bytes, asked: list[bytes] | None = None) -> Iterator[str]:
+    """The address of some other server, which always says the same; bodies go to ``asked``."""
+    asked = [] if asked is None else asked
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -27,6 +31,10 @@ def another(status: int, body: bytes) -> Iterator[str]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -137,9 +145,22 @@ def test_patience_begins_with_the_first_failure() -> None:
     assert arrived == 2
 
 
+def test_a_server_that_never_knows_a_text_is_told_all_once_at_a_time() -> None:
+    body = Encoded(ModelRequest("loss", text_rows(1, 6), prompts(), cross_entropy), "model")
+    asked: list[bytes] = []
+    with another(424, b'{"error": "not known"}', asked) as url:
+        servers = Servers(url, patience=0.2)
+        servers._told[url].answered(body.texts, ())
+        with pytest.raises(NoServer, match="424 not known"):
+            servers.ask("/v1/loss", body, lambda reply: None)
+    assert asked[0] == body.body(body.texts)
+    assert len(asked) > 1
+    assert set(asked[1:]) == {body.body()}
+
+
 def test_a_server_of_another_version_is_not_asked_again() -> None:
-    body = pack({}, {}).replace(b'\\"version\\": 1', b'\\"version\\": 2')
-    with another(200, body) as url, pytest.raises(UserError, match="version 2 of the protocol"):
+    body = pack({}, {}).replace(b'\\"version\\": 2', b'\\"version\\": 1')
+    with another(200, body) as url, pytest.raises(UserError, match="version 1 of the protocol"):
         Servers(url).describe()
 
 

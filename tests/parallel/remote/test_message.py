@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from ptune_scale.parallel.remote.message import Malformed, pack, unpack
+from ptune_scale.parallel.remote.message import VERSION, Malformed, pack, unpack
 
 BODY = pack({"kind": "loss", "numbers": [1, 2.5]}, {"a": torch.arange(6).view(2, 3)})
 
 
 def test_a_body_is_read_as_it_was_written_and_is_a_safetensors_file() -> None:
     header, tensors = unpack(BODY)
-    assert header == {"version": 1, "kind": "loss", "numbers": [1, 2.5]}
+    assert header == {"version": VERSION, "kind": "loss", "numbers": [1, 2.5]}
     assert torch.equal(tensors["a"], torch.arange(6).view(2, 3))
     empty = unpack(pack({}, {"none": torch.zeros(3, 0, 4)}))[1]["none"]
     assert empty.shape == (3, 0, 4)
@@ -33,7 +33,7 @@ def test_a_body_is_read_as_it_was_written_and_is_a_safetensors_file() -> None:
         (save({"a": torch.ones(1)}), "no header of this protocol"),
         (save({"a": torch.ones(1)}, {"ptune_scale": "[]"}), "no header of this protocol"),
         (save({"a": torch.ones(1)}, {"ptune_scale": "{}"}), "no header of this protocol"),
-        (save({"a": torch.ones(1)}, {"ptune_scale": json.dumps({"version": 2})}), "version 2"),
+        (save({"a": torch.ones(1)}, {"ptune_scale": json.dumps({"version": 1})}), "version 1"),
         (save({"a": torch.ones(1)}, {"ptune_scale": '{"version": true}'}), "version True"),
         (save({"a": torch.ones(1)}, {"ptune_scale": '{"version": 1, "version": 1}'}), "twice"),
     ],
