@@ -65,6 +65,7 @@ def check(config: ServeConfig) -> CheckedServer:
         context=context_length(backbone.config),
         is_causal=backbone.kind == "causal",
         request_tokens=capacity.request_tokens,
+        request_bytes=capacity.request_mib << 20,
         pass_tokens=capacity.pass_tokens,
         pass_targets=capacity.pass_targets,
         written_tokens=capacity.written_tokens,

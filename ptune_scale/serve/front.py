@@ -34,6 +34,7 @@ from ptune_scale.parallel.remote.message import (
     unpack,
 )
 from ptune_scale.parallel.remote.request import AnotherModel, ModelRequest, decode
+from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.parallel.remote.texts import Forgotten
 from ptune_scale.serve.access import Access, Person
 from ptune_scale.serve.config import CapacityConfig
@@ -133,7 +134,17 @@ class Front:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _model(self, request: HttpRequest, person: Person) -> Response:
-        return Response(self._described, media_type=CONTENT_TYPE)
+        said = self._described
+        if (limits := self._limits(person)) != self.description.limits:
+            said = replace(self.description, limits=limits).encode()
+        return Response(said, media_type=CONTENT_TYPE)
+
+    def _limits(self, person: Person) -> Limits:
+        limits = self.description.limits
+        if person.request_tokens is None:
+            return limits
+        most = min(limits.request_tokens, person.request_tokens)
+        return replace(limits, request_tokens=most)
 
     async def _words(self, request: HttpRequest, person: Person) -> Response:
         async with self._body(request) as body:
@@ -157,15 +168,13 @@ class Front:
     async def _ask(self, request: HttpRequest, person: Person) -> Response:
         if self.is_draining:
             raise Draining
-        limits = self.description.limits
-        if person.request_tokens is not None:
-            most = min(limits.request_tokens, person.request_tokens)
-            limits = replace(limits, request_tokens=most)
         # Where nobody has a name, connections are told apart by what clients call themselves.
         who = person.name if self.access.people else request.headers.get("x-client", "")[:64]
         texts = self._texts.of(who)
         async with self._body(request) as body:
-            asked = await anyio.to_thread.run_sync(decode, body, self._identity, limits, texts)
+            asked = await anyio.to_thread.run_sync(
+                decode, body, self._identity, self._limits(person), texts
+            )
         del body  # not kept while the request waits
         if request.scope["path"] != f"/v1/{asked.kind}":
             raise Malformed(f"a request of kind {asked.kind} belongs to /v1/{asked.kind}")

@@ -181,10 +181,13 @@ def test_bodies_that_are_announced_and_do_not_come_shut_nobody_out(tiny_llama, b
 def test_requests_that_are_too_large_are_refused(tiny_llama, remote) -> None:
     with served(tiny_llama, request_tokens=300, pass_tokens=100) as url:
         function = remote(url)
-        with pytest.raises(UserError, match="more than the 300 of a request"):
-            function.loss_and_gradient(rows(1, 60), prompts())
-        with pytest.raises(UserError, match="to read and write are more than the 300"):
-            function.generate(rows(1, 9), prompts(), max_tokens=60)
+        said = function._said
+        many = ModelRequest("loss", rows(1, 60), prompts(), cross_entropy)
+        response = post(url, "/v1/loss", Encoded(many, said.identity).body())
+        assert (response.status_code, "more than the 300 of a" in response.text) == (422, True)
+        long = ModelRequest("generate", rows(1, 9), prompts(), None, 60)
+        response = post(url, "/v1/generate", Encoded(long, said.identity).body())
+        assert (response.status_code, "to read and write are more" in response.text) == (422, True)
         with pytest.raises(UserError, match="a question has .* tokens, more than the 100"):
             function.loss_and_gradient(rows(1, 16, group_size=16), prompts())
         function.loss_and_gradient(rows(1, 16), prompts())
@@ -247,6 +250,7 @@ def test_each_token_has_its_own_limits(guarded: str, bodies) -> None:
     assert (response.status_code, "of a request" in response.text) == (422, True)
     small = collate([Example(0, (1, 2, 3), (-1, -1, -1), (2,), (4,))])
     said = open_served(guarded, "alice-has-a-long-token").description
+    assert open_served(guarded, "bob-has-another-token").description.limits.request_tokens == 60
     request = ModelRequest("loss", small, prompts()[:1], cross_entropy)
     statuses = [
         post(guarded, path, Encoded(request, said.identity).body(), **headers).status_code

@@ -6,7 +6,9 @@ import torch
 from ptune_scale.backbone import load_backbone
 from ptune_scale.parallel.remote.asked import LOSSES, QUESTIONS, values_of
 from ptune_scale.parallel.remote.backbone import open_served
-from tests.serve.conftest import losses, prompts, questions, rows
+from ptune_scale.serve.together import compute
+from tests.serve.conftest import everything, losses, prompts, questions, rows
+from tests.serving import served
 
 MODELS = ["tiny_llama", "tiny_gpt2", "tiny_bert"]
 
@@ -74,3 +76,24 @@ def test_a_client_knows_the_model_without_a_weight(name: str, request, serving) 
     assert torch.equal(there.embeddings.center, here.embeddings.center)
     assert torch.equal(there.embeddings.of([7, 3, 3]), here.embeddings.of([7, 3, 3]))
     assert torch.equal(there.embeddings.rows(2, 9), here.embeddings.rows(2, 9))
+
+
+def test_a_server_of_small_limits_answers_as_one_of_large_ones(tiny_llama, serving, remote) -> None:
+    with served(tiny_llama, request_tokens=64) as url:
+        large, small = remote(serving(tiny_llama)), remote(url)
+        ask, count = small._servers.ask, 0
+
+        def counted(*request):
+            nonlocal count
+            count += 1
+            return ask(*request)
+
+        small._servers.ask = counted
+        size = large._said.limits.vocab_size
+        for request in everything(size):
+            expected, found = (compute(each, [request])[0] for each in (large, small))
+            if request.kind == "generate":
+                assert [one.tokens for one in found] == [one.tokens for one in expected]
+            else:
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        assert count > 2 * len(everything(size))

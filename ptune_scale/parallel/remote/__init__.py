@@ -6,6 +6,7 @@ rows.py asked.py request.py reply.py
                        decoded, checked
 texts.py               beginnings of rows that were sent before, by name
 description.py         what a server says of its model
+parts.py               a large request in several
 client.py              requests to one of several servers, again until one answers
 backbone.py function.py
                        the model as the rest of the system knows it, without its weights; the waist

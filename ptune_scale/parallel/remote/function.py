@@ -1,6 +1,7 @@
 """The waist with the frozen side somewhere else."""
 
 from collections.abc import Collection
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.prompt_function import PromptFunction, Question
 from ptune_scale.parallel.remote.asked import values_of
 from ptune_scale.parallel.remote.backbone import ServedBackbone
+from ptune_scale.parallel.remote.parts import in_parts
 from ptune_scale.parallel.remote.reply import decode_found, decode_losses, decode_written
 from ptune_scale.parallel.remote.request import Encoded, ModelRequest
 from ptune_scale.task.example import Batch
@@ -18,6 +20,8 @@ from ptune_scale.task.objective import Objective, cross_entropy
 
 class ServedFunction(PromptFunction):
     """Losses, prompt gradients and answers, from whichever server answers.
+
+    What is more than a server takes at once is asked in parts, one after another.
 
     There is no engine in this process, so nothing of the class above is set up but its place.
     """
@@ -30,11 +34,13 @@ class ServedFunction(PromptFunction):
     def loss_and_gradient(
         self, batch: Batch, prompts: Tensor, objective: Objective = cross_entropy
     ) -> tuple[Tensor, Tensor]:
-        body = Encoded(ModelRequest("loss", batch, prompts, objective), self._said.identity)
-        tasks, part = body.tasks, prompts.detach()[body.tasks]
-        found = self._servers.ask("/v1/loss", body, lambda reply: decode_losses(reply, part))
         losses, gradient = prompts.new_zeros(len(prompts)), torch.zeros_like(prompts)
-        losses[tasks], gradient[tasks] = (each.to(prompts.device) for each in found)
+        for part in self._parts(ModelRequest("loss", batch, prompts.detach(), objective)):
+            body = self._encoded(part)
+            decode = partial(decode_losses, prompts=part.prompts[body.tasks])
+            found = self._servers.ask("/v1/loss", body, decode)
+            losses[body.tasks] += found[0].to(prompts.device)
+            gradient[body.tasks] += found[1].to(prompts.device)
         return losses, gradient
 
     def ask(
@@ -45,10 +51,11 @@ class ServedFunction(PromptFunction):
         shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        body = Encoded(ModelRequest("ask", batch, prompts, question), self._said.identity)
-        whole, kind = (len(batch), *shape), values_of(question, batch.num_targets)[1]
-        found = self._servers.ask("/v1/ask", body, lambda reply: decode_found(reply, whole, kind))
-        return found.to(dtype)
+        kind, found = values_of(question, batch.num_targets)[1], []
+        for part in self._parts(ModelRequest("ask", batch, prompts, question)):
+            decode = partial(decode_found, shape=(len(part.batch), *shape), dtype=kind)
+            found.append(self._servers.ask("/v1/ask", self._encoded(part), decode))
+        return torch.cat(found).to(dtype)
 
     @property
     def has_cache(self) -> bool:
@@ -63,6 +70,14 @@ class ServedFunction(PromptFunction):
         self, batch: Batch, prompts: Tensor, *, max_tokens: int, stop: Collection[int] = ()
     ) -> list[Generated]:
         asked = ModelRequest("generate", batch, prompts, None, max_tokens, tuple(stop))
-        body = Encoded(asked, self._said.identity)
-        count = len(batch)
-        return self._servers.ask("/v1/generate", body, lambda reply: decode_written(reply, count))
+        written: list[Generated] = []
+        for part in self._parts(asked):
+            decode = partial(decode_written, count=len(part.batch))
+            written += self._servers.ask("/v1/generate", self._encoded(part), decode)
+        return written
+
+    def _parts(self, request: ModelRequest) -> list[ModelRequest]:
+        return in_parts(request, self._said.limits)
+
+    def _encoded(self, request: ModelRequest) -> Encoded:
+        return Encoded(request, self._said.identity)

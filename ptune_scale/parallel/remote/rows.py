@@ -37,6 +37,7 @@ class Limits:
         context: most tokens of a row; None for no limit.
         is_causal: it can write behind rows.
         request_tokens: most tokens of a request, of its rows and of what is written behind them.
+        request_bytes: most bytes of its body.
         pass_tokens: most tokens of rows that have to be computed together.
         pass_targets: most targets of these, each row counted as the one with the most.
         written_tokens: most tokens that are written behind a row.
@@ -49,6 +50,7 @@ class Limits:
     context: int | None
     is_causal: bool
     request_tokens: int
+    request_bytes: int
     pass_tokens: int
     pass_targets: int
     written_tokens: int

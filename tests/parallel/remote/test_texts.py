@@ -14,7 +14,7 @@ from ptune_scale.task.example import NO_SLOT, Example, collate
 from ptune_scale.task.objective import cross_entropy
 from tests.serve.conftest import HIDDEN, WORDS, prompts, rows, text_rows
 
-LIMITS = Limits(WORDS, WORDS, HIDDEN, 64, True, 1000, 1000, 1000, 9)
+LIMITS = Limits(WORDS, WORDS, HIDDEN, 64, True, 1000, 1 << 20, 1000, 1000, 9)
 REQUEST = ModelRequest("loss", text_rows(1, 9), prompts(), cross_entropy)
 ENCODED = Encoded(REQUEST, "model")
 NAMED = ENCODED.body(ENCODED.texts)
