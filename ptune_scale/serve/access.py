@@ -36,6 +36,25 @@ class Person:
     request_tokens: int | None = None
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sends a request.
+
+    Attributes:
+        person: with whose token; what is counted is counted for them.
+        who: whose it is, as far as fairness goes, and what is kept for later.
+        job: which of theirs.
+    """
+
+    person: Person
+    who: str
+    job: str
+
+
+ANYBODY = Person("anybody", b"")
+"""Where everybody may ask."""
+
+
 def read_people(path: Path) -> tuple[Person, ...]:
     """Who may ask, from a TOML file with a table for each.
 
@@ -98,6 +117,16 @@ class Access:
             if hmac.compare_digest(person.digest, digest):
                 found = person
         return found if kind.lower() == "bearer" else None
+
+    def caller(self, person: Person, client: str) -> Caller:
+        """Who sends a request.
+
+        Args:
+            client: what it calls itself; where nobody has a name, they are told apart by it.
+        """
+        if person is ANYBODY:
+            return Caller(person, client, client)
+        return Caller(person, person.name, f"{person.name} {client}")
 
     def seconds_to_wait(self, person: Person) -> int:
         """0 if another request may come now, and it is counted; else in how many seconds."""

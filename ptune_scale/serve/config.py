@@ -40,7 +40,8 @@ class CapacityConfig:
     )
     patience_ms: float = flag(
         4.0,
-        "how long a request waits for others to share its pass, where nothing else is to do",
+        "how long a request waits for jobs that asked lately to share its pass, where nothing "
+        "else is to do",
         at_least=0,
     )
     request_tokens: int = flag(

@@ -36,7 +36,7 @@ from ptune_scale.parallel.remote.message import (
 from ptune_scale.parallel.remote.request import AnotherModel, ModelRequest, decode
 from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.parallel.remote.texts import Forgotten
-from ptune_scale.serve.access import Access, Person
+from ptune_scale.serve.access import ANYBODY, Access, Caller, Person
 from ptune_scale.serve.config import CapacityConfig
 from ptune_scale.serve.metrics import Metrics
 from ptune_scale.serve.queue import Draining, Full, Queue
@@ -45,7 +45,6 @@ from ptune_scale.serve.ticket import Ticket
 
 _log = logging.getLogger(__name__)
 
-_ANYBODY = Person("anybody", b"")
 _BODIES_AT_ONCE = 16
 """Of the largest size, over all requests that are being read, as far as they have arrived."""
 
@@ -114,7 +113,7 @@ class Front:
             HTTPException: nobody who may.
         """
         if not self.access.people:
-            return _ANYBODY
+            return ANYBODY
         person = self.access.who(request.headers.get("authorization"))
         if person is None:
             raise HTTPException(401, "give a token that the server knows (--backbone_token FILE)")
@@ -168,9 +167,8 @@ class Front:
     async def _ask(self, request: HttpRequest, person: Person) -> Response:
         if self.is_draining:
             raise Draining
-        # Where nobody has a name, connections are told apart by what clients call themselves.
-        who = person.name if self.access.people else request.headers.get("x-client", "")[:64]
-        texts = self._texts.of(who)
+        caller = self.access.caller(person, request.headers.get("x-client", "")[:64])
+        texts = self._texts.of(caller.who)
         async with self._body(request) as body:
             asked = await anyio.to_thread.run_sync(
                 decode, body, self._identity, self._limits(person), texts
@@ -178,14 +176,14 @@ class Front:
         del body  # not kept while the request waits
         if request.scope["path"] != f"/v1/{asked.kind}":
             raise Malformed(f"a request of kind {asked.kind} belongs to /v1/{asked.kind}")
-        reply = await self._wait(self._let_in(asked, who, person), request)
+        reply = await self._wait(self._let_in(asked, caller), request)
         return Response(reply, media_type=CONTENT_TYPE)
 
-    def _let_in(self, asked: ModelRequest, who: str, person: Person) -> Ticket:
+    def _let_in(self, asked: ModelRequest, caller: Caller) -> Ticket:
         if self.access.people:
-            asked = asked.owned_by(who)
+            asked = asked.owned_by(caller.who)
         capacity = self.capacity
-        ticket = Ticket(asked, who, person.name, capacity.pass_tokens, capacity.pass_targets)
+        ticket = Ticket(asked, caller, capacity.pass_tokens, capacity.pass_targets)
         self.queue.put(ticket)
         return ticket
 

@@ -36,7 +36,7 @@ class Metrics:
         self.passes.observe(seconds)
         self.shared.observe(len(pieces))
         for piece in pieces:
-            self.tokens.labels(piece.ticket.known_as).inc(piece.request.num_tokens)
+            self.tokens.labels(piece.ticket.caller.person.name).inc(piece.request.num_tokens)
 
     def text(self) -> bytes:
         """As Prometheus reads it."""

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from ptune_scale.serve.ticket import Piece, Ticket
 
+_RECENT_SECONDS = 10.0
+"""Whoever has asked, or got an answer, within them is expected again."""
+
 
 class Full(Exception):
     """Nothing more may wait now."""
@@ -28,7 +31,8 @@ class Queue:
         most, most_bytes: requests that may wait, and what they may hold.
         share: of these, how many may be of one client.
         pass_tokens, pass_targets: most of a pass.
-        patience: seconds that a piece waits for company where nothing else is to do.
+        patience: seconds that a piece waits for company where nothing else is to do, and others
+            are expected: a job by itself does not wait.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Queue:
         self._got: dict[str, int] = {}
         self._level = 0
         self._open: list[Ticket] = []
+        self._seen: dict[str, float] = {}
         self._ends_at: float | None = None
 
     def __len__(self) -> int:
@@ -78,6 +83,7 @@ class Queue:
                 raise Full
             if not self._waiting.get(ticket.who):
                 self._got[ticket.who] = max(self._got.get(ticket.who, 0), self._level)
+            self._see(ticket)
             self._open.append(ticket)
             self._waiting.setdefault(ticket.who, deque()).extend(ticket.pieces)
             self._changed.notify_all()
@@ -97,7 +103,7 @@ class Queue:
             ):
                 return None
             if self._waiting and self._ends_at is None:
-                self._changed.wait_for(self._fills_a_pass, self.patience)
+                self._changed.wait_for(self._is_company_here, self.patience)
             return self._choose()
 
     def give_up_all(self, error: Exception) -> int:
@@ -112,11 +118,25 @@ class Queue:
         self._forget_given_up()
         return bool(self._waiting) or self._ends_at is not None
 
-    def _fills_a_pass(self) -> bool:
-        waiting = sum(piece.cost for pieces in self._waiting.values() for piece in pieces)
-        return waiting >= self.pass_tokens or self._ends_at is not None
+    def _is_company_here(self) -> bool:
+        """A pass is full, or all who are expected wait."""
+        pieces = [piece for pieces in self._waiting.values() for piece in pieces]
+        is_full = sum(piece.cost for piece in pieces) >= self.pass_tokens
+        self._forget_done()
+        recent = time.monotonic() - _RECENT_SECONDS
+        expected = {job for job, seen in self._seen.items() if seen > recent}
+        is_here = expected <= {piece.ticket.caller.job for piece in pieces}
+        return is_full or is_here or self._ends_at is not None
+
+    def _see(self, ticket: Ticket) -> None:
+        now = time.monotonic()
+        self._seen = {j: seen for j, seen in self._seen.items() if now - seen < _RECENT_SECONDS}
+        self._seen[ticket.caller.job] = now
 
     def _forget_done(self) -> None:
+        for ticket in self._open:
+            if not ticket.is_wanted:
+                self._see(ticket)
         self._open = [ticket for ticket in self._open if ticket.is_wanted]
 
     def _forget_given_up(self) -> None:

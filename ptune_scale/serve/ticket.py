@@ -17,6 +17,7 @@ from ptune_scale.parallel.remote.asked import values_of
 from ptune_scale.parallel.remote.reply import encode_found, encode_losses, encode_written
 from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.parallel.rows import evened
+from ptune_scale.serve.access import Caller
 from ptune_scale.task.ask import cut_by_tokens
 
 Found = tuple[Tensor, Tensor] | Tensor | list[Generated]
@@ -65,8 +66,7 @@ class Ticket:
     """A request on its way.
 
     Args:
-        who: whose it is, as far as fairness goes.
-        known_as: whose it is, as far as is counted.
+        caller: whose it is.
         pass_tokens, pass_targets: most of a piece.
 
     Attributes:
@@ -74,10 +74,9 @@ class Ticket:
     """
 
     def __init__(
-        self, request: ModelRequest, who: str, known_as: str, pass_tokens: int, pass_targets: int
+        self, request: ModelRequest, caller: Caller, pass_tokens: int, pass_targets: int
     ) -> None:
-        self.who = who
-        self.known_as = known_as
+        self.caller = caller
         parts = _cut(request, pass_tokens, pass_targets)
         if len(parts) > 1:  # all find as much in a row
             request = replace(request, batch=evened(request.batch))
@@ -89,6 +88,11 @@ class Ticket:
         self._gradient = torch.zeros_like(request.prompts)
         self._found: Tensor | None = None
         self._written: dict[int, Generated] = {}
+
+    @property
+    def who(self) -> str:
+        """Whose it is, as far as fairness goes."""
+        return self.caller.who
 
     @property
     def num_bytes(self) -> int:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ptune_scale.parallel.remote.request import ModelRequest
+from ptune_scale.serve.access import ANYBODY, Access, Caller, Person
 from ptune_scale.serve.queue import Draining, Full, Queue
 from ptune_scale.serve.ticket import Ticket
 from ptune_scale.task.example import Example, collate
@@ -20,7 +21,7 @@ def ticket(who: str, count: int, *, length: int = 10, kind: str = "loss", slots:
     row = Example(0, (1,) * length, (0,) + (-1,) * (length - 1), (length - 1,), (1,))
     asked = {"loss": cross_entropy, "ask": mean_cross_entropy}[kind]
     request = ModelRequest(kind, collate([row] * count), torch.zeros(1, slots, 4), asked)
-    return Ticket(request, who, who, 100, 1000)
+    return Ticket(request, Caller(ANYBODY, who, who), 100, 1000)
 
 
 def test_one_with_a_lot_to_do_does_not_hold_up_the_others() -> None:
@@ -171,16 +172,49 @@ def test_what_is_not_finished_in_time_is_answered_with_an_error() -> None:
         late.answer.result(0)
 
 
-def test_a_piece_waits_a_moment_for_company() -> None:
+def test_a_piece_waits_a_moment_for_whoever_was_here_before() -> None:
     waiting = queue(patience=60)
-    waiting.put(ticket("a", 1))
-    found: list[str] = []
+    found: list[list[str]] = []
 
     def take() -> None:
-        found.extend(piece.ticket.who for piece in waiting.take(60) or ())
+        found.append(sorted(piece.ticket.who for piece in waiting.take(60) or ()))
 
+    waiting.put(ticket("a", 1))
+    take()  # nobody else is expected
+    waiting.put(ticket("b", 1))
     thread = threading.Thread(target=take)
     thread.start()
-    waiting.put(ticket("b", 9))  # a pass is full now, and nobody waits any longer
+    waiting.put(ticket("a", 1))  # all are here now, and nobody waits any longer
     thread.join(30)
-    assert sorted(found) == ["a", "b"]
+    waiting.put(ticket("a", 1))
+    thread = threading.Thread(target=take)
+    thread.start()
+    waiting.put(ticket("c", 10))  # it fills a pass
+    thread.join(30)
+    assert found[:2] == [["a"], ["a", "b"]]
+    assert len(found) == 3
+
+
+def test_nobody_waits_for_whoever_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = queue(patience=60)
+    waiting.put(ticket("a", 1))
+    waiting.take(0)
+    waiting.put(ticket("b", 1))
+    monkeypatch.setattr("ptune_scale.serve.queue._RECENT_SECONDS", 0.0)
+    assert [piece.ticket.who for piece in waiting.take(0) or ()] == ["b"]
+
+
+def test_jobs_of_one_person_wait_for_each_other() -> None:
+    waiting = queue(patience=60)
+    person = Person("alice", b"1")
+    jobs = [Access([person]).caller(person, name) for name in ("x", "y")]
+    found: list[int] = []
+    for job in (0, 1):
+        waiting.put(Ticket(ticket("", 1).request, jobs[job], 100, 1000))
+        if job == 0:
+            waiting.take(0)
+    thread = threading.Thread(target=lambda: found.append(len(waiting.take(60) or ())))
+    thread.start()
+    waiting.put(Ticket(ticket("", 1).request, jobs[0], 100, 1000))
+    thread.join(30)
+    assert found == [2]

@@ -85,16 +85,17 @@ def test_ranks_behind_one_address_find_what_one_process_does(
 
 def test_a_server_that_is_told_to_end_finishes_what_it_has(serve, remote) -> None:
     port = free_port()
-    server = serve(port, "--patience_ms", "20000")
+    server = serve(port, "--patience_ms", "2000")
     url = f"http://127.0.0.1:{port}"
     wait_until_ready(url)
     function, hasty = remote(url), remote(url, patience=1.0)
+    hasty.loss_and_gradient(rows(1, 9), prompts())
     found = []
     thread = threading.Thread(
         target=lambda: found.append(function.loss_and_gradient(rows(1, 9), prompts()))
     )
     thread.start()
-    wait_for_metric(url, "ptune_waiting_requests 1.0")  # it waits for company by now
+    wait_for_metric(url, "ptune_waiting_requests 1.0")  # it waits for the other by now
     server.send_signal(signal.SIGTERM)
     thread.join(60)
     assert len(found) == 1

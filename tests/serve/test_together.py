@@ -7,11 +7,13 @@ import torch
 
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.remote.request import ModelRequest
+from ptune_scale.serve.access import ANYBODY, Caller
 from ptune_scale.serve.ticket import Ticket
 from ptune_scale.serve.together import compute
 from ptune_scale.task.objective import cross_entropy
 from tests.serve.conftest import everything, prompts, rows
 
+NOBODY = Caller(ANYBODY, "", "")
 KINDS = ["loss", "ask", "generate"]
 
 
@@ -81,8 +83,8 @@ def test_a_request_in_pieces_is_answered_as_a_whole(
 ) -> None:
     function = local(tiny_llama)
     for whole in everything(function.engine.lm.model.config.vocab_size):
-        one = Ticket(whole, "", "", 1 << 20, 1 << 20)
-        cut = Ticket(whole, "", "", pass_tokens, pass_targets)
+        one = Ticket(whole, NOBODY, 1 << 20, 1 << 20)
+        cut = Ticket(whole, NOBODY, pass_tokens, pass_targets)
         assert len(one.pieces) == 1 and len(cut.pieces) > 1 or whole.kind == "generate"
         for ticket in (one, cut):
             for piece in ticket.pieces:
@@ -98,7 +100,7 @@ def test_a_request_in_pieces_is_answered_as_a_whole(
 
 def test_what_is_wrong_with_one_piece_is_the_answer_to_the_request(tiny_llama, local) -> None:
     batch = rows(1, 9)
-    ticket = Ticket(ModelRequest("loss", batch, prompts(), cross_entropy), "", "", 24, 2048)
+    ticket = Ticket(ModelRequest("loss", batch, prompts(), cross_entropy), NOBODY, 24, 2048)
     first, second, *_ = ticket.pieces
     ticket.add(first, UserError("it does not fit"))
     ticket.add(second, (torch.zeros(4), torch.zeros(4, 3, 32)))
