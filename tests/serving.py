@@ -12,9 +12,15 @@ from typing import Any
 import httpx2
 
 from ptune_scale.parallel import Mesh, StopSignal, World
+from ptune_scale.parallel.remote.description import Description
 from ptune_scale.run.site import Site
+from ptune_scale.serve.access import Access
 from ptune_scale.serve.check import check
 from ptune_scale.serve.config import ServeConfig
+from ptune_scale.serve.door import Door
+from ptune_scale.serve.front import Front
+from ptune_scale.serve.metrics import Metrics
+from ptune_scale.serve.queue import Queue
 from ptune_scale.serve.run import run
 
 
@@ -31,6 +37,11 @@ def wait_until_ready(url: str, seconds: float = 120) -> None:
                 return
         assert time.monotonic() < deadline, f"{url} is not ready"
         time.sleep(0.05)
+
+
+def post(url: str, path: str, body: bytes, **headers: str) -> httpx2.Response:
+    """The reply to a body."""
+    return httpx2.post(url + path, content=body, headers=headers, timeout=60, trust_env=False)
 
 
 def wait_for_metric(url: str, line: str, seconds: float = 60) -> None:
@@ -59,3 +70,19 @@ def served(model: Path, **flags: Any) -> Iterator[str]:
         stop._note(signal.SIGTERM, None)
         thread.join(60)
         assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def unanswered(model: Path, **flags: Any) -> Iterator[tuple[str, Queue]]:
+    """The address of a front whose requests wait: there are no ranks."""
+    checked = check(ServeConfig.from_flags({"model": str(model), "dtype": "float32", **flags}))
+    said = Description.of(checked.backbone, "single", True, checked.limits)
+    queue = Queue(64, 64, 16384, 2048, 0.0)
+    capacity = checked.config.capacity
+    metrics = Metrics(lambda: len(queue))
+    front = Front(said, checked.backbone, Access(()), capacity, queue, metrics)
+    with contextlib.closing(Door(front.app, "127.0.0.1", 0, 64)) as door:
+        door.open()
+        url = f"http://127.0.0.1:{door.port}"
+        wait_until_ready(url)
+        yield url, queue

@@ -1,19 +1,16 @@
 """What a server says over HTTP: who may ask, what is asked well, and the answers.
 
-A refusal is JSON with one line that says what to do, and what is refused never reaches a rank. A
-body is read only when its size is known and allowed.
+A refusal is JSON with one line that says what to do, and what is refused never reaches a rank.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
 
-import anyio.to_thread
 import torch
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,20 +30,19 @@ from ptune_scale.parallel.remote.message import (
     tensor_of,
     unpack,
 )
-from ptune_scale.parallel.remote.request import AnotherModel, ModelRequest, decode
+from ptune_scale.parallel.remote.request import AnotherModel, decode
 from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.parallel.remote.texts import Forgotten
 from ptune_scale.serve.access import ANYBODY, Access, Caller, Person
+from ptune_scale.serve.bodies import Bodies
 from ptune_scale.serve.config import CapacityConfig
 from ptune_scale.serve.metrics import Metrics
 from ptune_scale.serve.queue import Draining, Full, Queue
 from ptune_scale.serve.texts import SentTexts
 from ptune_scale.serve.ticket import Ticket
+from ptune_scale.serve.workers import Workers
 
 _log = logging.getLogger(__name__)
-
-_BODIES_AT_ONCE = 16
-"""Of the largest size, over all requests that are being read, as far as they have arrived."""
 
 Handler = Callable[[HttpRequest, Person], Awaitable[Response]]
 
@@ -77,7 +73,8 @@ class Front:
         self._identity = description.identity
         self._texts = SentTexts(capacity.text_mib << 20)
         self._described = description.encode()
-        self._bytes_read = 0
+        self._bodies = Bodies(capacity.request_mib << 20, capacity.body_seconds)
+        self._workers = Workers()
         asked = [
             Route(f"/v1/{kind}", self._guarded(self._ask), methods=["POST"])
             for kind in ("loss", "ask", "generate")
@@ -146,12 +143,13 @@ class Front:
         return replace(limits, request_tokens=most)
 
     async def _words(self, request: HttpRequest, person: Person) -> Response:
-        async with self._body(request) as body:
-            found = await anyio.to_thread.run_sync(self._embed, body)
+        who = self._caller(request, person).who
+        async with self._bodies.read(request, who) as body:
+            found = await self._workers.run(who, self._embed, body)
         return Response(found, media_type=CONTENT_TYPE)
 
-    def _embed(self, body: bytes) -> bytes:
-        header, tensors = unpack(body)
+    def _embed(self, body: bytearray) -> bytes:
+        header, tensors = unpack(bytes(body))
         if header.get("model") != self._identity:
             raise AnotherModel("another model is served here than the request is meant for")
         ids, limits = tensor_of(tensors, "tokens", torch.int32, 1), self.description.limits
@@ -167,19 +165,20 @@ class Front:
     async def _ask(self, request: HttpRequest, person: Person) -> Response:
         if self.is_draining:
             raise Draining
-        caller = self.access.caller(person, request.headers.get("x-client", "")[:64])
-        texts = self._texts.of(caller.who)
-        async with self._body(request) as body:
-            asked = await anyio.to_thread.run_sync(
-                decode, body, self._identity, self._limits(person), texts
-            )
+        caller, path = self._caller(request, person), request.scope["path"]
+        async with self._bodies.read(request, caller.who) as body:
+            ticket = await self._workers.run(caller.who, self._let_in, body, path, caller)
         del body  # not kept while the request waits
-        if request.scope["path"] != f"/v1/{asked.kind}":
-            raise Malformed(f"a request of kind {asked.kind} belongs to /v1/{asked.kind}")
-        reply = await self._wait(self._let_in(asked, caller), request)
-        return Response(reply, media_type=CONTENT_TYPE)
+        return Response(await self._wait(ticket, request), media_type=CONTENT_TYPE)
 
-    def _let_in(self, asked: ModelRequest, caller: Caller) -> Ticket:
+    def _caller(self, request: HttpRequest, person: Person) -> Caller:
+        return self.access.caller(person, request.headers.get("x-client", "")[:64])
+
+    def _let_in(self, body: bytearray, path: str, caller: Caller) -> Ticket:
+        limits, texts = self._limits(caller.person), self._texts.of(caller.who)
+        asked = decode(bytes(body), self._identity, limits, texts)
+        if path != f"/v1/{asked.kind}":
+            raise Malformed(f"a request of kind {asked.kind} belongs to /v1/{asked.kind}")
         if self.access.people:
             asked = asked.owned_by(caller.who)
         capacity = self.capacity
@@ -200,37 +199,6 @@ class Front:
         finally:
             gone.cancel()
             ticket.give_up()
-
-    @contextlib.asynccontextmanager
-    async def _body(self, request: HttpRequest) -> AsyncIterator[bytes]:
-        """The body, read while there is room for it.
-
-        Raises:
-            HTTPException: its size is not said or is another, or it is too large.
-            TimeoutError: it comes too slowly.
-            Full: too many are being read.
-        """
-        said, most = request.headers.get("content-length", ""), self.capacity.request_mib << 20
-        if not said.isdecimal():
-            raise HTTPException(411, "say how long the body is (Content-Length)")
-        size = int(said)
-        if size > most:
-            raise HTTPException(413, f"the body is larger than {most} bytes: ask in parts")
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self.capacity.body_seconds):
-                async for part in request.stream():
-                    if self._bytes_read + len(part) > _BODIES_AT_ONCE * most:
-                        raise Full
-                    self._bytes_read += len(part)
-                    body += part
-                    if len(body) > size:
-                        break
-            if len(body) != size:
-                raise HTTPException(400, "the body is not as long as it is said to be")
-            yield bytes(body)
-        finally:
-            self._bytes_read -= len(body)
 
 
 async def _left(request: HttpRequest) -> None:

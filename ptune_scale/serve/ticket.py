@@ -155,7 +155,8 @@ def _cut(request: ModelRequest, pass_tokens: int, pass_targets: int) -> list[Seq
     """The rows of each piece: as many groups of similar length as fit, at least one."""
     batch, size = request.batch, request.batch.group_size
     groups = [range(start, start + size) for start in range(0, len(batch), size)]
-    costs = [size * request.rows(rows).longest for rows in groups]
+    lengths = [row.num_tokens + request.max_tokens for row in batch.examples]
+    costs = [size * max(lengths[row] for row in rows) for rows in groups]
     order = sorted(range(len(groups)), key=costs.__getitem__)
     targets = 1 if request.kind == "generate" else batch.num_targets
     cuts = cut_by_tokens(

@@ -11,7 +11,8 @@ from ptune_scale.backbone import load_backbone
 from ptune_scale.parallel import Mesh, PromptFunction, World, parallelize
 from ptune_scale.parallel.degrees import Degrees
 from ptune_scale.parallel.remote.backbone import open_served
-from ptune_scale.parallel.remote.request import ModelRequest
+from ptune_scale.parallel.remote.message import pack
+from ptune_scale.parallel.remote.request import Encoded, ModelRequest
 from ptune_scale.task.answers.choices import choice_margin
 from ptune_scale.task.answers.ranked import BestCandidates
 from ptune_scale.task.answers.words import LabelLoss, LabelWords, SpelledOutLoss
@@ -157,3 +158,21 @@ def guarded(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     path.chmod(0o600)
     with served(tiny_llama, tokens=str(path)) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def url(serving, tiny_llama: Path) -> str:
+    """The address of a server of a tiny model."""
+    return serving(tiny_llama)
+
+
+@pytest.fixture(scope="session")
+def bodies(url: str) -> list[tuple[str, bytes]]:
+    """A good request of each kind, with its path."""
+    said = open_served(url).description
+    made = [
+        (f"/v1/{each.kind}", Encoded(each, said.identity).body())
+        for each in everything(said.limits.vocab_size)
+    ]
+    words = pack({"kind": "words", "model": said.identity}, {"tokens": torch.arange(5).int()})
+    return [*made, ("/v1/words", words)]

@@ -1,13 +1,10 @@
 """What is said over HTTP: a bad request ends in one clear line, and touches nobody."""
 
-import contextlib
 import random
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
@@ -16,42 +13,13 @@ import torch
 
 from ptune_scale.errors import UserError
 from ptune_scale.parallel.remote.backbone import open_served
-from ptune_scale.parallel.remote.description import Description
 from ptune_scale.parallel.remote.message import pack, unpack
 from ptune_scale.parallel.remote.request import Encoded, ModelRequest
-from ptune_scale.serve.access import Access
-from ptune_scale.serve.check import check
-from ptune_scale.serve.config import ServeConfig
-from ptune_scale.serve.door import Door
-from ptune_scale.serve.front import Front
-from ptune_scale.serve.metrics import Metrics
-from ptune_scale.serve.queue import Queue
 from ptune_scale.task.example import Example, collate
 from ptune_scale.task.objective import cross_entropy
-from tests.serve.conftest import everything, prompts, rows
+from tests.serve.conftest import prompts, rows
 from tests.serve.hostile import attack
-from tests.serving import served, wait_for_metric, wait_until_ready
-
-
-@pytest.fixture(scope="module")
-def url(serving, tiny_llama: Path) -> str:
-    return serving(tiny_llama)
-
-
-@pytest.fixture(scope="module")
-def bodies(url: str) -> list[tuple[str, bytes]]:
-    """A good request of each kind, with its path."""
-    said = open_served(url).description
-    made = [
-        (f"/v1/{each.kind}", Encoded(each, said.identity).body())
-        for each in everything(said.limits.vocab_size)
-    ]
-    words = pack({"kind": "words", "model": said.identity}, {"tokens": torch.arange(5).int()})
-    return [*made, ("/v1/words", words)]
-
-
-def post(url: str, path: str, body: bytes, **headers: str) -> httpx2.Response:
-    return httpx2.post(url + path, content=body, headers=headers, timeout=60, trust_env=False)
+from tests.serving import post, served, unanswered, wait_for_metric
 
 
 def changed(body: bytes, **more: object) -> bytes:
@@ -132,17 +100,6 @@ def test_hundreds_of_hostile_requests_leave_everything_as_it_was(url: str, bodie
     assert {400, 411, 413} <= statuses.keys()
 
 
-def test_a_slow_sender_is_given_up_and_others_are_answered_meanwhile(tiny_llama, bodies) -> None:
-    path, body = bodies[0]
-    with served(tiny_llama, body_seconds=1.0) as url:
-        place = urlsplit(url)
-        with socket.create_connection((place.hostname, place.port), timeout=60) as slow:
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-            slow.sendall(head.encode() + body[:100])
-            assert post(url, path, body).status_code == 200
-            assert slow.recv(4096).startswith(b"HTTP/1.1 408")
-
-
 @pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_a_connection_on_which_no_request_comes_to_its_end_is_closed(
     before: bytes, url: str, monkeypatch: pytest.MonkeyPatch
@@ -164,27 +121,6 @@ def test_a_connection_on_which_no_request_comes_to_its_end_is_closed(
             connection.sendall(late)
             while connection.recv(4096):
                 pass
-
-
-def test_a_body_that_is_too_large_is_refused_before_it_is_read(tiny_llama) -> None:
-    with served(tiny_llama, request_mib=1) as url:
-        place = urlsplit(url)
-        with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
-            head = "POST /v1/loss HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
-            connection.sendall(head.encode())
-            assert connection.recv(4096).startswith(b"HTTP/1.1 413")
-
-
-def test_bodies_that_are_announced_and_do_not_come_shut_nobody_out(tiny_llama, bodies) -> None:
-    path, body = bodies[0]
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 20}\r\n\r\n".encode()
-    with served(tiny_llama, request_mib=1) as url, contextlib.ExitStack() as stack:
-        place = urlsplit(url)
-        for _ in range(17):
-            address = (place.hostname, place.port)
-            stack.enter_context(socket.create_connection(address, timeout=60)).sendall(head)
-        time.sleep(0.5)
-        assert post(url, path, body).status_code == 200
 
 
 def test_requests_that_are_too_large_are_refused(tiny_llama, remote) -> None:
@@ -292,19 +228,3 @@ def test_a_request_whose_sender_went_away_is_not_computed(tiny_llama, bodies) ->
             wait_for_metric(url, "ptune_waiting_requests 1.0")
         wait_for_metric(url, "ptune_waiting_requests 0.0")
         assert queue.take(0) == []
-
-
-@contextlib.contextmanager
-def unanswered(model: Path) -> Iterator[tuple[str, Queue]]:
-    """The address of a front whose requests wait: there are no ranks."""
-    checked = check(ServeConfig.from_flags({"model": str(model), "dtype": "float32"}))
-    said = Description.of(checked.backbone, "single", True, checked.limits)
-    queue = Queue(64, 64, 16384, 2048, 0.0)
-    capacity = checked.config.capacity
-    metrics = Metrics(lambda: len(queue))
-    front = Front(said, checked.backbone, Access(()), capacity, queue, metrics)
-    with contextlib.closing(Door(front.app, "127.0.0.1", 0, 64)) as door:
-        door.open()
-        url = f"http://127.0.0.1:{door.port}"
-        wait_until_ready(url)
-        yield url, queue

@@ -24,7 +24,7 @@ CONTENT_TYPE = "application/x-safetensors"
 
 _KEY = "ptune_scale"
 _LENGTH = 8
-_LONGEST_HEADER = 1 << 24
+_LONGEST_HEADER = 1 << 20
 
 
 class Malformed(UserError):
