@@ -52,9 +52,9 @@ def wait_for_metric(url: str, line: str, seconds: float = 60) -> None:
 
 
 @contextlib.contextmanager
-def served(model: Path, **flags: Any) -> Iterator[str]:
+def served(model: Path, *, port: int = 0, **flags: Any) -> Iterator[str]:
     """The address of a server of a model, until the end of the context."""
-    port = free_port()
+    port = port or free_port()
     known = {"model": str(model), "dtype": "float32", "self_check": "off", "port": port, **flags}
     checked = check(ServeConfig.from_flags(known))
     world = World()

@@ -89,14 +89,14 @@ def test_hundreds_of_hostile_requests_leave_everything_as_it_was(url: str, bodie
     batch = rows(1, 9)
     expected = function.loss_and_gradient(batch, prompts(), cross_entropy)
     statuses: dict[int, int] = {}
-    for number in range(300):
+    for number in range(150):
         found = attack(url, bodies, chance)
         assert found.status < 500, found
         statuses[found.status] = statuses.get(found.status, 0) + 1
         if number % 50 == 49:
             again = function.loss_and_gradient(batch, prompts(), cross_entropy)
             assert all(map(torch.equal, again, expected))
-    assert statuses[422] > 100
+    assert statuses[422] > 50
     assert {400, 411, 413} <= statuses.keys()
 
 

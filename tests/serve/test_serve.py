@@ -8,21 +8,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ptune_scale.lama.launcher import main
 from ptune_scale.parallel.remote.client import NoServer
 from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.serve.together import compute
 from ptune_scale.train import checkpoint
 from tests.serve.conftest import everything, prompts, rows
-from tests.serving import free_port, wait_for_metric, wait_until_ready
+from tests.serving import free_port, served, wait_for_metric, wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 200
+STEPS = 120
+
 Process = subprocess.Popen
 
 
@@ -64,42 +68,32 @@ def found_by(function, request: ModelRequest):
 
 
 @pytest.mark.parametrize("layout", [("--tensor_parallel", "2"), ("--pipeline_parallel", "2")])
-def test_ranks_behind_one_address_find_what_one_process_does(
+def test_ranks_behind_one_address_find_what_one_process_does_and_finish_what_they_have(
     layout: tuple[str, str], serve, local, remote, tiny_llama: Path
 ) -> None:
     port = free_port()
-    server = serve(port, "--num_gpus", "2", *layout)
-    wait_until_ready(f"http://127.0.0.1:{port}")
-    here, there = local(tiny_llama), remote(f"http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}"
+    server = serve(port, "--num_gpus", "2", "--patience_ms", "5000", *layout)
+    wait_until_ready(url)
+    here, there = local(tiny_llama), remote(url)
     for request in everything(here.engine.lm.model.config.vocab_size):
         found, expected = found_by(there, request), found_by(here, request)
         if request.kind == "generate":
             assert [one.tokens for one in found] == [one.tokens for one in expected]
         else:
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    server.send_signal(signal.SIGTERM)
-    said = server.communicate(timeout=60)[0]
-    assert server.returncode == 0, said
-    assert "ended: what was asked was answered" in said
-
-
-def test_a_server_that_is_told_to_end_finishes_what_it_has(serve, remote) -> None:
-    port = free_port()
-    server = serve(port, "--patience_ms", "2000")
-    url = f"http://127.0.0.1:{port}"
-    wait_until_ready(url)
-    function, hasty = remote(url), remote(url, patience=1.0)
-    hasty.loss_and_gradient(rows(1, 9), prompts())
-    found = []
+    late, hasty, last = remote(url), remote(url, patience=1.0), []
     thread = threading.Thread(
-        target=lambda: found.append(function.loss_and_gradient(rows(1, 9), prompts()))
+        target=lambda: last.append(late.loss_and_gradient(rows(1, 9), prompts()))
     )
     thread.start()
     wait_for_metric(url, "ptune_waiting_requests 1.0")  # it waits for the other by now
     server.send_signal(signal.SIGTERM)
     thread.join(60)
-    assert len(found) == 1
-    assert server.wait(60) == 0
+    assert len(last) == 1
+    said = server.communicate(timeout=60)[0]
+    assert server.returncode == 0, said
+    assert "ended: what was asked was answered" in said
     with pytest.raises(NoServer, match=f"no server answers .{url}: .*refused"):
         hasty.loss_and_gradient(rows(1, 9), prompts())
 
@@ -110,17 +104,17 @@ def flags(tiny_facts: Path) -> list[str]:
     return [
         *("--data_dir", str(tiny_facts), "--method", "ptuning", "--candidates", "full_vocab"),
         *("--max_steps", str(STEPS), "--lr", "1e-3", "--batch_size", "8", "--dev_facts", "1"),
-        *("--eval_every", "10", "--patience", "0", "--checkpoint_every", "10"),
+        *("--eval_every", "40", "--patience", "0", "--checkpoint_every", "10"),
     ]
 
 
-def wait_for_step(output: Path, step: int, job: Process) -> None:
+def wait_for_step(output: Path, step: int) -> None:
     deadline = time.monotonic() + 200
     while not any(
         checkpoint.read_meta(path)["step"] >= step
         for path in checkpoint.checkpoints(output / "checkpoint")
     ):
-        assert job.poll() is None and time.monotonic() < deadline
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -133,42 +127,49 @@ def losses_of(output: Path) -> list[float]:
 
 
 def test_a_job_outlives_its_servers(
-    serve, start, flags: list[str], tiny_llama: Path, tmp_path: Path
+    serve, flags: list[str], tiny_llama: Path, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     ports = [free_port(), free_port()]
-    first, second = map(serve, ports)
-    urls = ",".join(f"http://127.0.0.1:{port}" for port in ports)
+    servers = [serve(port) for port in ports]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
     local = ["--model", str(tiny_llama), "--dtype", "float32", "--output_dir", str(whole)]
-    reference = start("lama", *flags, *local)
-    for port in ports:
-        wait_until_ready(f"http://127.0.0.1:{port}")
-    job = start("lama", *flags, "--backbone", urls, "--output_dir", str(cut))
-    wait_for_step(cut, 10, job)
-    first.kill()
-    wait_for_step(cut, 30, job)
-    serve(ports[0])
-    wait_until_ready(f"http://127.0.0.1:{ports[0]}")
-    assert job.poll() is None
-    second.kill()
-    for process in (job, reference):
-        said = process.communicate(timeout=200)[0]
-        assert process.returncode == 0, said[-3000:]
+    assert main([*flags, *local]) == 0
+    for url in urls:
+        wait_until_ready(url)
+    first = os.getpid() % 2  # the one that this process asks first
+
+    def strike() -> None:
+        wait_for_step(cut, 10)
+        servers[first].kill()
+        servers[first].wait()
+        wait_for_step(cut, 30)
+        servers[1 - first].send_signal(signal.SIGSTOP)  # the job waits for it
+        try:
+            serve(ports[first])
+            wait_until_ready(urls[first])
+        finally:
+            servers[1 - first].kill()
+
+    with ThreadPoolExecutor(1) as threads:
+        struck = threads.submit(strike)
+        assert main([*flags, "--backbone", ",".join(urls), "--output_dir", str(cut)]) == 0
+        struck.result(0)
+    text = httpx2.get(f"{urls[first]}/metrics", trust_env=False).text
+    assert 'ptune_requests_total{path="/v1/loss",status="200"}' in text  # after its restart
     assert losses_of(cut) == pytest.approx(losses_of(whole), abs=1e-5)
     assert len(losses_of(cut)) == STEPS
     torch.testing.assert_close(prompt_of(cut), prompt_of(whole), atol=1e-5, rtol=0)
 
 
 def test_without_any_server_a_job_ends_in_one_line_and_can_be_resumed(
-    serve, start, flags: list[str], tmp_path: Path
+    start, flags: list[str], tiny_llama: Path, tmp_path: Path
 ) -> None:
     out, port = tmp_path / "out", free_port()
-    server, url = serve(port), f"http://127.0.0.1:{port}"
-    wait_until_ready(url)
-    served = ["--backbone", url, "--backbone_patience", "1", "--output_dir", str(out)]
-    job = start("lama", *flags, *served)
-    wait_for_step(out, 10, job)
-    server.kill()
+    with served(tiny_llama, port=port) as url:
+        to = ["--backbone", url, "--backbone_patience", "1", "--output_dir", str(out)]
+        job = start("lama", *flags, *to)
+        wait_for_step(out, 10)
     said = job.communicate(timeout=100)[0]
     assert job.returncode == 1
     [line] = [line for line in said.splitlines() if line.startswith("ptune lama: error")]
@@ -178,24 +179,18 @@ def test_without_any_server_a_job_ends_in_one_line_and_can_be_resumed(
     [*_, newest] = checkpoint.checkpoints(out / "checkpoint")
     reached = checkpoint.read_meta(newest)["step"]
     assert 10 <= reached < STEPS
-    serve(port)
-    wait_until_ready(url)
-    again = start("lama", "--resume_from", str(out))
-    said = again.communicate(timeout=200)[0]
-    assert again.returncode == 0, said[-3000:]
+    with served(tiny_llama, port=port):
+        assert main(["--resume_from", str(out)]) == 0
     assert len(losses_of(out)) == STEPS
 
 
 def test_a_job_that_waits_for_a_server_can_be_stopped(
-    serve, start, flags: list[str], tmp_path: Path
+    start, flags: list[str], tiny_llama: Path, tmp_path: Path
 ) -> None:
-    out, port = tmp_path / "out", free_port()
-    server, url = serve(port), f"http://127.0.0.1:{port}"
-    wait_until_ready(url)
-    job = start("lama", *flags, "--backbone", url, "--output_dir", str(out))
-    wait_for_step(out, 10, job)
-    server.kill()
-    time.sleep(1)
+    out = tmp_path / "out"
+    with served(tiny_llama) as url:
+        job = start("lama", *flags, "--backbone", url, "--output_dir", str(out))
+        wait_for_step(out, 10)
     job.send_signal(signal.SIGTERM)
     said = job.communicate(timeout=60)[0]
     assert job.returncode == 128 + signal.SIGTERM, said[-3000:]
