@@ -17,11 +17,9 @@ import torch
 
 from ptune_scale.parallel import Degrees, Mesh, World, parallelize
 from ptune_scale.parallel.remote.backbone import open_served
-from ptune_scale.parallel.remote.message import pack
-from ptune_scale.parallel.remote.request import Encoded
 from ptune_scale.task.objective import cross_entropy
 from tests.conftest import WORDS
-from tests.serve.conftest import everything, prompts, rows
+from tests.serve.conftest import good_bodies, prompts, rows
 from tests.serve.hostile import attack
 from tests.serving import free_port, wait_until_ready
 from tests.tiny import byte_pairs, save_llama
@@ -55,16 +53,8 @@ def campaign(count: int, seed: int, ranks: int) -> list[str]:
 
 def _attack(url: str, server: psutil.Process, count: int, chance: random.Random) -> list[str]:
     backbone = open_served(url)
-    said = backbone.description
     function = parallelize(backbone, Mesh.build(World(), Degrees()))
-    bodies = [
-        (f"/v1/{each.kind}", Encoded(each, said.identity).body())
-        for each in everything(said.limits.vocab_size)
-    ]
-    tokens = torch.arange(5).int()
-    bodies.append(
-        ("/v1/words", pack({"kind": "words", "model": said.identity}, {"tokens": tokens}))
-    )
+    bodies = good_bodies(url)
     expected = function.loss_and_gradient(rows(1, 9), prompts(), cross_entropy)
     statuses: Counter[int] = Counter()
     wrong, memory = [], []

@@ -130,6 +130,17 @@ def everything(vocab_size: int) -> list[ModelRequest]:
     ]
 
 
+def good_bodies(url: str) -> list[tuple[str, bytes]]:
+    """A request of each kind to a server, with its path; some name texts that one before tells."""
+    said = open_served(url).description
+    asked = everything(said.limits.vocab_size)
+    encoded = [(f"/v1/{each.kind}", Encoded(each, said.identity)) for each in asked]
+    told = [(path, each.body()) for path, each in encoded]
+    named = [(path, each.body(each.texts)) for path, each in encoded if each.texts]
+    words = pack({"kind": "words", "model": said.identity}, {"tokens": torch.arange(5).int()})
+    return [*told, *named, ("/v1/words", words)]
+
+
 @pytest.fixture
 def local() -> Callable[[Path], PromptFunction]:
     """A model in this process."""
@@ -169,10 +180,4 @@ def url(serving, tiny_llama: Path) -> str:
 @pytest.fixture(scope="session")
 def bodies(url: str) -> list[tuple[str, bytes]]:
     """A good request of each kind, with its path."""
-    said = open_served(url).description
-    made = [
-        (f"/v1/{each.kind}", Encoded(each, said.identity).body())
-        for each in everything(said.limits.vocab_size)
-    ]
-    words = pack({"kind": "words", "model": said.identity}, {"tokens": torch.arange(5).int()})
-    return [*made, ("/v1/words", words)]
+    return good_bodies(url)
