@@ -25,6 +25,7 @@ from ptune_scale.parallel.remote.description import Description
 from ptune_scale.parallel.remote.message import (
     CONTENT_TYPE,
     Malformed,
+    TooMuch,
     pack,
     require,
     tensor_of,
@@ -216,6 +217,8 @@ def _refusal(error: Exception) -> Response:
             headers = dict(error.headers or {})
         case AnotherModel():
             status, said = 409, str(error)
+        case TooMuch():
+            status, said = 413, error.line
         case Malformed() | UserError():
             status, said = 422, error.line
         case Forgotten():

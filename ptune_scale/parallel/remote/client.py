@@ -25,6 +25,7 @@ from ptune_scale.flags import names_in
 from ptune_scale.parallel.launch.contact import LostContact
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.parallel.remote.message import CONTENT_TYPE, AnotherVersion, Malformed
+from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.parallel.remote.texts import Told
 from ptune_scale.reading import one_line, read_text
 from ptune_scale.strict_json import parse_json
@@ -42,8 +43,10 @@ _NAP = 0.2
 _CHANCE = random.SystemRandom()
 """Of its own: waiting must not change what a job draws from its seed."""
 
+_MODEL = "/v1/model"
 _BUSY = 429
 _ANOTHER_MODEL = 409
+_TOO_MUCH = 413
 _FORGOTTEN = 424
 _OURS = frozenset({400, 401, 403, 404, 405, 411, 413, 415, 422})
 """Statuses that say that the request is wrong: it would be wrong again."""
@@ -53,6 +56,18 @@ _log = logging.getLogger(__name__)
 
 class NoServer(LostContact):
     """No server answers any more."""
+
+
+class LowerLimits(UserError):
+    """A request is larger than a server takes.
+
+    Attributes:
+        limits: what the server says that it takes.
+    """
+
+    def __init__(self, line: str, limits: Limits) -> None:
+        super().__init__(line)
+        self.limits = limits
 
 
 class Body(Protocol):
@@ -116,7 +131,7 @@ class Servers:
             UserError: it refuses.
             NoServer: none answers.
         """
-        return self._ask("GET", "/v1/model", Plain(), Description.decode)
+        return self._ask("GET", _MODEL, Plain(), Description.decode)
 
     def ask(self, path: str, body: Body, decode: Callable[[bytes], Answer]) -> Answer:
         """The answer to a request, whichever server gives it.
@@ -125,6 +140,7 @@ class Servers:
             decode: makes it of a reply's body.
 
         Raises:
+            LowerLimits: the request is larger than a server takes.
             UserError: the request is refused.
             NoServer: none answers.
         """
@@ -149,6 +165,9 @@ class Servers:
                         self._told[url].answered(body.texts, known)
                         return answer
                     reasons.append(f"{url}: {_said(response)}")
+                    if response.status_code == _TOO_MUCH:
+                        said = Description.decode(self._send("GET", url + _MODEL, b"").content)
+                        raise LowerLimits(f"backbone {reasons[-1]}", said.limits)
                     if response.status_code in _OURS:
                         raise UserError(f"backbone {reasons[-1]}")
                     unlike += response.status_code == _ANOTHER_MODEL

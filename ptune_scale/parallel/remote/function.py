@@ -1,6 +1,6 @@
 """The waist with the frozen side somewhere else."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 import torch
@@ -11,6 +11,7 @@ from ptune_scale.parallel.mesh import Mesh
 from ptune_scale.parallel.prompt_function import PromptFunction, Question
 from ptune_scale.parallel.remote.asked import values_of
 from ptune_scale.parallel.remote.backbone import ServedBackbone
+from ptune_scale.parallel.remote.client import Answer, LowerLimits
 from ptune_scale.parallel.remote.parts import in_parts
 from ptune_scale.parallel.remote.reply import decode_found, decode_losses, decode_written
 from ptune_scale.parallel.remote.request import Encoded, ModelRequest
@@ -30,17 +31,20 @@ class ServedFunction(PromptFunction):
         self.mesh, self.world = mesh, mesh.world
         self._servers = backbone.servers
         self._said = backbone.description
+        self._limits = self._said.limits
 
     def loss_and_gradient(
         self, batch: Batch, prompts: Tensor, objective: Objective = cross_entropy
     ) -> tuple[Tensor, Tensor]:
         losses, gradient = prompts.new_zeros(len(prompts)), torch.zeros_like(prompts)
-        for part in self._parts(ModelRequest("loss", batch, prompts.detach(), objective)):
-            body = self._encoded(part)
-            decode = partial(decode_losses, prompts=part.prompts[body.tasks])
-            found = self._servers.ask("/v1/loss", body, decode)
-            losses[body.tasks] += found[0].to(prompts.device)
-            gradient[body.tasks] += found[1].to(prompts.device)
+        request = ModelRequest("loss", batch, prompts.detach(), objective)
+
+        def decode(part: ModelRequest, reply: bytes) -> tuple[list[int], Tensor, Tensor]:
+            return part.tasks, *decode_losses(reply, part.prompts[part.tasks])
+
+        for tasks, loss, part in self._answers(request, decode):
+            losses[tasks] += loss.to(prompts.device)
+            gradient[tasks] += part.to(prompts.device)
         return losses, gradient
 
     def ask(
@@ -51,11 +55,13 @@ class ServedFunction(PromptFunction):
         shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        kind, found = values_of(question, batch.num_targets)[1], []
-        for part in self._parts(ModelRequest("ask", batch, prompts, question)):
-            decode = partial(decode_found, shape=(len(part.batch), *shape), dtype=kind)
-            found.append(self._servers.ask("/v1/ask", self._encoded(part), decode))
-        return torch.cat(found).to(dtype)
+        kind = values_of(question, batch.num_targets)[1]
+
+        def decode(part: ModelRequest, reply: bytes) -> Tensor:
+            return decode_found(reply, (len(part.batch), *shape), kind)
+
+        found = self._answers(ModelRequest("ask", batch, prompts, question), decode)
+        return torch.cat(list(found)).to(dtype)
 
     @property
     def has_cache(self) -> bool:
@@ -70,14 +76,27 @@ class ServedFunction(PromptFunction):
         self, batch: Batch, prompts: Tensor, *, max_tokens: int, stop: Collection[int] = ()
     ) -> list[Generated]:
         asked = ModelRequest("generate", batch, prompts, None, max_tokens, tuple(stop))
-        written: list[Generated] = []
-        for part in self._parts(asked):
-            decode = partial(decode_written, count=len(part.batch))
-            written += self._servers.ask("/v1/generate", self._encoded(part), decode)
-        return written
+        written = self._answers(asked, lambda part, reply: decode_written(reply, len(part.batch)))
+        return [text for texts in written for text in texts]
 
-    def _parts(self, request: ModelRequest) -> list[ModelRequest]:
-        return in_parts(request, self._said.limits)
+    def _answers(
+        self, request: ModelRequest, decode: Callable[[ModelRequest, bytes], Answer]
+    ) -> Iterator[Answer]:
+        """What is answered to each part of a request, in their order.
 
-    def _encoded(self, request: ModelRequest) -> Encoded:
-        return Encoded(request, self._said.identity)
+        A server may take less than the one whose limits are known; there are more parts then.
+        """
+        waiting = in_parts(request, self._limits)
+        while waiting:
+            part, *waiting = waiting
+            body = Encoded(part, self._said.identity)
+            try:
+                found = self._servers.ask(f"/v1/{part.kind}", body, partial(decode, part))
+            except LowerLimits as error:
+                self._limits = self._limits.lowest(error.limits)
+                parts = in_parts(part, self._limits)
+                if len(parts) == 1:
+                    raise
+                waiting = [*parts, *waiting]
+            else:
+                yield found

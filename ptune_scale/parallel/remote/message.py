@@ -31,6 +31,10 @@ class Malformed(UserError):
     """A body is not what the protocol says, or asks for what the model does not have."""
 
 
+class TooMuch(Malformed):
+    """A request is larger than a server takes; its rows can be asked about in parts."""
+
+
 class AnotherVersion(Malformed):
     """A body is of another version of the protocol."""
 
@@ -110,11 +114,11 @@ def whole_number(header: Mapping[str, Any], name: str, least: int, most: int) ->
     return found
 
 
-def require(holds: bool, what: str) -> None:
+def require(holds: bool, what: str, error: type[Malformed] = Malformed) -> None:
     """Refuse what does not hold.
 
     Raises:
-        Malformed: it does not.
+        Malformed: it does not; of the kind that is asked for.
     """
     if not holds:
-        raise Malformed(what)
+        raise error(what)

@@ -78,8 +78,8 @@ class _Counted:
     def of(cls, request: ModelRequest) -> "_Counted":
         most, values, num_bytes = request.batch.num_targets, 0, _HEADER_BYTES
         if request.asked is not None:
-            tasks = sorted({row.task for row in request.batch.examples})
-            num_bytes += sum(each.nbytes for each in encode_asked(request.asked, tasks)[1].values())
+            _, tensors = encode_asked(request.asked, request.tasks)
+            num_bytes += sum(each.nbytes for each in tensors.values())
         if request.asked is not None and request.kind == "ask":
             values = torch.Size(values_of(request.asked, most)[0]).numel()
         _, slots, hidden = request.prompts.shape

@@ -22,6 +22,7 @@ from ptune_scale.parallel.remote.asked import (
 )
 from ptune_scale.parallel.remote.message import (
     Malformed,
+    TooMuch,
     pack,
     require,
     unpack,
@@ -55,6 +56,11 @@ class ModelRequest:
     stop: tuple[int, ...] = ()
 
     @property
+    def tasks(self) -> list[int]:
+        """Those of the batch: only their rows of P are sent."""
+        return sorted({row.task for row in self.batch.examples})
+
+    @property
     def num_tokens(self) -> int:
         """Tokens of all rows, with those that may be written behind them."""
         return self.batch.num_tokens + len(self.batch) * self.max_tokens
@@ -81,7 +87,6 @@ class Encoded:
         model: identity of the model that is meant, see ``Description``.
 
     Attributes:
-        tasks: which tasks of P are in it: those of the batch.
         texts: names of its texts.
 
     Raises:
@@ -89,17 +94,17 @@ class Encoded:
     """
 
     def __init__(self, request: ModelRequest, model: str) -> None:
-        self.tasks = sorted({row.task for row in request.batch.examples})
+        tasks = request.tasks
         self._split = Split.of(request.batch)
-        header, tensors = encode_batch(self._split.rests, self.tasks)
+        header, tensors = encode_batch(self._split.rests, tasks)
         header |= {"kind": request.kind, "model": model}
         if request.asked is not None:
-            more, own = encode_asked(request.asked, self.tasks)
+            more, own = encode_asked(request.asked, tasks)
             header, tensors = header | more, tensors | own
         if request.kind == "generate":
             header |= {"max_tokens": request.max_tokens, "stop": sorted(request.stop)}
         self._header = header
-        prompts = request.prompts.detach().cpu().float()[self.tasks]
+        prompts = request.prompts.detach().cpu().float()[tasks]
         self._tensors = {**tensors, "prompts": prompts}
 
     @property
@@ -151,7 +156,8 @@ def _request(
             asked = decode_question(header, tensors, batch, limits)
             shape, _ = values_of(asked, batch.num_targets)
             count = len(batch) * torch.Size(shape).numel()
-            require(count <= limits.values, f"a reply of {count} numbers is too large")
+            what = f"a reply of {count} numbers is too large: ask in parts"
+            require(count <= limits.values, what, TooMuch)
             return ModelRequest("ask", batch, prompts, asked)
         case "generate":
             return _generation(header, batch, prompts, limits)
@@ -179,5 +185,6 @@ def _generation(
         made.num_tokens <= limits.request_tokens,
         f"{made.num_tokens} tokens to read and write are more than the {limits.request_tokens} of "
         "a request: ask in parts",
+        TooMuch,
     )
     return made

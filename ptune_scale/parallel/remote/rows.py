@@ -4,7 +4,7 @@ Shapes: N rows, T tokens of all rows, U targets of all rows, R tasks, S slots, H
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.parallel.remote.message import (
+    TooMuch,
     numbers_of,
     require,
     tensor_of,
@@ -61,6 +62,15 @@ class Limits:
         """Most tokens of a row."""
         return min(self.context or self.request_tokens, self.request_tokens)
 
+    def lowest(self, other: "Limits") -> "Limits":
+        """Requests within these are within both."""
+        return replace(
+            self,
+            request_tokens=min(self.request_tokens, other.request_tokens),
+            request_bytes=min(self.request_bytes, other.request_bytes),
+            values=min(self.values, other.values),
+        )
+
     @property
     def words_at_a_time(self) -> int:
         """Most words whose embeddings are asked for at once: they wait in no queue."""
@@ -109,10 +119,12 @@ def decode_prompts(tensors: Mapping[str, Tensor], limits: Limits) -> Tensor:
         f"prompts must be (tasks, slots, {size}); got {tuple(prompts.shape)}",
     )
     count, slots = prompts.shape[:2]
+    require(slots <= limits.longest, f"{slots} slots are more than the {limits.longest} of a row")
     require(
-        slots <= limits.longest and count * slots <= limits.request_tokens,
-        f"prompts of {count} tasks with {slots} slots are too many: a row has at most "
-        f"{limits.longest} tokens, a request {limits.request_tokens}",
+        count * slots <= limits.request_tokens,
+        f"prompts of {count} tasks with {slots} slots are more than the {limits.request_tokens} "
+        "tokens of a request: ask in parts",
+        TooMuch,
     )
     require(
         bool((prompts.abs() <= _LARGEST).all()),
@@ -134,6 +146,7 @@ def decode_lengths(tensors: Mapping[str, Tensor], limits: Limits) -> Tensor:
     require(
         tokens <= limits.request_tokens,
         f"{tokens} tokens are more than the {limits.request_tokens} of a request: ask in parts",
+        TooMuch,
     )
     return lengths
 
@@ -156,7 +169,8 @@ def decode_batch(
     counts = numbers("target_counts", count, 1, limits.longest + 1)
     require(bool((counts <= lengths).all()), "a row has more targets than tokens")
     total = int(counts.sum())
-    require(count * int(counts.max()) <= limits.values, "rows have too many targets: ask in parts")
+    fits = count * int(counts.max()) <= limits.values
+    require(fits, "rows have too many targets: ask in parts", TooMuch)
     targets = numbers("targets", total, 0, limits.longest)
     require(
         bool((targets < lengths.repeat_interleave(counts)).all()),
