@@ -42,9 +42,9 @@ class ServedFunction(PromptFunction):
         def decode(part: ModelRequest, reply: bytes) -> tuple[list[int], Tensor, Tensor]:
             return part.tasks, *decode_losses(reply, part.prompts[part.tasks])
 
-        for tasks, loss, part in self._answers(request, decode):
-            losses[tasks] += loss.to(prompts.device)
-            gradient[tasks] += part.to(prompts.device)
+        for tasks, own_losses, own_gradient in self._answers(request, decode):
+            losses[tasks] += own_losses.to(prompts.device)
+            gradient[tasks] += own_gradient.to(prompts.device)
         return losses, gradient
 
     def ask(
