@@ -9,7 +9,7 @@ Shapes: R tasks, S slots, H embedding size.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -50,6 +50,10 @@ class EncoderPlacement:
             return cls(kind, mesh.world, (first_stage,) * num_groups)
         dealt = (first_stage[group % len(first_stage)] for group in range(num_groups))
         return cls(kind, mesh.world, tuple((rank,) for rank in dealt))
+
+    def of(self, group: int) -> "EncoderPlacement":
+        """That of one group, which is then number 0."""
+        return replace(self, holders=self.holders[group : group + 1])
 
     @property
     def held(self) -> tuple[int, ...]:

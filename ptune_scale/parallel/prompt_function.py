@@ -31,6 +31,10 @@ Question = Callable[[Vocabulary, Tensor, Batch], Tensor]
 """Values of each row, (N, ...), from logits (N, K, W) that a vocabulary knows how to read."""
 
 
+class NotFinite(UserError):
+    """A model's logits hold NaN or infinity: nothing can be scored with them."""
+
+
 class PromptFunction:
     """Losses, prompt gradients and answers, from a frozen backbone in some layout.
 
@@ -157,7 +161,7 @@ class PromptFunction:
             if self._contributes and found is not None:
                 result[[numbers[row] for row in index]] = found[: len(index)].to(dtype)
         if self.world.sum_(not_finite).item():
-            raise UserError(f"the model's logits are not finite: {self._why_not_finite(prompts)}")
+            raise NotFinite(f"the model's logits are not finite: {self._why_not_finite(prompts)}")
         return self.world.sum_(result).cpu()
 
     def _why_not_finite(self, prompts: Tensor) -> str:

@@ -9,6 +9,8 @@ from ptune_scale.train.config import TrainConfig
 from ptune_scale.train.order import TaskOrder
 
 _DECAY_PER_EPOCH = 0.98
+_STEPS_PER_TASK = 40
+"""Of a job of many tasks."""
 
 
 def learning_rate(config: TrainConfig, visits: int, budget: int, visits_per_epoch: float) -> float:
@@ -70,4 +72,22 @@ def with_default_steps(config: TrainConfig, num_tasks: int) -> TrainConfig:
     """Replace max_steps -1 by a number that grows with the tasks."""
     if config.max_steps >= 0:
         return config
-    return replace(config, max_steps=max(480, 40 * num_tasks))
+    return replace(config, max_steps=max(480, _STEPS_PER_TASK * num_tasks))
+
+
+def with_share_of_step(config: TrainConfig) -> TrainConfig:
+    """Settings of a task by itself under which it trains as one of very many that share steps.
+
+    Its batches are the share that each of ``tasks_per_batch`` tasks has, and its steps as many as a
+    task has visits in such a job; a number that is given stands for them.
+    """
+    together = tasks_per_step(config, config.tasks_per_batch)
+    steps = config.max_steps if config.max_steps >= 0 else _STEPS_PER_TASK * together
+    tokens = tokens_per_visit(config, together)
+    return replace(
+        config,
+        max_steps=steps,
+        batch_size=records_per_visit(config, together),
+        batch_tokens=0 if tokens is None else max(1, tokens),
+        tasks_per_batch=1,
+    )

@@ -1,8 +1,9 @@
 """Runs a trainer to its end: progress, curves, checkpoints, and a way to be stopped."""
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,48 @@ def load(trainer: Trainer, path: Path) -> None:
     trainer.encoders.load_parts(functools.partial(checkpoint.load_part, path))
 
 
+@contextlib.contextmanager
+def saving(keepers: Callable[[], Sequence[Keeper]]) -> Iterator[None]:
+    """Train; whatever ends it with an error, what may be saved is saved.
+
+    Args:
+        keepers: of all that trains then.
+
+    Raises:
+        Stopped: after checkpoints were saved.
+        UserError: training has diverged, or a file cannot be written; the message names the last
+            checkpoint.
+        RuntimeError: the ranks' encoders differ; nothing is saved.
+    """
+    try:
+        yield
+    except Stopped:
+        # All ranks agreed to stop at this point, so they can save together.
+        for keeper in keepers():
+            keeper.save()
+        raise
+    except NotWritten as error:
+        raise NotWritten(f"{error}; {_remains(keepers())}") from error
+    except Diverged as error:
+        raise UserError(f"{error}; {_remains(keepers())}") from error
+    except BaseException as error:
+        # Any other error may come of a state that is wrong. Saved, it would be the newest
+        # checkpoint, and one that is right would be removed for it.
+        if contact.loss_of_contact(error) is None and not isinstance(error, _ACCIDENTS):
+            error.add_note(f"Nothing was saved: {_remains(keepers())}.")
+        else:
+            for keeper in keepers():
+                keeper.save_alone()
+        raise
+
+
+def _remains(keepers: Sequence[Keeper]) -> str:
+    """What there is if nothing more is saved."""
+    if len(keepers) == 1:
+        return keepers[0].remains
+    return "each task goes on from its own last checkpoint"
+
+
 def _progress(
     title: str, planned: int, done: int, states: Callable[[], list[TaskState]], *, shown: bool
 ) -> tqdm:
@@ -175,64 +218,51 @@ def run_training(
         found = [state_of(trainer, r, name, losses.get(r)) for r, name in enumerate(names)]
         return sorted(found, key=lambda each: each.state == "dropped")
 
-    with _progress(title, planned, done, states, shown=is_main) as progress:
-        try:
-            for event in trainer.train():
-                now = time.perf_counter()
-                if isinstance(event, StepResult):
-                    spent["training_seconds"] += now - started
-                    spent["records"] += event.records
-                    spent["tokens"] += event.tokens
-                    shown["step"] = f"{event.step}/{trainer.planned_steps}"
-                    shown["loss"] = f"{event.loss:.2f}"
-                    losses.update(event.task_losses)
-                    progress.set_postfix({**shown, **({"now": "dev"} if trainer.due else {})})
-                    progress.update(min(event.records, planned - progress.n))
-                    curves.add(
-                        {
-                            "train/loss": event.loss,
-                            "train/lr": event.lr,
-                            "throughput/records_per_second": event.records / (now - started),
-                            "memory/peak_mb": peak_memory_mb(),
-                        },
-                        event.step,
-                    )
-                else:
-                    spent["dev_evaluation_seconds"] += now - started
-                    best = trainer.selection.best
-                    mean = sum(best) / len(best)
-                    shown["dev"] = f"{mean:.3f}"
-                    progress.set_postfix(shown)
-                    scores = {names[r]: each.main for r, each in event.scores.items() if each.count}
-                    curves.add({f"dev/{n}": score for n, score in scores.items()}, event.step)
-                spent["cpu_seconds_of_this_rank"] = time.process_time() - cpu_started
-                is_due = checkpoint_every and event.step % checkpoint_every == 0
-                # Behind the step's scores, so that they are not made and written again.
-                if is_due and not trainer.due:
-                    keeper.save()
-                stop.check()
-                started = time.perf_counter()
-        except Stopped:
-            # All ranks agreed to stop at this point, so they can save together.
-            keeper.save()
-            raise
-        except NotWritten as error:
-            raise NotWritten(f"{error}; {keeper.remains}") from error
-        except Diverged as error:
-            raise UserError(f"{error}; {keeper.remains}") from error
-        except BaseException as error:
-            # Any other error may come of a state that is wrong. Saved, it would be the newest
-            # checkpoint, and one that is right would be removed for it.
-            if contact.loss_of_contact(error) is None and not isinstance(error, _ACCIDENTS):
-                error.add_note(f"Nothing was saved: {keeper.remains}.")
+    bar_or_board = _progress(title, planned, done, states, shown=is_main)
+    with bar_or_board as progress, contextlib.closing(curves), saving(lambda: [keeper]):
+        for event in trainer.train():
+            now = time.perf_counter()
+            if isinstance(event, StepResult):
+                spent["training_seconds"] += now - started
+                spent["records"] += event.records
+                spent["tokens"] += event.tokens
+                shown["step"] = f"{event.step}/{trainer.planned_steps}"
+                shown["loss"] = f"{event.loss:.2f}"
+                losses.update(event.task_losses)
+                progress.set_postfix({**shown, **({"now": "dev"} if trainer.due else {})})
+                progress.update(min(event.records, planned - progress.n))
+                curves.add(
+                    {
+                        "train/loss": event.loss,
+                        "train/lr": event.lr,
+                        "throughput/records_per_second": event.records / (now - started),
+                        "memory/peak_mb": peak_memory_mb(),
+                    },
+                    event.step,
+                )
             else:
-                keeper.save_alone()
-            raise
-        finally:
-            curves.close()
+                spent["dev_evaluation_seconds"] += now - started
+                best = trainer.selection.best
+                mean = sum(best) / len(best)
+                shown["dev"] = f"{mean:.3f}"
+                progress.set_postfix(shown)
+                scores = {names[r]: each.main for r, each in event.scores.items() if each.count}
+                curves.add({f"dev/{n}": score for n, score in scores.items()}, event.step)
+            spent["cpu_seconds_of_this_rank"] = time.process_time() - cpu_started
+            is_due = checkpoint_every and event.step % checkpoint_every == 0
+            # Behind the step's scores, so that they are not made and written again.
+            if is_due and not trainer.due:
+                keeper.save()
+            stop.check()
+            started = time.perf_counter()
     keeper.save()
     if trainer.step == keeper.begun_at and is_main:
         print(f"{title}: nothing is left to train after step {trainer.step}")
+    return throughput(spent)
+
+
+def throughput(spent: Mapping[str, float]) -> dict[str, float]:
+    """Of what was counted of a training, records and tokens a second; {} if none was trained."""
     seconds = spent["training_seconds"]
     if not seconds:
         return {}

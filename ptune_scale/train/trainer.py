@@ -155,14 +155,15 @@ class Trainer:
         """
         while True:
             if self.due:
-                yield self._evaluate()
-            tasks = self._next_tasks()
+                yield self.evaluate()
+            tasks = self.next_tasks()
             if not tasks:
                 return
             if (result := self._update(tasks)) is not None:
                 yield result
 
-    def _next_tasks(self) -> list[int]:
+    def next_tasks(self) -> list[int]:
+        """The tasks of the next step; none where training has come to its end."""
         eligible = {
             r
             for r, visits in enumerate(self.visits)
@@ -188,13 +189,43 @@ class Trainer:
 
     def _update(self, tasks: list[int]) -> StepResult | None:
         """Make a step; None where rows that compete diverged, and were dropped instead."""
-        examples = [e for r in tasks for e in self.orders[r].chunk(self.visits[r])]
+        questions = self.draw(tasks)
         # Dropout's masks are a function of the step, so that a resumed run draws the same.
         self.function.world.seed_noise(self.config.seed, "step", self.step)
         prompts = self.encoders.encode(tasks)
         losses, gradient, tokens = loss_and_gradient(
-            self.function, self.problem.batches(examples), prompts
+            self.function, self.problem.batches(questions), prompts
         )
+        return self.learn(tasks, prompts, losses, gradient, records=len(questions), tokens=tokens)
+
+    def draw(self, tasks: Sequence[int]) -> list[Any]:
+        """The questions that these tasks are visited with next."""
+        return [e for r in tasks for e in self.orders[r].chunk(self.visits[r])]
+
+    def learn(
+        self,
+        tasks: Sequence[int],
+        prompts: Tensor,
+        losses: Tensor,
+        gradient: Tensor,
+        *,
+        records: int,
+        tokens: int,
+    ) -> StepResult | None:
+        """Make a step of what the frozen side said of the questions that were drawn.
+
+        Args:
+            prompts: (R, S, H), what ``encode`` returned.
+            losses: (R,), of the tasks.
+            gradient: (R, S, H), dP.
+            records, tokens: how many there were.
+
+        Returns:
+            None where rows that compete diverged, and were dropped instead.
+
+        Raises:
+            Diverged: a loss, or its gradient, is not finite.
+        """
         loss = float(losses.sum()) / len(tasks)
         finite = losses.isfinite() & gradient.isfinite().flatten(1).all(1)
         wild = [r for r in tasks if not bool(finite[r])]
@@ -218,7 +249,7 @@ class Trainer:
         self.is_whole = True
         lr = max(rates.values())
         of_task = {r: float(losses[r]) for r in tasks}
-        return StepResult(self.step, loss, lr, len(examples), tokens, of_task)
+        return StepResult(self.step, loss, lr, records, tokens, of_task)
 
     def _group_lr(self, group: int) -> float:
         # A shared encoder's schedule is that of the tasks that it still trains for.
@@ -239,7 +270,8 @@ class Trainer:
             return False  # the published code scores at the start of an epoch, never the last one
         return visits % every == 0 or is_last
 
-    def _evaluate(self) -> Evaluation:
+    def evaluate(self) -> Evaluation:
+        """Score the tasks that are due on dev, and keep their prompts if they are good."""
         tasks = self.due
         self.encoders.check_replicas(tasks)
         with torch.no_grad():
