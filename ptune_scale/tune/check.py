@@ -19,7 +19,7 @@ from ptune_scale.run.config import MethodConfig, SearchingConfig
 from ptune_scale.task.answers.text import BoundText
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.chat import chat_pattern
-from ptune_scale.task.define import Definition, define, read_definition, words_of
+from ptune_scale.task.define import Defined, Definition, define, read_definition, words_of
 from ptune_scale.task.pattern import Pattern
 from ptune_scale.task.task import Task, Wording, check_names
 from ptune_scale.tune.config import OwnConfig, TaskConfig, pairs_in
@@ -55,20 +55,29 @@ def check(config: OwnConfig) -> CheckedTasks:
     methods = check_methods(config.methods, config.ask.method, METHODS)
     defined = [define(each) for each in _definitions(config.data)]
     read = [task for each in defined for task in each.tasks]
+    check_names(read)
     degrees, backbone = open_model(
-        config, methods, METHODS, config.ask.method, length=_long_row(read), tasks=len(read)
+        config, methods, METHODS, config.ask.method, length=long_row(read), tasks=len(read)
     )
-    tasks = tuple(
-        _in_chat(task, backbone) if each.chat else task for each in defined for task in each.tasks
-    )
-    check_names(tasks)
-    for task in tasks:
-        _check_fits(task, backbone, methods)
+    tasks = tuple(task for each in defined for task in fitted(each, backbone, methods))
     if launch.is_first_rank():
         for line in (line for each in defined for line in each.said):
             print(f"inferred: {line}", file=sys.stderr)
     trials = check_trials(config, methods, tasks, backbone)
     return CheckedTasks(config, degrees, backbone, tasks, methods, trials)
+
+
+def fitted(defined: Defined, backbone: Backbone, methods: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks of a definition as a model is asked about them.
+
+    Raises:
+        UserError: they do not fit it.
+    """
+    chats = defined.chat
+    tasks = tuple(_in_chat(task, backbone) if chats else task for task in defined.tasks)
+    for task in tasks:
+        _check_fits(task, backbone, methods)
+    return tasks
 
 
 def check_trials(
@@ -124,7 +133,7 @@ def _rows_at_once(config: MethodConfig, length: int) -> int:
     return min(rows, train.rows_per_forward * ranks) if train.rows_per_forward else rows
 
 
-def _long_row(tasks: Sequence[Task]) -> int:
+def long_row(tasks: Sequence[Task]) -> int:
     """Tokens of the longest record, at four letters each: no model has been opened yet."""
     texts = (
         sum(map(len, record.fields.values()))
@@ -253,7 +262,7 @@ def _in_chat(task: Task, backbone: Backbone) -> Task:
     )
 
 
-def _check_fits(task: Task, backbone: Backbone, methods: tuple[str, ...]) -> None:
+def _check_fits(task: Task, backbone: Backbone, methods: Sequence[str]) -> None:
     """Make sure that every record can be asked, in each wording that will be.
 
     Raises:

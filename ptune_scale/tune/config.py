@@ -48,6 +48,23 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListConfig:
+    """very many tasks"""
+
+    task_list: str = flag(
+        "",
+        "directory of task files (TOML), of any number, in it and below it: --tasks_per_batch of "
+        "them train at a time, each with an encoder of its own; one that ends makes room for the "
+        "next, and new files join. --max_steps is then each task's own (-1: 40 times "
+        "tasks_per_batch)",
+        common=True,
+    )
+    follow: OnOff = flag(
+        "off", "when all of --task_list are done, wait for new files, until a signal comes"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareConfig:
     """what is compared"""
 
@@ -64,6 +81,7 @@ class OwnConfig(JobConfig):
     """Everything that a run on tasks of one's own can be told."""
 
     data: TaskConfig = TaskConfig()
+    many: ListConfig = ListConfig()
     ask: CompareConfig = CompareConfig()
     model: ModelConfig = ModelConfig()
     served: ServedConfig = ServedConfig()
@@ -75,17 +93,33 @@ class OwnConfig(JobConfig):
     run: RunConfig = RunConfig()
 
     def contradictions(self) -> Iterator[str]:
-        data = self.data
-        if bool(data.task) == bool(data.train):
-            yield "give --task FILE.toml, or --train FILE with --pattern and --answer"
-        if data.task:
+        data, listed = self.data, self.many.task_list
+        if sum(map(bool, (data.task, data.train, listed))) != 1:
+            yield (
+                "give --task FILE.toml, or --train FILE with --pattern and --answer, or "
+                "--task_list DIRECTORY"
+            )
+        if self.many.follow == "on" and not listed:
+            yield "--follow on is for --task_list"
+        if listed:
+            yield from self._not_for_lists()
+        if data.task or listed:
             own = {f.name: f.default for f in fields(TaskConfig) if f.name not in ("task", "train")}
             typed = [name for name, default in own.items() if getattr(data, name) != default]
             if typed:
-                yield f"--{typed[0]} with --task: write it into the task file"
+                given = "task" if data.task else "task_list"
+                yield f"--{typed[0]} with --{given}: write it into the task file"
         kinds = [data.words, data.choices, data.candidates, data.text_tokens]
         if sum(map(bool, kinds)) > 1:
             yield "give one of --words, --choices, --candidates, --text_tokens"
+
+    def _not_for_lists(self) -> Iterator[str]:
+        if self.search.search:
+            yield "--search with --task_list: its tasks train with the settings that are typed"
+        elif "ptuning" not in names_in(self.ask.method):
+            yield f"--task_list is for ptuning, which --method {self.ask.method} leaves out"
+        if self.tune.backbone_dropout == "on":
+            yield "--backbone_dropout on with --task_list: a task's noise would be its company's"
 
     @property
     def methods(self) -> tuple[str, ...]:

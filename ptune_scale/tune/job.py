@@ -83,6 +83,7 @@ class Job:
         notes: what a reader of the results has to know, in the order in which it was found.
         training: by method, what those that train say about it.
         trials: settings that are searched for the best, if any are.
+        is_shown: whether progress is.
     """
 
     config: MethodConfig
@@ -94,6 +95,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     training: dict[str, dict[str, Any]] = field(default_factory=dict)
     trials: Sequence[PromptTrial] = ()
+    is_shown: bool = True
 
     @classmethod
     def start(
@@ -271,7 +273,8 @@ class Job:
         """
         parts = {task.task.name: part(task) for task in asked}
         questions = [question for each in parts.values() for question in each]
-        with bar(title, len(questions), "records", shown=self.is_main) as progress:
+        is_shown = self.is_main and self.is_shown
+        with bar(title, len(questions), "records", shown=is_shown) as progress:
             asker = self._asker(asked, prompts, function)
             asker.shared_tokens = shared_tokens
             rows = sum(len(question.rows) for question in questions) / max(1, len(questions))

@@ -11,18 +11,25 @@ from ptune_scale.tune.config import OwnConfig
 if TYPE_CHECKING:
     from ptune_scale.run.site import Site
     from ptune_scale.tune.check import CheckedTasks
+    from ptune_scale.tune.listed import CheckedList
 
 
-def _check(config: OwnConfig) -> CheckedTasks:
+def _check(config: OwnConfig) -> CheckedTasks | CheckedList:
     from ptune_scale.tune.check import check
+    from ptune_scale.tune.listed import check_list
 
-    return check(config)
+    return check_list(config) if config.many.task_list else check(config)
 
 
-def _run(checked: CheckedTasks, site: Site) -> None:
+def _run(checked: CheckedTasks | CheckedList, site: Site) -> None:
+    from ptune_scale.tune.check import CheckedTasks
     from ptune_scale.tune.run import run
+    from ptune_scale.tune.run_list import run_list
 
-    run(checked, site)
+    if isinstance(checked, CheckedTasks):
+        run(checked, site)
+    else:
+        run_list(checked, site)
 
 
 PROGRAM = Program(
@@ -32,6 +39,7 @@ PROGRAM = Program(
   %(prog)s --train tickets.csv --pattern "{title}. {body...} [P]*4 Category: [Y]" \\
       --answer category --output_dir out
   %(prog)s --task cb.toml --task capitals.toml --num_gpus 2 --output_dir out
+  %(prog)s --task_list many/ --output_dir out
   %(prog)s --resume_from out
 """,
     OwnConfig,

@@ -1,16 +1,17 @@
 """Ways to answer any task; each is one record of a registry."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ptune_scale.task.answers.answer import Prediction
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.answers.words import Words
+from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.task import Task, Wording
 from ptune_scale.tune.job import Job, MethodResult
-from ptune_scale.tune.prompts import train_prompts
+from ptune_scale.tune.prompts import Trained, train_prompts
 from ptune_scale.tune.search import run_search
 
 Result = TypeVar("Result")
@@ -105,6 +106,11 @@ def run_ptuning(job: Job) -> list[MethodResult]:
         directory=job.output,
         resumed_from=job.resume_from.get("ptuning"),
     )
+    return tuned(job, asked, trained)
+
+
+def tuned(job: Job, asked: Sequence[AskedTask], trained: Trained) -> list[MethodResult]:
+    """What tuned prompts answer."""
     job.training["ptuning"] = trained.info
     predictions = job.answers(asked, trained.prompts, "ptuning, test")
     wordings = {task.task.name: task.wording.pattern.text for task in asked}

@@ -75,6 +75,49 @@ def train_prompts(
             diverged.
         Stopped: after a checkpoint was saved.
     """
+    keeper = begin(
+        job,
+        name,
+        asked,
+        directory=directory,
+        config=config,
+        start=start,
+        resumed_from=resumed_from,
+        identity=identity,
+        trainer=trainer,
+    )
+    throughput = run_training(
+        keeper,
+        job.stop,
+        title=name,
+        names=[task.task.name for task in asked],
+        checkpoint_every=job.config.run.checkpoint_every,
+        curves=job.curves(name, directory, keeper.trainer.step + 1),
+    )
+    trained = found_by(keeper.trainer, job, asked, throughput)
+    if exports:
+        export = export_of(job, asked, trained.prompts, exported)
+        job.world.on_main(lambda: export.save(directory / "prompt"))
+    return trained
+
+
+def begin(
+    job: Job,
+    name: str,
+    asked: Sequence[AskedTask],
+    *,
+    directory: Path,
+    config: TrainConfig | None = None,
+    start: Tensor | None = None,
+    resumed_from: Path | None = None,
+    identity: dict[str, Any] | None = None,
+    trainer: Trainer | None = None,
+) -> Keeper:
+    """A training at its first step, or where a checkpoint has it; see ``train_prompts``.
+
+    Raises:
+        UserError: there is no slot to train, or the checkpoint is of another run.
+    """
     without = [task.task.name for task in asked if not task.num_slots]
     if without:
         raise UserError(
@@ -92,7 +135,7 @@ def train_prompts(
             load(trainer, path)
 
         job.world.together(take_over)
-    keeper = Keeper(
+    return Keeper(
         trainer,
         job.world,
         directory / "checkpoint",
@@ -100,18 +143,12 @@ def train_prompts(
         job.config.as_flags(),
         resumed_from,
     )
-    throughput = run_training(
-        keeper,
-        job.stop,
-        title=name,
-        names=[task.task.name for task in asked],
-        checkpoint_every=job.config.run.checkpoint_every,
-        curves=job.curves(name, directory, trainer.step + 1),
-    )
-    prompts = trainer.selection.prompts
-    if exports:
-        export = export_of(job, asked, prompts, exported)
-        job.world.on_main(lambda: export.save(directory / "prompt"))
+
+
+def found_by(
+    trainer: Trainer, job: Job, asked: Sequence[AskedTask], throughput: dict[str, float]
+) -> Trained:
+    """What came of a training that has ended."""
     names = [task.task.name for task in asked]
     info = {
         "steps": trainer.step,
@@ -128,7 +165,8 @@ def train_prompts(
         "throughput": throughput,
     }
     dev = getattr(trainer.problem, "metrics", {})
-    return Trained(prompts, info, {asked[i].task.name: scores for i, scores in dev.items()})
+    scores = {asked[i].task.name: found for i, found in dev.items()}
+    return Trained(trainer.selection.prompts, info, scores)
 
 
 def build_bank(
@@ -184,11 +222,16 @@ def build_trainer(
     config: TrainConfig,
     start: Tensor | None,
     problem: Problem,
+    placement: EncoderPlacement | None = None,
 ) -> Trainer:
-    """A trainer at step 0."""
+    """A trainer at step 0.
+
+    Args:
+        placement: of its encoders; None for what the flags say of them.
+    """
     config = with_default_steps(config, len(asked))
     groups = group_members(len(asked), job.config.prompt.encoder_sharing)
-    placement = EncoderPlacement.build(
+    placement = placement or EncoderPlacement.build(
         job.config.parallel.encoder_placement, job.site.mesh, len(groups)
     )
     bank = build_bank(job, asked, config, placement, start)

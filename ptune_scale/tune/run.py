@@ -21,13 +21,14 @@ def run(checked: CheckedTasks, site: Site) -> None:
     """
     job = Job.start(checked.config, checked.tasks, checked.backbone, site)
     job.trials = checked.trials
-    for line in _left_out(job):
+    for line in left_out(job):
         job.note(line)
     results = [result for name in checked.methods for result in METHODS[name].run(job)]
     site.world.on_main(lambda: _report(job, results))
 
 
-def _left_out(job: Job) -> list[str]:
+def left_out(job: Job) -> list[str]:
+    """What was not used of the tasks' files, or is slower here than elsewhere, a line each."""
     lines: list[str] = []
     for task in job.tasks:
         lines += task.splits.notes

@@ -15,6 +15,7 @@ from ptune_scale.train.schedule import (
     tokens_per_visit,
     visit_budgets,
     with_default_steps,
+    with_share_of_step,
 )
 
 
@@ -77,3 +78,20 @@ def test_steps_grow_with_the_tasks_where_none_are_given() -> None:
     config = TrainConfig()
     assert [with_default_steps(config, n).max_steps for n in (1, 12, 41)] == [480, 480, 1640]
     assert with_default_steps(replace(config, max_steps=7), 41).max_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "alone"),
+    [
+        ({}, (320, 4, 0)),
+        ({"max_steps": 12, "batch_size": 20, "tasks_per_batch": 3}, (12, 6, 0)),
+        ({"batch_size": 4}, (160, 1, 0)),
+        ({"max_steps": 0, "batch_tokens": 1000}, (0, 4, 125)),
+    ],
+)
+def test_a_tasks_share_of_a_step_is_that_of_many_tasks(
+    given: dict[str, int], alone: tuple[int, int, int]
+) -> None:
+    found = with_share_of_step(TrainConfig(**given))
+    assert (found.max_steps, found.batch_size, found.batch_tokens) == alone
+    assert tasks_per_step(found, 1) == 1 and records_per_visit(found, 1) == alone[1]

@@ -1,0 +1,322 @@
+"""Very many tasks in one run: each is trained as by itself, and none is in another's way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ptune_scale.tune import launcher, listed, pool, run_list
+from ptune_scale.use.export import PromptExport
+from tests.tune.conftest import SMALL, TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(TASKS)
+# Two train at a time, with three records of each in a step.
+LISTED = (*SMALL, "--tasks_per_batch", "2")
+
+KILLED = """
+import os, signal, sys
+from ptune_scale.tune import launcher, pool
+step, made = pool.step_together, []
+def killed(*given):
+    made.append(given)
+    if len(made) == 22:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*given)
+pool.step_together = killed
+launcher.main(sys.argv[1:])
+"""
+"""Two tasks have had their twelve steps, and two of theirs nine, when it is killed."""
+
+
+def _copied(source: Path, directory: Path) -> Path:
+    """A directory of task files, one of them in another below it."""
+    below = directory / "below"
+    shutil.copytree(source, directory)
+    below.mkdir()
+    for name in ("train.jsonl", "dev.jsonl", "test.jsonl"):
+        shutil.copy(source / name, below)
+    (directory / "city.toml").rename(below / "city.toml")
+    return directory
+
+
+@pytest.fixture
+def many(own, tmp_path: Path) -> Path:
+    return _copied(Path(own("where")[1]).parent, tmp_path / "many")
+
+
+@pytest.fixture(scope="module")
+def whole(own, tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output directory of a run that nobody disturbed."""
+    place = tmp_path_factory.mktemp("whole")
+    many = _copied(Path(own("where")[1]).parent, place / "many")
+    flags = ["--task_list", str(many), *LISTED, "--model", str(tiny_gpt2)]
+    assert launcher.main([*flags, "--output_dir", str(place / "out")]) == 0
+    return place / "out"
+
+
+@pytest.fixture
+def tune(tiny_gpt2: Path, tmp_path: Path, capsys) -> Callable[..., str]:
+    """Run ``tune`` on a directory of tasks; returns what it said."""
+
+    def run(many: Path, *flags: str, status: int = 0) -> str:
+        where = ["--model", str(tiny_gpt2), "--output_dir", str(tmp_path / "out")]
+        found = launcher.main(["--task_list", str(many), *LISTED, *where, *flags])
+        said = capsys.readouterr()
+        assert found == status, said.err
+        return said.out + said.err
+
+    return run
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The rows of P of each step that is made."""
+    made: list[list[int]] = []
+    step = pool.step_together
+
+    def noted(function: Any, panels: Any, trainers: Any) -> Any:
+        made.append(list(trainers))
+        return step(function, panels, trainers)
+
+    monkeypatch.setattr(pool, "step_together", noted)
+    return made
+
+
+def result_of(out: Path, name: str) -> dict[str, Any]:
+    return json.loads((out / "tasks" / name / "results.json").read_text())
+
+
+def assert_same(out: Path, whole: Path, names: list[str] = NAMES) -> None:
+    """Losses, scores and prompts are those of another run."""
+    for name in names:
+        one, other = (result_of(each, name)["methods"] for each in (out, whole))
+        for key in ("losses", "dev_curve", "stopped_early", "steps"):
+            found, expected = (each["ptuning"]["training"][key] for each in (one, other))
+            assert found == (pytest.approx(expected, abs=1e-5) if key == "losses" else expected)
+        prompts = [PromptExport.load(d / "tasks" / name / "prompt").prompts for d in (out, whole)]
+        torch.testing.assert_close(*prompts, atol=1e-5, rtol=1e-4)
+
+
+def test_each_task_becomes_what_it_would_become_alone(
+    whole: Path, own, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    for name in NAMES:
+        alone = tmp_path / "tasks" / name
+        settings = [*SMALL, "--batch_size", "3", "--encoder_sharing", "none"]
+        flags = [*own(name), *settings, "--model", str(tiny_gpt2), "--output_dir", str(alone)]
+        assert launcher.main(flags) == 0
+        found, expected = result_of(whole, name), result_of(tmp_path, name)
+        for method in ("manual", "ptuning"):
+            one, other = (each["methods"][method]["tasks"] for each in (found, expected))
+            assert one[name].keys() == other[name].keys()
+            for metric in found["methods"]["manual"]["tasks"][name].keys() - {"interval", "dev"}:
+                assert one[name][metric] == pytest.approx(other[name][metric], rel=1e-4)
+    assert_same(whole, tmp_path)
+
+
+def test_a_run_leaves_a_directory_of_each_task_and_a_table_of_all(whole: Path) -> None:
+    made = {path.name for path in whole.iterdir()} - {".lock"}
+    assert made == {
+        *("results.json", "results.md", "report.html", "run.json", "settings.json"),
+        *("tasks", "tensorboard"),
+    }
+    assert sorted(path.name for path in (whole / "tasks").iterdir()) == NAMES
+    for name in NAMES:
+        # No encoder is kept of what is done.
+        assert {path.name for path in (whole / "tasks" / name).iterdir()} == {
+            *("prompt", "predictions.jsonl", "results.json")
+        }
+    results = json.loads((whole / "results.json").read_text())
+    assert sorted(results["tasks"]) == NAMES and not results["failed"] and not results["refused"]
+    assert results["tasks"]["city"]["file"] == "below/city.toml"
+    assert results["tasks"]["where"]["methods"]["ptuning"]["records"] == 12
+    assert "| where | 12 | accuracy |" in (whole / "results.md").read_text()
+
+
+def test_a_run_that_was_killed_goes_on_from_each_tasks_own_checkpoint(
+    many: Path, whole: Path, tiny_gpt2: Path, tmp_path: Path, tune, steps: list[list[int]]
+) -> None:
+    out = tmp_path / "out"
+    flags = ["--task_list", str(many), *LISTED, "--model", str(tiny_gpt2)]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *flags, "--output_dir", str(out)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    before = {path: path.stat().st_mtime_ns for path in (out / "tasks").glob("*/results.json")}
+    assert len(before) == 2
+    tune(many, "--resume_from", str(out))
+    assert len(steps) == 12 - 8
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert_same(out, whole)
+
+
+def test_a_run_that_was_stopped_loses_no_step(
+    many: Path, whole: Path, tmp_path: Path, tune, steps: list[list[int]], monkeypatch
+) -> None:
+    step = pool.step_together
+
+    def stopped(*given: Any) -> Any:
+        if len(steps) == 14:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*given)
+
+    monkeypatch.setattr(pool, "step_together", stopped)
+    tune(many, status=128 + signal.SIGTERM)
+    table = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(steps) == 15 and len(table["tasks"]) == 2
+    tune(many, "--resume_from", str(tmp_path / "out"))
+    assert len(steps) == 24
+    assert_same(tmp_path / "out", whole)
+
+
+def test_tasks_come_while_others_train(
+    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+) -> None:
+    late = many / "where.toml"
+    late.rename(tmp_path / "where.toml")
+    step = pool.step_together
+
+    def put(*given: Any) -> Any:
+        if not late.exists():
+            (tmp_path / "where.toml").rename(late)
+        return step(*given)
+
+    monkeypatch.setattr(pool, "step_together", put)
+    monkeypatch.setattr(listed, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    tune(many)
+    # It had come by the time that the first two ended.
+    assert [len(each) for each in steps] == [2] * 24
+    assert_same(tmp_path / "out", whole)
+
+
+def test_a_run_that_follows_waits_for_tasks_until_it_is_told_to_stop(
+    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch
+) -> None:
+    late = many / "where.toml"
+    late.rename(tmp_path / "where.toml")
+
+    summarize = run_list.write_summary
+
+    def idle(*given: Any) -> str:
+        if late.exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            (tmp_path / "where.toml").rename(late)
+        return summarize(*given)
+
+    monkeypatch.setattr(run_list, "write_summary", idle)
+    monkeypatch.setattr(pool, "_NAP", 0.01)
+    said = tune(many, "--follow", "on", status=128 + signal.SIGTERM)
+    assert "stopped by SIGTERM; go on with --resume_from" in said
+    assert_same(tmp_path / "out", whole)
+
+
+def test_a_file_that_cannot_be_used_is_named_and_the_others_go_on(
+    many: Path, whole: Path, tmp_path: Path, tune
+) -> None:
+    (many / "broken.toml").write_text("name = [")
+    text = (many / "where.toml").read_text()
+    (many / "again.toml").write_text('name = "where"\n' + text)
+    (many / "nodata.toml").write_text(text.replace("train.jsonl", "nowhere.jsonl"))
+    (many / "noslot.toml").write_text(text.replace("[P]*2", "").replace("[P]", ""))
+    (many / "dot.toml").write_text('name = ".."\n' + text)
+    said = tune(many)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    reasons = {
+        "broken.toml": "not TOML",
+        "where.toml": "task name where is that of again.toml too",
+        "nodata.toml": "nowhere.jsonl",
+        "noslot.toml": "no prompt slot",
+        "dot.toml": "begins with no dot",
+    }
+    assert results["refused"].keys() == reasons.keys()
+    lines = said.splitlines()
+    for file, reason in reasons.items():
+        assert reason in results["refused"][file] and f"{many}/{file}" in results["refused"][file]
+        assert sum(line == f"skipped: {results['refused'][file]}" for line in lines) == 1
+    assert_same(tmp_path / "out", whole)
+
+
+def test_a_task_that_diverges_is_done_with_and_said_to_have_failed(
+    many: Path, tmp_path: Path, tune, steps: list[list[int]]
+) -> None:
+    said = tune(many, "--lr", "1e30")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert sorted(results["failed"]) == NAMES and not results["tasks"]
+    for name, reason in results["failed"].items():
+        assert "training has diverged" in reason and f"failed: {name}: {reason}" in said
+        assert not (tmp_path / "out" / "tasks" / name / "prompt").exists()
+    before = len(steps)
+    tune(many, "--lr", "1e30", "--resume_from", str(tmp_path / "out"))
+    assert len(steps) == before
+
+
+def test_other_settings_are_not_gone_on_with(many: Path, whole: Path, tmp_path: Path, tune) -> None:
+    shutil.copytree(whole, tmp_path / "out")
+    said = tune(many, "--resume_from", str(tmp_path / "out"), "--lr", "0.5", status=2)
+    assert "lr was 0.01, is 0.5" in said
+
+
+def test_a_server_makes_no_difference(
+    many: Path, whole: Path, tmp_path: Path, tiny_gpt2: Path, tune, serving
+) -> None:
+    tune(many, "--backbone", serving(tiny_gpt2))
+    assert_same(tmp_path / "out", whole)
+
+
+def test_ranks_that_share_encoders_out_make_no_difference(
+    many: Path, whole: Path, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    flags = ["--task_list", str(many), *LISTED, "--model", str(tiny_gpt2)]
+    flags += ["--num_gpus", "2", "--zero_stage", "0", "--encoder_placement", "owned"]
+    done = subprocess.run(
+        [sys.executable, "launchers/tune.py", *flags, "--output_dir", str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same(tmp_path / "out", whole)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task", "where.toml"], "give --task FILE.toml, or .*, or --task_list DIRECTORY"),
+        (["--pattern", "{a} [P] [Y]"], "--pattern with --task_list: write it into the task file"),
+        (["--search", "trials.toml"], "--search with --task_list"),
+        (["--method", "manual"], "--task_list is for ptuning, which --method manual leaves out"),
+        (["--backbone_dropout", "on"], "--backbone_dropout on with --task_list"),
+        (["--task_list", "nowhere"], "there is no such directory"),
+        (["--task_list", "."], "it holds no task file"),
+    ],
+)
+def test_what_cannot_be_done_with_a_list_is_refused(
+    flags: list[str], message: str, many: Path, tmp_path: Path, refused, monkeypatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    refused(["--task_list", str(many), *flags], message)
+
+
+def test_a_list_of_which_nothing_can_be_used_is_refused(tmp_path: Path, refused) -> None:
+    (tmp_path / "one.toml").write_text('pattern = "{a} [P] [Y]"')
+    refused(["--task_list", str(tmp_path)], "none of its 1 task files can be used; .* has no train")
+
+
+def test_following_needs_a_list(own, refused) -> None:
+    refused([*own("where"), "--follow", "on"], "--follow on is for --task_list")
