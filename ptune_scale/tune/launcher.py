@@ -11,12 +11,12 @@ from ptune_scale.tune.config import OwnConfig
 if TYPE_CHECKING:
     from ptune_scale.run.site import Site
     from ptune_scale.tune.check import CheckedTasks
-    from ptune_scale.tune.listed import CheckedList
+    from ptune_scale.tune.check_list import CheckedList
 
 
 def _check(config: OwnConfig) -> CheckedTasks | CheckedList:
     from ptune_scale.tune.check import check
-    from ptune_scale.tune.listed import check_list
+    from ptune_scale.tune.check_list import check_list
 
     return check_list(config) if config.many.task_list else check(config)
 

@@ -8,60 +8,23 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 from tqdm import tqdm
 
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import EncoderPlacement, NotFinite
 from ptune_scale.progress import bar, peak_memory_mb
-from ptune_scale.task.asking import AskedTask, Panels
+from ptune_scale.task.asking import Panels
 from ptune_scale.trackers.tracker import Curves
-from ptune_scale.train import checkpoint
-from ptune_scale.train.session import Keeper, saving, throughput
+from ptune_scale.train.session import Keeper, saving
 from ptune_scale.train.together import step_together
-from ptune_scale.train.trainer import Diverged, StepResult, Trainer
+from ptune_scale.train.trainer import Diverged, StepResult
 from ptune_scale.tune.job import Job
-from ptune_scale.tune.listed import ListedTask, TaskList
-from ptune_scale.tune.methods import METHODS, tuned
-from ptune_scale.tune.planned import ask
-from ptune_scale.tune.pool_report import TASKS, forget, write_ended, write_failed
-from ptune_scale.tune.prompts import begin, build_trainer, export_of, found_by
-from ptune_scale.tune.run import left_out
-
-NAME = "ptuning"
+from ptune_scale.tune.listed import TaskList
+from ptune_scale.tune.member import Member
 
 _NAP = 1.0
 """Seconds between two looks for new files, where there is nothing else to do."""
-
-_LONGEST_NAME = 200
-"""Bytes of a directory's name."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A task in training.
-
-    Attributes:
-        job: of this task alone; its directory is the task's own.
-        asked: the only task of that job.
-        seated: the same among all that train, with rows that are asked together with theirs.
-    """
-
-    listed: ListedTask
-    job: Job
-    asked: AskedTask
-    seated: AskedTask
-    keeper: Keeper
-
-    @property
-    def trainer(self) -> Trainer:
-        return self.keeper.trainer
-
-    @property
-    def name(self) -> str:
-        return self.listed.task.name
 
 
 class Pool:
@@ -141,55 +104,14 @@ class Pool:
                 if listed is None:
                     break
                 try:
-                    self.members[seat] = self._begin(listed, seat)
+                    member = Member.begin(self.job, listed, seat, self._placement.of(seat))
                 except UserError as error:
                     self.tasks.refuse(listed.file, error, listed.task.name)
+                    continue
+                self.members[seat] = member
+                self._steps += member.keeper.begun_at
         if len(self.members) != before:
             self._panels = Panels([member.seated for member in self.members.values()])
-
-    def _begin(self, listed: ListedTask, seat: int) -> Member:
-        """A task at its first step, or where it was when an earlier run was stopped.
-
-        Raises:
-            UserError: it is not what the checkpoint is of, or cannot have a directory.
-        """
-        task, world = listed.task, self.job.world
-        directory = self.job.output / TASKS / _directory_of(task.name)
-        site = replace(self.job.site, output=directory)
-        job = replace(
-            self.job, tasks=[task], site=site, notes=list(listed.notes), training={}, is_shown=False
-        )
-        for line in left_out(job):
-            job.note(line)
-        [asked] = job.asked()
-        seated = ask(task, job.backbone, seat, job.config.train.seed)
-        # What the main rank finds decides for all.
-        found = world.together(
-            lambda: checkpoint.checkpoints(directory / "checkpoint") if world.is_main else []
-        )[0]
-        trainer = build_trainer(
-            job,
-            [seated],
-            job.config.train,
-            None,
-            job.problem([asked]),
-            self._placement.of(seat),
-        )
-        resumed_from = found[-1] if found else None
-        try:
-            keeper = begin(
-                job,
-                NAME,
-                [seated],
-                directory=directory,
-                resumed_from=resumed_from,
-                trainer=trainer,
-            )
-        except UserError as error:
-            advice = f"; remove {directory} to begin the task again" if found else ""
-            raise UserError(f"{error}{advice}") from error
-        self._steps += keeper.begun_at
-        return Member(listed, job, asked, seated, keeper)
 
     def _settle(self, progress: tqdm) -> bool:
         """Score what is due, and end what has come to its end; whether rows are free now."""
@@ -202,7 +124,7 @@ class Pool:
                     trainer.evaluate()
                     trainer.spent["dev_evaluation_seconds"] += time.perf_counter() - started
                 if not trainer.next_tasks():
-                    self._end(member)
+                    member.end(self.methods)
                     self._leave(seat, progress)
                     continue
             except NotFinite as error:
@@ -248,49 +170,15 @@ class Pool:
             self._steps,
         )
 
-    def _end(self, member: Member) -> None:
-        """Export a prompt, and write what it and other methods are worth."""
-        job, asked, spent = member.job, [member.asked], member.trainer.spent
-        trained = found_by(member.trainer, job, asked, throughput(spent))
-        export = export_of(job, asked, trained.prompts)
-        job.world.on_main(lambda: export.save(job.output / "prompt"))
-        results = [
-            result
-            for name in self.methods
-            for result in (tuned(job, asked, trained) if name == NAME else METHODS[name].run(job))
-        ]
-
-        def write() -> None:
-            write_ended(job, results, member.listed)
-            forget(job.output)
-
-        job.world.on_main(write)
-
     def _fail(self, seat: int, error: UserError, progress: tqdm) -> None:
         """Go on without a task that cannot be trained."""
         member = self.members[seat]
-
-        def write() -> None:
-            write_failed(member.job.output, member.listed, error)
-            forget(member.job.output)
+        member.fail(error)
+        if self.job.is_main:
             tqdm.write(f"failed: {member.name}: {error.line}", file=sys.stderr)
-
-        member.job.world.on_main(write)
         self._leave(seat, progress)
 
     def _leave(self, seat: int, progress: tqdm) -> None:
         del self.members[seat]
         self._ended += 1
         progress.update(1)
-
-
-def _directory_of(name: str) -> str:
-    """What the directory of a task is called.
-
-    Raises:
-        UserError: nothing can be called so.
-    """
-    found = quote(name, safe=" ")
-    if found.startswith(".") or len(found) > _LONGEST_NAME:
-        raise UserError(f"task name {name!r}: choose one that is shorter, and begins with no dot")
-    return found

@@ -10,10 +10,12 @@ from ptune_scale.reading import has_file, read_object
 from ptune_scale.run.site import Site
 from ptune_scale.train.checkpoint import check_identity
 from ptune_scale.train.schedule import tasks_per_step, with_share_of_step
+from ptune_scale.tune.check_list import CheckedList
 from ptune_scale.tune.config import OwnConfig
 from ptune_scale.tune.job import Job
-from ptune_scale.tune.listed import CheckedList, EndedTask, TaskList, files_of
-from ptune_scale.tune.pool import NAME, Pool
+from ptune_scale.tune.listed import EndedTask, TaskList, files_of
+from ptune_scale.tune.member import NAME
+from ptune_scale.tune.pool import Pool
 from ptune_scale.tune.pool_report import TASKS, read_ended, write_summary
 
 _SETTINGS = "settings.json"
