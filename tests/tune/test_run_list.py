@@ -202,6 +202,36 @@ def test_tasks_come_while_others_train(
     assert_same(tmp_path / "out", whole)
 
 
+def test_a_task_that_stops_early_makes_room(
+    many: Path, tmp_path: Path, tune, steps: list[list[int]]
+) -> None:
+    # Nothing is learned, so that no score beats the one before.
+    tune(many, "--lr", "1e-9", "--selection", "reference_strict", "--patience", "1")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [task["stopped_early"] for task in results["tasks"].values()] == [True] * len(NAMES)
+    assert all(task["steps"] <= 6 for task in results["tasks"].values())
+    assert sum(map(len, steps)) == sum(task["steps"] for task in results["tasks"].values())
+
+
+def test_a_file_that_is_mended_is_looked_at_again(
+    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+) -> None:
+    (many / "where.toml").rename(tmp_path / "where.toml")
+    (many / "where.toml").write_text("name = [")
+    step = pool.step_together
+
+    def mend(*given: Any) -> Any:
+        if len(steps) == 14:
+            (tmp_path / "where.toml").replace(many / "where.toml")
+        return step(*given)
+
+    monkeypatch.setattr(pool, "step_together", mend)
+    monkeypatch.setattr(listed, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    assert tune(many).count("skipped: ") == 1
+    assert not json.loads((tmp_path / "out" / "results.json").read_text())["refused"]
+    assert_same(tmp_path / "out", whole)
+
+
 def test_a_run_that_follows_waits_for_tasks_until_it_is_told_to_stop(
     many: Path, whole: Path, tmp_path: Path, tune, monkeypatch
 ) -> None:

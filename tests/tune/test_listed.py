@@ -1,0 +1,68 @@
+"""A directory of task files: which of its tasks has its turn."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptune_scale.backbone import load_backbone
+from ptune_scale.parallel import World
+from ptune_scale.tune.listed import EndedTask, TaskList, files_of
+
+TWO = """
+pattern = "{place} [P] [Y]"
+[data]
+train = "two.jsonl"
+dev = 0
+[answer]
+field = "label"
+words = { north = "Oslo", south = "Rome" }
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A file of two tasks."""
+    rows = [
+        {"taskname": task, "place": f"{place} {number}", "label": label}
+        for task in ("b", "a")
+        for number, (place, label) in enumerate([("Norway", "north"), ("Italy", "south")] * 4)
+    ]
+    (tmp_path / "two.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "two.toml").write_text(TWO)
+    return tmp_path
+
+
+@pytest.fixture
+def names(directory: Path, tiny_gpt2: Path):
+    """The tasks of the list that come, if some are done already."""
+    backbone = load_backbone(str(tiny_gpt2))
+
+    def come(*ended: str) -> list[str]:
+        done = [EndedTask(name, "two.toml", ("a", "b"), 3) for name in ended]
+        tasks = TaskList(directory, World(), backbone, ["ptuning"], done)
+        found = []
+        while (listed := tasks.next(look=True)) is not None:
+            assert listed.file == "two.toml" and listed.beside == ("a", "b")
+            found.append(listed.task.name)
+        assert not tasks.refused and not tasks.waiting
+        return found
+
+    return come
+
+
+def test_each_task_of_a_file_has_its_turn_but_those_that_are_done(names) -> None:
+    assert names() == ["a", "b"]
+    assert names("a") == ["b"]
+
+
+def test_a_file_whose_tasks_are_all_done_is_not_read_again(directory: Path, names) -> None:
+    (directory / "two.jsonl").unlink()
+    assert names("b", "a") == []
+
+
+def test_hidden_files_and_directories_hold_no_tasks(directory: Path) -> None:
+    for name in (".hidden.toml", ".git/other.toml", "below/deep/third.toml"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("")
+    assert files_of(directory) == ["below/deep/third.toml", "two.toml"]
