@@ -129,6 +129,12 @@ def _say(line: str) -> None:
         sys.stderr.flush()
 
 
+def tell(line: str) -> None:
+    """Say something on standard error, where bars may stand."""
+    with contextlib.suppress(OSError, ValueError):
+        tqdm.write(line, file=sys.stderr)
+
+
 @contextlib.contextmanager
 def doing(what: str, *, shown: bool) -> Iterator[None]:
     """Something that takes a while and cannot be counted: told where there is no terminal."""

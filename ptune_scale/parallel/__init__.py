@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ptune_scale.parallel.layout import TextLimit, parallelize, replicated, single
     from ptune_scale.parallel.mesh import Mesh
     from ptune_scale.parallel.placement import EncoderPlacement
-    from ptune_scale.parallel.prompt_function import NotFinite, PromptFunction, Question
+    from ptune_scale.parallel.prompt_function import PromptFunction, Question, Unanswerable
     from ptune_scale.parallel.remote.backbone import ServedBackbone
     from ptune_scale.parallel.slices import count_local_elements
     from ptune_scale.parallel.tuned import TunedFunction, tune
@@ -62,7 +62,6 @@ if not TYPE_CHECKING:  # else any name would be taken for one that is there
             "Generated": "generation",
             "LostContact": "launch.contact",
             "Mesh": "mesh",
-            "NotFinite": "prompt_function",
             "PromptFunction": "prompt_function",
             "Question": "prompt_function",
             "ServedBackbone": "remote.backbone",
@@ -71,6 +70,7 @@ if not TYPE_CHECKING:  # else any name would be taken for one that is there
             "TextLimit": "layout",
             "TuneSettings": "tuned_settings",
             "TunedFunction": "tuned",
+            "Unanswerable": "prompt_function",
             "World": "world",
             "check_tuned": "tuned_settings",
             "count_local_elements": "slices",

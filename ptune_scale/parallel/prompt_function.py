@@ -31,8 +31,11 @@ Question = Callable[[Vocabulary, Tensor, Batch], Tensor]
 """Values of each row, (N, ...), from logits (N, K, W) that a vocabulary knows how to read."""
 
 
-class NotFinite(UserError):
-    """A model's logits hold NaN or infinity: nothing can be scored with them."""
+class Unanswerable(UserError):
+    """Rows that this model cannot be asked about; others it can.
+
+    Its numbers overflow on them, or they are more than its servers compute at once.
+    """
 
 
 class PromptFunction:
@@ -161,7 +164,9 @@ class PromptFunction:
             if self._contributes and found is not None:
                 result[[numbers[row] for row in index]] = found[: len(index)].to(dtype)
         if self.world.sum_(not_finite).item():
-            raise NotFinite(f"the model's logits are not finite: {self._why_not_finite(prompts)}")
+            raise Unanswerable(
+                f"the model's logits are not finite: {self._why_not_finite(prompts)}"
+            )
         return self.world.sum_(result).cpu()
 
     def _why_not_finite(self, prompts: Tensor) -> str:

@@ -8,14 +8,15 @@ Shapes: R trainers, S prompt slots, H embedding size.
 
 from collections.abc import Mapping
 
-from ptune_scale.parallel import PromptFunction
+from ptune_scale.errors import UserError
+from ptune_scale.parallel import PromptFunction, Unanswerable
 from ptune_scale.task.asking import Panels
 from ptune_scale.train.trainer import Diverged, StepResult, Trainer, loss_and_gradient
 
 
 def step_together(
     function: PromptFunction, panels: Panels, trainers: Mapping[int, Trainer]
-) -> dict[int, StepResult | Diverged]:
+) -> dict[int, StepResult | UserError]:
     """Let each trainer make its next step.
 
     Args:
@@ -23,7 +24,7 @@ def step_together(
         trainers: each of one task, and not at its end.
 
     Returns:
-        what became of each; nothing was updated by one that has diverged.
+        what became of each: of one that cannot go on, why; it was not updated.
     """
     drawn = {number: trainer.draw([0]) for number, trainer in trainers.items()}
     encoded = {number: trainer.encoders.encode([0]) for number, trainer in trainers.items()}
@@ -33,13 +34,18 @@ def step_together(
     for number, each in encoded.items():
         prompts[number, : each.shape[1]] = each[0].detach()
     questions = [question for each in drawn.values() for question in each]
-    losses, gradient, _ = loss_and_gradient(function, panels.batches(questions), prompts)
-    is_finite = bool(losses.isfinite().all()) and bool(gradient.isfinite().all())
-    if not is_finite and len(trainers) > 1:
+    try:
+        losses, gradient, _ = loss_and_gradient(function, panels.batches(questions), prompts)
+        are_fine = bool(losses.isfinite().all()) and bool(gradient.isfinite().all())
+    except Unanswerable as error:
+        if len(trainers) == 1:
+            return dict.fromkeys(trainers, error)
+        are_fine = False
+    if not are_fine and len(trainers) > 1:
         # Numbers that overflow may spoil those of rows beside them.
         alone = (step_together(function, panels, {n: each}) for n, each in trainers.items())
         return {number: found for each in alone for number, found in each.items()}
-    results: dict[int, StepResult | Diverged] = {}
+    results: dict[int, StepResult | UserError] = {}
     for number, trainer in trainers.items():
         own = encoded[number]
         try:

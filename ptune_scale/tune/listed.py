@@ -1,6 +1,5 @@
 """A directory of task files, each in its turn; files may come while others are worked on."""
 
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -8,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import World
+from ptune_scale.progress import tell
 from ptune_scale.reading import NOT_TEXT
 from ptune_scale.task.define import define, read_definition
 from ptune_scale.task.task import Task, check_names
@@ -129,7 +127,7 @@ class TaskList:
         line = error.line if path in error.line else f"{path}: {error.line}"
         self.refused[file] = line
         if self.world.is_main:
-            tqdm.write(f"skipped: {line}", file=sys.stderr)
+            tell(f"skipped: {line}")
 
     def _look(self, now: bool) -> None:
         for file, stamp, error in self.world.together(lambda: self._new_files(now))[0]:

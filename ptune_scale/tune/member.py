@@ -93,7 +93,7 @@ class Member:
 
         Raises:
             Stopped: the job was told to stop.
-            NotFinite: the model cannot answer.
+            Unanswerable: the model cannot answer.
         """
         job, asked = self.job, [self.asked]
         trained = found_by(self.trainer, job, asked, throughput(self.trainer.spent))

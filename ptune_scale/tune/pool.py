@@ -5,20 +5,19 @@ becomes of a task is what would become of it alone. Whatever waits or is done li
 """
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
 from ptune_scale.errors import UserError
-from ptune_scale.parallel import EncoderPlacement, NotFinite
-from ptune_scale.progress import bar, peak_memory_mb
+from ptune_scale.parallel import EncoderPlacement, Unanswerable
+from ptune_scale.progress import bar, peak_memory_mb, tell
 from ptune_scale.task.asking import Panels
 from ptune_scale.trackers.tracker import Curves
 from ptune_scale.train.session import Keeper, saving
 from ptune_scale.train.together import step_together
-from ptune_scale.train.trainer import Diverged, StepResult
+from ptune_scale.train.trainer import StepResult
 from ptune_scale.tune.job import Job
 from ptune_scale.tune.listed import TaskList
 from ptune_scale.tune.member import Member
@@ -127,7 +126,7 @@ class Pool:
                     member.end(self.methods)
                     self._leave(seat, progress)
                     continue
-            except NotFinite as error:
+            except Unanswerable as error:
                 self._fail(seat, error, progress)
                 continue
             every = self.job.config.run.checkpoint_every
@@ -150,7 +149,7 @@ class Pool:
             spent["training_seconds"] += seconds / len(found)
             spent["cpu_seconds_of_this_rank"] += cpu_seconds / len(found)
         for seat, failed in found.items():
-            if isinstance(failed, Diverged):
+            if isinstance(failed, UserError):
                 self._fail(seat, failed, progress)
         if not made:
             return
@@ -175,7 +174,7 @@ class Pool:
         member = self.members[seat]
         member.fail(error)
         if self.job.is_main:
-            tqdm.write(f"failed: {member.name}: {error.line}", file=sys.stderr)
+            tell(f"failed: {member.name}: {error.line}")
         self._leave(seat, progress)
 
     def _leave(self, seat: int, progress: tqdm) -> None:

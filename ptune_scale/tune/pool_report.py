@@ -123,7 +123,7 @@ def _columns(found: Results) -> dict[str, Any]:
 
 def _mean(ended: Sequence[Results], name: str) -> float | None:
     """Mean of the first metric of each task; None where one lacks it, or has no share."""
-    values = [_columns(each)[name].get(each["metric"]) for each in ended]
+    values = [_columns(each).get(name, {}).get(each["metric"]) for each in ended]
     are_shares = all(find_metric(each["metric"]).better == "higher" for each in ended)
     return fmean(values) if are_shares and None not in values else None
 
@@ -148,7 +148,7 @@ def _table(ended: Sequence[Results], names: Sequence[str], means: Mapping[str, f
     for each in ended:
         columns, training = _columns(each), each["methods"]["ptuning"]["training"]
         row = [each["task"], str(columns["ptuning"]["records"]), each["metric"]]
-        row += [cell(each["metric"], columns[name]) for name in names]
+        row += [cell(each["metric"], columns.get(name, {})) for name in names]
         steps = str(training["steps"]) + (", stopped early" if training["stopped_early"] else "")
         rows.append([*row, steps])
     if len(ended) > 1:

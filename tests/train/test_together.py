@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ptune_scale.backbone import Backbone
+from ptune_scale.parallel import Unanswerable
 from ptune_scale.task.asking import AskedTask, Panels
 from ptune_scale.train.config import TrainConfig
 from ptune_scale.train.order import TaskOrder
@@ -73,3 +74,20 @@ def test_one_that_diverges_is_not_updated_and_does_not_stop_the_others(
     assert isinstance(found[0], StepResult)
     alone = steps_alone(trainer, "A", 1)
     torch.testing.assert_close(together[0].bank([0]), alone.bank([0]), atol=1e-5, rtol=1e-4)
+
+
+def test_one_that_the_model_cannot_be_asked_about_does_not_stop_the_others(
+    together: dict[int, Trainer], panels: Panels
+) -> None:
+    function = together[0].function
+    real = function.loss_and_gradient
+
+    def refusing(batch, prompts, objective):
+        if 2 in batch.tasks:
+            raise Unanswerable("too long")
+        return real(batch, prompts, objective)
+
+    function.loss_and_gradient = refusing
+    found = step_together(function, panels, together)
+    assert isinstance(found[2], Unanswerable) and together[2].step == 0
+    assert isinstance(found[0], StepResult) and together[0].step == 1

@@ -15,6 +15,7 @@ import torch
 
 from ptune_scale.tune import launcher, listed, pool, run_list
 from ptune_scale.use.export import PromptExport
+from tests.serving import served
 from tests.tune.conftest import SMALL, TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,6 +305,27 @@ def test_a_server_makes_no_difference(
     many: Path, whole: Path, tmp_path: Path, tiny_gpt2: Path, tune, serving
 ) -> None:
     tune(many, "--backbone", serving(tiny_gpt2))
+    assert_same(tmp_path / "out", whole)
+
+
+def test_a_task_that_servers_do_not_take_fails_alone(
+    many: Path, whole: Path, tmp_path: Path, tiny_gpt2: Path, tune
+) -> None:
+    rows = [
+        {"place": f"{'near ' * 40}{number}", "label": label}
+        for number in range(12)
+        for label in ("north", "south")
+    ]
+    (many / "long.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    text = (many / "where.toml").read_text().replace("max_length = 24", "")
+    for name in ("train", "dev", "test"):
+        text = text.replace(f"{name}.jsonl", "long.jsonl")
+    (many / "long.toml").write_text(text)
+    with served(tiny_gpt2, pass_tokens=36) as url:
+        tune(many, "--backbone", url)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["failed"].keys() == {"long"}
+    assert "more than the 36 of a pass" in results["failed"]["long"]
     assert_same(tmp_path / "out", whole)
 
 

@@ -23,6 +23,7 @@ import httpx2
 from ptune_scale.errors import UserError
 from ptune_scale.flags import names_in
 from ptune_scale.parallel.launch.contact import LostContact
+from ptune_scale.parallel.prompt_function import Unanswerable
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.parallel.remote.message import CONTENT_TYPE, AnotherVersion, Malformed
 from ptune_scale.parallel.remote.rows import Limits
@@ -50,6 +51,9 @@ _TOO_MUCH = 413
 _FORGOTTEN = 424
 _OURS = frozenset({400, 401, 403, 404, 405, 411, 413, 415, 422})
 """Statuses that say that the request is wrong: it would be wrong again."""
+
+_OF_ROWS = frozenset({413, 422})
+"""Those that say so of what is asked, and not of who asks."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +145,7 @@ class Servers:
 
         Raises:
             LowerLimits: the request is larger than a server takes.
-            UserError: the request is refused.
+            UserError: the request is refused; ``Unanswerable`` where it is for its rows.
             NoServer: none answers.
         """
         return self._ask("POST", path, body, decode)
@@ -169,7 +173,8 @@ class Servers:
                         said = Description.decode(self._send("GET", url + _MODEL, b"").content)
                         raise LowerLimits(f"backbone {reasons[-1]}", said.limits)
                     if response.status_code in _OURS:
-                        raise UserError(f"backbone {reasons[-1]}")
+                        kind = Unanswerable if response.status_code in _OF_ROWS else UserError
+                        raise kind(f"backbone {reasons[-1]}")
                     unlike += response.status_code == _ANOTHER_MODEL
                     if response.status_code == _BUSY:
                         since, is_busy = None, True  # others are before us
