@@ -33,7 +33,7 @@ class Pool:
         job: with the settings of a task alone.
         seats: how many train at a time.
         methods: names of what is asked of each task when it has been trained.
-        ended: tasks that are done already, and the steps that they took.
+        ended: of each task that is done already, the steps that it took.
 
     Attributes:
         members: what trains, by its row in batches.
@@ -96,20 +96,19 @@ class Pool:
 
     def _fill(self) -> None:
         """Let tasks that wait take the rows that are free."""
-        before = len(self.members)
-        for seat in self._seats:
-            while seat not in self.members:
-                listed = self.tasks.next(look=not self.members)
-                if listed is None:
-                    break
-                try:
-                    member = Member.begin(self.job, listed, seat, self._placement.of(seat))
-                except UserError as error:
-                    self.tasks.refuse(listed.file, error, listed.task.name)
-                    continue
-                self.members[seat] = member
-                self._steps += member.keeper.begun_at
-        if len(self.members) != before:
+        free = [seat for seat in self._seats if seat not in self.members]
+        joined = False
+        while free and (listed := self.tasks.next(look=not self.members)) is not None:
+            seat = free[0]
+            try:
+                member = Member.begin(self.job, listed, seat, self._placement.of(seat))
+            except UserError as error:
+                self.tasks.refuse(listed.file, error, listed.task.name)
+                continue
+            self.members[free.pop(0)] = member
+            self._steps += member.keeper.begun_at
+            joined = True
+        if joined:
             self._panels = Panels([member.seated for member in self.members.values()])
 
     def _settle(self, progress: tqdm) -> bool:
