@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptune_scale.files import write_json
+from ptune_scale.flags import MOST
 from ptune_scale.parallel import Stopped
 from ptune_scale.parser import runnable
 from ptune_scale.reading import has_file, read_object
@@ -29,11 +30,11 @@ def run_list(checked: CheckedList, site: Site) -> None:
         Stopped: the job was asked to stop.
     """
     config, directory = checked.config, Path(checked.config.many.task_list)
-    alone = of_one(config)
+    alone = _of_one(config)
     seats = tasks_per_step(config.train, config.train.tasks_per_batch)
     files = site.world.together(lambda: len(files_of(directory)))[0]
     # As much work as it will be, by which ways to compute are chosen.
-    steps = -(-alone.train.max_steps * max(1, files) // seats)
+    steps = min(-(-alone.train.max_steps * max(1, files) // seats), MOST - 1)
     planned = replace(config, train=replace(config.train, max_steps=steps))
     job = Job.start(planned, [checked.task], checked.backbone, site)
     job = replace(job, config=alone, tasks=[])
@@ -61,7 +62,7 @@ def run_list(checked: CheckedList, site: Site) -> None:
     )
 
 
-def of_one(config: OwnConfig) -> OwnConfig:
+def _of_one(config: OwnConfig) -> OwnConfig:
     """The settings of a task by itself, with an encoder of its own and its share of a step."""
     return replace(
         config,
