@@ -49,11 +49,9 @@ _BUSY = 429
 _ANOTHER_MODEL = 409
 _TOO_MUCH = 413
 _FORGOTTEN = 424
-_OURS = frozenset({400, 401, 403, 404, 405, 411, 413, 415, 422})
+_OF_ROWS = 422
+_OURS = frozenset({400, 401, 403, 404, 405, 411, 415, _OF_ROWS})
 """Statuses that say that the request is wrong: it would be wrong again."""
-
-_OF_ROWS = frozenset({413, 422})
-"""Those that say so of what is asked, and not of who asks."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +60,7 @@ class NoServer(LostContact):
     """No server answers any more."""
 
 
-class LowerLimits(UserError):
+class LowerLimits(Unanswerable):
     """A request is larger than a server takes.
 
     Attributes:
@@ -173,7 +171,7 @@ class Servers:
                         said = Description.decode(self._send("GET", url + _MODEL, b"").content)
                         raise LowerLimits(f"backbone {reasons[-1]}", said.limits)
                     if response.status_code in _OURS:
-                        kind = Unanswerable if response.status_code in _OF_ROWS else UserError
+                        kind = Unanswerable if response.status_code == _OF_ROWS else UserError
                         raise kind(f"backbone {reasons[-1]}")
                     unlike += response.status_code == _ANOTHER_MODEL
                     if response.status_code == _BUSY:
