@@ -46,22 +46,24 @@ class PeftAsked:
 
     name = "peft"
 
-    def __init__(self, case: Case) -> None:
-        self._way, self._slots = PeftWay(self.name, case, case.dtype, "eager"), case.num_slots
+    def __init__(self, case: Case, way: PeftWay | None = None) -> None:
+        self._way = way or PeftWay(self.name, case, case.dtype, "eager")
+        self._slots = case.num_slots
 
     def start(self) -> None:
         self._way.start()
-        self._way.model.eval()
 
     @torch.inference_mode()
-    def answers(self, rows: Sequence[Example]) -> Tensor:
-        """Token ids (N,)."""
+    def answers(self, rows: Sequence[Example], allowed: Tensor | None = None) -> Tensor:
+        """Token ids (N,), of those allowed (C,), or of all."""
+        self._way.model.eval()
         inputs = self._way.collate(rows)
         del inputs["labels"]
         logits = self._way.model(**inputs).logits
         # What is collated has the object behind the text.
         ends = inputs["attention_mask"].sum(1) - 2 + self._slots
-        return logits[torch.arange(len(rows)), ends].argmax(-1)
+        at_ends = logits[torch.arange(len(rows)), ends]
+        return at_ends.argmax(-1) if allowed is None else allowed[at_ends[:, allowed].argmax(-1)]
 
     def run(self, facts: Round) -> int:
         for rows in facts.batches:

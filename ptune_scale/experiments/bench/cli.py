@@ -77,7 +77,7 @@ def _run(bench: "Bench", output: Path) -> int:
     except KeyboardInterrupt:
         status = 130
     finally:
-        keys = ("sides", "points", "skipped")
+        keys = ("sides", "points", "rates", "skipped")
         finished = {n: found for n, found in results.items() if any(map(found.get, keys))}
         if finished:
             text = write(finished, bench.config.bench.threads, output)

@@ -1,5 +1,6 @@
 """What a benchmark can be told."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -15,7 +16,7 @@ from ptune_scale.run.config import (
     TuneConfig,
 )
 
-SECTIONS = ("main", "ablations", "ranks", "cuda")
+SECTIONS = ("main", "ablations", "ranks", "quality", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,16 @@ class BenchConfig:
     )
     ablations: str = flag("all", "comma-separated lines of the section ablations, or 'all'")
     ranks: str = flag("1,2", "numbers of ranks for the section ranks")
+    minutes: float = flag(
+        40.0,
+        "CPU minutes for which the section quality trains PEFT's adapters, all relations together, "
+        "at each learning rate",
+        positive=True,
+    )
+    peft_rates: str = flag("0.001,0.003,0.01", "learning rates of the section quality")
+    test_facts: int = flag(
+        0, "most test facts per relation of the section quality, 0 for all", at_least=0
+    )
     output_dir: str = flag("", "where results go; by default runs/bench-DATE-TIME", common=True)
 
 
@@ -86,5 +97,11 @@ class BenchSections(Sections):
             yield f"--ranks {self.bench.ranks!r}: write numbers of ranks, as in 1,2"
         if not names or not set(names) <= set(SECTIONS):
             yield f"--sections {self.bench.sections!r}: choose from {', '.join(SECTIONS)}"
+        try:
+            rates = [float(rate) for rate in names_in(self.bench.peft_rates)]
+        except ValueError:
+            rates = []
+        if not rates or not all(0 < rate < math.inf for rate in rates):
+            yield f"--peft_rates {self.bench.peft_rates!r}: write learning rates, as in 0.001,0.01"
         if self.model.weight_bits != "full":
             yield "--weight_bits: the other sides have full weights, so ours has them too"

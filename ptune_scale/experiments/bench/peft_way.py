@@ -42,7 +42,8 @@ class PeftWay:
         self.backbone = load_model(case, dtype, attention)
         self._case = case
 
-    def start(self) -> None:
+    def start(self, lr: float = _LR) -> None:
+        """A new adapter."""
         # PEFT imports it where it is installed, and it regrets a kernel that is not.
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         from peft import PromptEncoderConfig, get_peft_model
@@ -58,12 +59,12 @@ class PeftWay:
             # PEFT asks transformers by a name that is about to be replaced.
             warnings.simplefilter("ignore", FutureWarning)
             self.model = get_peft_model(self.backbone, config)
-        self.model.train()
         trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(trainable, lr=_LR)
+        self._optimizer = torch.optim.AdamW(trainable, lr=lr)
 
     def step(self, examples: Sequence[Example]) -> float:
         """One update; returns the loss before it."""
+        self.model.train()
         loss = self.model(**self.collate(examples)).loss
         loss.backward()
         self._optimizer.step()

@@ -74,6 +74,9 @@ def _page(sections: Mapping[str, Result], where: Result) -> Iterator[str]:
             yield _table(_sides(result["predict"]))
         if points := result.get("points"):
             yield "\n" + _table(_ranks(points))
+        if rates := result.get("rates"):
+            yield "\nPEFT, an adapter for each relation, its fastest settings:\n"
+            yield _table(_quality(rates))
 
 
 def _sides(result: Result) -> Iterator[list[str]]:
@@ -107,6 +110,22 @@ def _ranks(points: Sequence[Result]) -> Iterator[list[str]]:
         rate = point["facts_per_second"]
         times = rate / points[0]["facts_per_second"]
         yield [str(point["ranks"]), str(point["zero_stage"]), f"{rate:.1f}", f"{times:.2f}"]
+
+
+def _quality(points: Sequence[Result]) -> Iterator[list[str]]:
+    yield ["learning rate", "CPU minutes", "facts trained on", "P@1 dev", "P@1 test", "best on dev"]
+    shares = [[_share(point[part]) for part in ("dev", "test")] for point in points]
+    best = max(dev for dev, _ in shares)
+    for point, (dev, test) in zip(points, shares, strict=True):
+        minutes, mark = f"{point['cpu_seconds'] / 60:.1f}", "*" if dev == best else ""
+        facts = str(point["records"])
+        yield [f"{point['rate']:g}", minutes, facts, f"{dev:.1f}", f"{test:.1f}", mark]
+
+
+def _share(counts: Mapping[str, Sequence[int]]) -> float:
+    """Percent of the facts of all relations that were answered."""
+    right, asked = map(sum, zip(*counts.values(), strict=True))
+    return 100 * right / max(1, asked)
 
 
 def _table(lines: Iterator[list[str]]) -> str:

@@ -12,6 +12,7 @@ from ptune_scale.experiments.bench.case import Case
 from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.experiments.bench.feed import Feed
 from ptune_scale.experiments.bench.memory import peak_memory_mb
+from ptune_scale.experiments.bench.quality import measure_quality
 from ptune_scale.experiments.bench.ranks import throughputs
 from ptune_scale.experiments.bench.rounds import (
     OURS,
@@ -113,6 +114,12 @@ class Bench:
         """Processes."""
         points = result.setdefault("points", [])
         for point in throughputs(self.config):
+            points.append(point)
+
+    def _quality(self, result: Result) -> None:
+        """PEFT's P@1 after as much CPU time as was asked for."""
+        points = result.setdefault("rates", [])
+        for point in measure_quality(self.case):
             points.append(point)
 
     def _cuda(self, result: Result) -> None:
