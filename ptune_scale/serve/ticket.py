@@ -44,9 +44,9 @@ class Piece:
 
     @property
     def cost(self) -> int:
-        """Tokens, padding counted, or slots of all tasks where these are more."""
+        """Tokens, padding counted, or targets or slots of all tasks where these are more."""
         num_tasks, num_slots, _ = self.request.prompts.shape
-        return max(len(self.rows) * self.longest, num_tasks * num_slots)
+        return max(len(self.rows) * max(self.longest, self.num_targets), num_tasks * num_slots)
 
     @cached_property
     def num_targets(self) -> int:

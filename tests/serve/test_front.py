@@ -61,7 +61,7 @@ def test_good_requests_are_answered(url: str, bodies) -> None:
         ({"answers": torch.full((9,), 99999).int()}, 422, "answers must be from -1 to"),
         ({"targets": torch.full((9,), 63).int()}, 422, "behind the end of its row"),
         ({"target_counts": torch.full((9,), 2).int()}, 422, "targets must be 18 numbers; got 9"),
-        ({"target_counts": torch.full((9,), 16).int()}, 422, "more targets than tokens"),
+        ({"target_counts": torch.full((9,), 65).int()}, 422, "target_counts must be from 1 to 64"),
         ({"prompts": torch.zeros(3, 65, 32)}, 422, "65 slots are more than the 64 of a row"),
         ({"weights": torch.full((9,), torch.inf).double()}, 422, "weights must be from -1 to 1"),
         ({"weights": torch.ones(9)}, 422, "'weights' must be torch.float64"),

@@ -89,6 +89,13 @@ def test_prompts_of_many_slots_fill_a_pass_as_tokens_do() -> None:
     assert [piece.cost for piece in waiting.take(0) or ()] == [60]
 
 
+def test_targets_count_where_they_are_more_than_tokens() -> None:
+    row = Example(0, (1,), (0,), (0,) * 7, (1,) * 7)
+    request = ModelRequest("loss", collate([row] * 3), torch.zeros(1, 1, 4), mean_cross_entropy)
+    [piece] = Ticket(request, Caller(ANYBODY, "a", "a"), 100, 1000).pieces
+    assert piece.cost == 21
+
+
 def test_too_many_are_sent_away_and_places_are_free_again_when_answered() -> None:
     waiting = queue(most=3, share=2)
     first = ticket("a", 1)

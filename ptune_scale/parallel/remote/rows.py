@@ -167,7 +167,6 @@ def decode_batch(
     ids = numbers("ids", tokens, 0, limits.words)
     slots = numbers("slots", tokens, NO_SLOT, num_slots)
     counts = numbers("target_counts", count, 1, limits.longest + 1)
-    require(bool((counts <= lengths).all()), "a row has more targets than tokens")
     total = int(counts.sum())
     fits = count * int(counts.max()) <= limits.values
     require(fits, "rows have too many targets: ask in parts", TooMuch)

@@ -8,7 +8,9 @@ from ptune_scale.parallel.remote.parts import in_parts
 from ptune_scale.parallel.remote.request import Encoded, ModelRequest, decode
 from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.serve.texts import SentTexts
-from ptune_scale.task.objective import cross_entropy
+from ptune_scale.task.asked import AnswerLogProbabilities
+from ptune_scale.task.example import NO_SLOT, Example, collate
+from ptune_scale.task.objective import cross_entropy, mean_cross_entropy
 from tests.serve.conftest import HIDDEN, WORDS, everything, prompts, rows
 
 LIMITS = Limits(WORDS, WORDS, HIDDEN, 64, True, 10**6, 1 << 26, 10**6, 10**6, 9)
@@ -40,6 +42,20 @@ def test_parts_are_within_the_limits_and_are_the_request_together(fewer: dict) -
             (row.ids, row.task) for row in request.batch.examples
         ]
     assert max(counts) > 1
+
+
+def test_a_short_row_of_a_batch_with_longer_answers_can_be_sent_in_another_part() -> None:
+    short = Example(0, (1, 0), (NO_SLOT, 0), (1,), (5,))
+    slots, places = (NO_SLOT, 0, *[NO_SLOT] * 20), tuple(range(1, 21))
+    long = Example(0, (1, 0, *range(20)), slots, places, (3,) * 20)
+    for asked, kind in ((mean_cross_entropy, "loss"), (AnswerLogProbabilities(), "ask")):
+        request = ModelRequest(kind, collate([short, long]), prompts(), asked)
+        parts = in_parts(request, replace(LIMITS, request_tokens=23))
+        assert [len(part.batch) for part in parts] == [1, 1]
+        for part in parts:
+            body = Encoded(part, "model").body()
+            found = decode(body, "model", LIMITS, SentTexts(1).of(""))
+            assert found.batch.num_targets == 20
 
 
 def test_a_question_that_is_too_large_by_itself_is_asked_as_it_is() -> None:
