@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.serve.ticket import Piece, Ticket
 
 _RECENT_SECONDS = 10.0
@@ -164,6 +165,8 @@ class Queue:
                 and rows * max(each.longest for each in together) <= self.pass_tokens
                 and slots <= self.pass_tokens
                 and rows * max(each.num_targets for each in together) <= self.pass_targets
+                # Each row is as wide as that of which the most is found.
+                and rows * max(each.num_values for each in together) <= Limits.values
             )
 
         while (who := self._next(fits)) is not None:

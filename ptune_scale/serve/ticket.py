@@ -53,6 +53,14 @@ class Piece:
         """Of the row with the most, of which logits are there at a time."""
         return 1 if self.request.kind == "generate" else self.request.batch.num_targets
 
+    @cached_property
+    def num_values(self) -> int:
+        """Numbers that are found in a row."""
+        asked = self.request
+        if asked.kind != "ask" or asked.asked is None:
+            return 0
+        return torch.Size(values_of(asked.asked, asked.batch.num_targets)[0]).numel()
+
     @property
     def key(self) -> tuple[Any, ...]:
         """Pieces of the same key can share a pass."""

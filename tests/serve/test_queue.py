@@ -9,6 +9,7 @@ from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.serve.access import ANYBODY, Access, Caller, Person
 from ptune_scale.serve.queue import Draining, Full, Queue
 from ptune_scale.serve.ticket import Ticket
+from ptune_scale.task.asked import Top
 from ptune_scale.task.example import Example, collate
 from ptune_scale.task.objective import cross_entropy, mean_cross_entropy
 
@@ -80,6 +81,15 @@ def test_longer_rows_of_others_count_for_all_that_are_padded_to_them() -> None:
     waiting.put(ticket("short", 5, length=2))
     waiting.put(ticket("long", 2, length=40))
     assert [piece.ticket.who for piece in waiting.take(0) or ()] == ["short"]
+
+
+def test_of_rows_that_share_a_pass_no_more_is_found_than_in_a_reply() -> None:
+    waiting, row = queue(pass_tokens=10_000), Example(0, (1,), (0,), (0,), (1,))
+    for who, count, k in (("wide", 1, 1 << 20), ("narrow", 20, 2), ("narrower", 20, 1)):
+        request = ModelRequest("ask", collate([row] * count), torch.zeros(1, 1, 4), Top(k))
+        waiting.put(Ticket(request, Caller(ANYBODY, who, who), 10_000, 1000))
+    passes = [[piece.ticket.who for piece in waiting.take(0) or ()] for _ in range(2)]
+    assert passes == [["wide"], ["narrow", "narrower"]]
 
 
 def test_prompts_of_many_slots_fill_a_pass_as_tokens_do() -> None:
