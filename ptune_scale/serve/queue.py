@@ -72,6 +72,7 @@ class Queue:
             Draining: the queue is closed.
             Full: too many do already.
         """
+        num_bytes = ticket.num_bytes  # counted while nobody waits for it
         with self._changed:
             self._forget_done()
             own = sum(each.who == ticket.who for each in self._open)
@@ -80,7 +81,7 @@ class Queue:
                 raise Draining
             if len(self._open) >= self.most or own >= self.share:
                 raise Full
-            if self._open and held + ticket.num_bytes > self.most_bytes:
+            if self._open and held + num_bytes > self.most_bytes:
                 raise Full
             if not self._waiting.get(ticket.who):
                 self._got[ticket.who] = max(self._got.get(ticket.who, 0), self._level)

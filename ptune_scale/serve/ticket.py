@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 from ptune_scale.parallel.generation import Generated
-from ptune_scale.parallel.remote.asked import values_of
+from ptune_scale.parallel.remote.asked import num_bytes_of, values_of
 from ptune_scale.parallel.remote.reply import encode_found, encode_losses, encode_written
 from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.parallel.rows import evened
 from ptune_scale.serve.access import Caller
 from ptune_scale.task.ask import cut_by_tokens
+from ptune_scale.task.example import Batch
+
+_ROW_BYTES, _TOKEN_BYTES, _TARGET_BYTES = 512, 48, 48
+"""Of a row, of each of its tokens and of its targets, as objects: many times what was sent."""
 
 Found = tuple[Tensor, Tensor] | Tensor | list[Generated]
 """Of some rows: losses (R,) and dP (R, S, H); what a question finds; what was written."""
@@ -102,14 +106,16 @@ class Ticket:
         """Whose it is, as far as fairness goes."""
         return self.caller.who
 
-    @property
+    @cached_property
     def num_bytes(self) -> int:
-        """What it holds until it is answered: P, and as much or more that is found."""
-        found = 0
-        if self.request.kind == "ask" and self.request.asked is not None:
-            shape, dtype = values_of(self.request.asked, self.request.batch.num_targets)
-            found = len(self.request.batch) * torch.Size(shape).numel() * dtype.itemsize
-        return 2 * self.request.prompts.nbytes + found
+        """What it holds until it is answered, roughly: rows, P, what is asked, what is found."""
+        request, asked, found = self.request, 0, 0
+        if request.asked is not None:
+            asked = num_bytes_of(request.asked)
+        if request.kind == "ask" and request.asked is not None:
+            shape, dtype = values_of(request.asked, request.batch.num_targets)
+            found = len(request.batch) * torch.Size(shape).numel() * dtype.itemsize
+        return _num_bytes_of_rows(request.batch) + 2 * request.prompts.nbytes + asked + found
 
     @property
     def is_wanted(self) -> bool:
@@ -157,6 +163,11 @@ class Ticket:
             return encode_written([self._written[n] for n in range(len(self.request.batch))])
         assert self._found is not None
         return encode_found(self._found)
+
+
+def _num_bytes_of_rows(batch: Batch) -> int:
+    targets = sum(len(row.targets) for row in batch.examples)
+    return len(batch) * _ROW_BYTES + batch.num_tokens * _TOKEN_BYTES + targets * _TARGET_BYTES
 
 
 def _cut(request: ModelRequest, pass_tokens: int, pass_targets: int) -> list[Sequence[int]]:

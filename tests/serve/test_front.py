@@ -21,6 +21,9 @@ from tests.serve.conftest import prompts, rows
 from tests.serve.hostile import attack
 from tests.serving import post, served, unanswered, wait_for_metric
 
+WORDS_OF_FOUR = {"tokens": torch.zeros(4, 2, 1).int(), "exists": torch.ones(4, 2, 1).byte()}
+"""Of a task more than the request has."""
+
 
 def changed(body: bytes, **more: object) -> bytes:
     """A body with something else in its header or in place of a tensor."""
@@ -49,6 +52,7 @@ def test_good_requests_are_answered(url: str, bodies) -> None:
         ({"kind": "generate", "max_tokens": 3, "stop": []}, 422, "belongs to /v1/generate"),
         ({"asked": "logits"}, 422, "asked is 'logits'; there are cross_entropy"),
         ({"asked": "label"}, 422, "tensor 'tokens' must be"),
+        ({"asked": "label", **WORDS_OF_FOUR}, 422, "label words must be .tasks, labels, words"),
         ({"group_size": 2}, 422, "9 rows are not groups of 2"),
         ({"prompts": torch.full((3, 3, 32), torch.nan)}, 422, "training has diverged"),
         ({"prompts": torch.full((3, 3, 32), 1e6)}, 422, "training has diverged"),

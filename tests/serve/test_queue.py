@@ -1,6 +1,7 @@
 """What waits: fair between those who ask, bounded, and emptied at the end."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.serve.access import ANYBODY, Access, Caller, Person
 from ptune_scale.serve.queue import Draining, Full, Queue
 from ptune_scale.serve.ticket import Ticket
-from ptune_scale.task.asked import Top
-from ptune_scale.task.example import Example, collate
+from ptune_scale.task.asked import Ranks, Top
+from ptune_scale.task.candidates import Candidates
+from ptune_scale.task.example import Batch, Example, collate
 from ptune_scale.task.objective import cross_entropy, mean_cross_entropy
 
 
@@ -124,9 +126,8 @@ def test_too_many_are_sent_away_and_places_are_free_again_when_answered() -> Non
 
 
 def test_what_waits_holds_no_more_memory_than_it_may() -> None:
-    waiting = Queue(64, 64, 100, 1000, 0.0, most_bytes=3 * 1024)
-    large = [ticket("a", 1, slots=32) for _ in range(4)]  # of 1024 bytes each
-    assert {each.num_bytes for each in large} == {1024}
+    large = [ticket("a", 1, slots=32) for _ in range(4)]
+    waiting = Queue(64, 64, 100, 1000, 0.0, most_bytes=3 * large[0].num_bytes)
     for each in large[:3]:
         waiting.put(each)
     with pytest.raises(Full):
@@ -136,6 +137,24 @@ def test_what_waits_holds_no_more_memory_than_it_may() -> None:
     # What is larger than all that may wait is taken when nothing else is there.
     alone = Queue(64, 64, 100, 1000, 0.0, most_bytes=10)
     alone.put(large[3])
+
+
+def test_all_that_a_request_holds_is_counted() -> None:
+    row = Example(0, (1,), (0,), (0,), (1,))
+
+    def held(batch: Batch, slots: int, sets: int) -> int:
+        asked = Ranks(Candidates(800, {str(number): None for number in range(sets)}))
+        request = ModelRequest("ask", batch, torch.zeros(1, slots, 4), asked)
+        return Ticket(request, Caller(ANYBODY, "a", "a"), 100, 1000).num_bytes
+
+    least = held(collate([row]), 1, 1)
+    assert held(collate([row]), 11, 1) - least == 2 * 10 * 4 * 4
+    assert held(collate([row]), 1, 11) - least == 10 * 800 + 10 * 8
+    assert held(collate([replace(row, ids=(1,) * 101, slots=(0,) * 101)]), 1, 1) - least >= 1600
+    # In pieces each row has as many targets as the one with the most.
+    many = replace(row, targets=(0,) * 40, answers=(1,) * 40)
+    few = held(collate([row] * 31), 1, 1)
+    assert held(collate([many, *[row] * 30]), 1, 1) - few >= 31 * 39 * (8 + 16)
 
 
 def test_who_asks_under_ever_new_names_is_forgotten() -> None:

@@ -186,6 +186,20 @@ def values_of(asked: Asked, num_targets: int) -> tuple[tuple[int, ...], torch.dt
     return (num_targets,), torch.float32
 
 
+def num_bytes_of(asked: Asked) -> int:
+    """What a loss or a question holds; of candidates eight times what is sent."""
+    match asked:
+        case LabelLoss():
+            return num_bytes_of(asked.words)
+        case LabelWords():
+            return asked.tokens.nbytes + asked.exists.nbytes
+        case NextTokens():
+            return asked.tokens.nbytes
+        case Ranks() | BestCandidates():
+            return sum(mask.nbytes for mask in asked.candidates.masks.values())
+    return 0
+
+
 def _named(header: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     name = header.get("asked")
     if not isinstance(name, str) or name not in known:
@@ -210,7 +224,7 @@ def _label_words(tensors: Mapping[str, Tensor], batch: Batch, limits: Limits) ->
     # Any byte but zero is true: a bool that is neither would be anything.
     exists = tensor_of(tensors, "exists", torch.uint8, 3) > 0
     tasks = 1 + max(row.task for row in batch.examples)
-    fits = tokens.shape == exists.shape and len(tokens) >= tasks
+    fits = tokens.shape == exists.shape and len(tokens) == tasks
     fits = fits and 0 < tokens.shape[1] * tokens.shape[2] <= _MOST_LABELS
     require(fits, f"label words must be (tasks, labels, words); got {tuple(tokens.shape)}")
     return LabelWords(tokens, exists)
@@ -228,7 +242,7 @@ def _candidates(
     masks = {}
     for place, name in enumerate(names):
         bits = tensor_of(tensors, f"set.{place}", torch.uint8, 2)
-        fits = bits.shape[1] == -(-size // 8) and (len(bits) == 1 or len(bits) >= tasks)
+        fits = bits.shape[1] == -(-size // 8) and len(bits) in (1, tasks)
         require(fits, f"set {place} must be a bit for each of {size} tokens, once or by task")
         found = numpy.unpackbits(bits.numpy(), axis=1, count=size)
         masks[name] = torch.from_numpy(found).bool()
