@@ -24,6 +24,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.parallel.remote.message import (
     CONTENT_TYPE,
+    AnotherVersion,
     Malformed,
     TooMuch,
     pack,
@@ -215,8 +216,8 @@ def _refusal(error: Exception) -> Response:
         case HTTPException():
             status, said = error.status_code, error.detail
             headers = dict(error.headers or {})
-        case AnotherModel():
-            status, said = 409, str(error)
+        case AnotherModel() | AnotherVersion():
+            status, said = 409, error.line
         case TooMuch():
             status, said = 413, error.line
         case Malformed() | UserError():

@@ -48,6 +48,7 @@ def test_good_requests_are_answered(url: str, bodies) -> None:
     "more, status, message",
     [
         ({"model": "another"}, 409, "another model is served here"),
+        ({"version": 1}, 409, "speaks version 1 of the protocol, this side version 2"),
         ({"kind": "steal"}, 422, "there are loss, ask, generate"),
         ({"kind": "generate", "max_tokens": 3, "stop": []}, 422, "belongs to /v1/generate"),
         ({"asked": "logits"}, 422, "asked is 'logits'; there are cross_entropy"),

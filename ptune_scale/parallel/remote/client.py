@@ -46,7 +46,9 @@ _CHANCE = random.SystemRandom()
 
 _MODEL = "/v1/model"
 _BUSY = 429
-_ANOTHER_MODEL = 409
+_UNLIKE = 409
+"""The server has another model, or speaks another version of the protocol."""
+
 _TOO_MUCH = 413
 _FORGOTTEN = 424
 _OF_ROWS = 422
@@ -173,7 +175,7 @@ class Servers:
                     if response.status_code in _OURS:
                         kind = Unanswerable if response.status_code == _OF_ROWS else UserError
                         raise kind(f"backbone {reasons[-1]}")
-                    unlike += response.status_code == _ANOTHER_MODEL
+                    unlike += response.status_code == _UNLIKE
                     if response.status_code == _BUSY:
                         since, is_busy = None, True  # others are before us
                         earliest = max(earliest, _retry_after(response))
