@@ -94,9 +94,9 @@ class ServedFunction(PromptFunction):
                 found = self._servers.ask(f"/v1/{part.kind}", body, partial(decode, part))
             except LowerLimits as error:
                 self._limits = self._limits.lowest(error.limits)
-                parts = in_parts(part, self._limits)
-                if len(parts) == 1:
+                if len(in_parts(part, self._limits)) == 1:
                     raise
-                waiting = [*parts, *waiting]
+                again = [in_parts(each, self._limits) for each in (part, *waiting)]
+                waiting = [smaller for parts in again for smaller in parts]
             else:
                 yield found

@@ -4,12 +4,12 @@ Rows of a group stay together, and the order of the rows stays as it is: answers
 another, losses and gradients add up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from ptune_scale.parallel.remote.asked import encode_asked, values_of
+from ptune_scale.parallel.remote.asked import Asked, encode_asked, values_of
 from ptune_scale.parallel.remote.request import ModelRequest
 from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.parallel.rows import evened
@@ -64,7 +64,8 @@ class _Counted:
         written: tokens behind a row.
         targets: of the row with the most.
         values: numbers that a question finds in a row.
-        fixed_bytes: of a header and of what is asked.
+        fixed_bytes: of a header, and of what is asked of all tasks alike.
+        task_bytes: of what is asked of a task.
     """
 
     written: int
@@ -73,17 +74,20 @@ class _Counted:
     slots: int
     hidden: int
     fixed_bytes: int
+    task_bytes: int
 
     @classmethod
     def of(cls, request: ModelRequest) -> "_Counted":
-        most, values, num_bytes = request.batch.num_targets, 0, _HEADER_BYTES
-        if request.asked is not None:
-            _, tensors = encode_asked(request.asked, request.tasks)
-            num_bytes += sum(each.nbytes for each in tensors.values())
-        if request.asked is not None and request.kind == "ask":
-            values = torch.Size(values_of(request.asked, most)[0]).numel()
+        asked, tasks = request.asked, request.tasks
+        most, values, fixed_bytes, task_bytes = request.batch.num_targets, 0, _HEADER_BYTES, 0
+        if asked is not None:
+            of_one, of_two = (_num_bytes(asked, tasks[:1] * count) for count in (1, 2))
+            task_bytes = of_two - of_one
+            fixed_bytes += of_one - task_bytes
+        if asked is not None and request.kind == "ask":
+            values = torch.Size(values_of(asked, most)[0]).numel()
         _, slots, hidden = request.prompts.shape
-        return cls(request.max_tokens, most, values, slots, hidden, num_bytes)
+        return cls(request.max_tokens, most, values, slots, hidden, fixed_bytes, task_bytes)
 
     def with_group(self, sizes: _Sizes, group: tuple[Example, ...]) -> _Sizes:
         return _Sizes(
@@ -95,9 +99,14 @@ class _Counted:
     def fits(self, sizes: _Sizes, limits: Limits) -> bool:
         slots = len(sizes.tasks) * self.slots
         row_bytes = _ROW_BYTES + self.targets * _TARGET_BYTES
-        num_bytes = self.fixed_bytes + sizes.rows * row_bytes + sizes.tokens * _TOKEN_BYTES
+        num_bytes = self.fixed_bytes + len(sizes.tasks) * self.task_bytes
+        num_bytes += sizes.rows * row_bytes + sizes.tokens * _TOKEN_BYTES
         return (
             max(sizes.tokens, slots) <= limits.request_tokens
             and sizes.rows * max(self.values, self.targets) <= limits.values
             and num_bytes + slots * self.hidden * _VALUE_BYTES <= limits.request_bytes
         )
+
+
+def _num_bytes(asked: Asked, tasks: Sequence[int]) -> int:
+    return sum(each.nbytes for each in encode_asked(asked, tasks)[1].values())

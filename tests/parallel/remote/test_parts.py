@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from ptune_scale.parallel.remote.parts import in_parts
 from ptune_scale.parallel.remote.request import Encoded, ModelRequest, decode
 from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.serve.texts import SentTexts
-from ptune_scale.task.asked import AnswerLogProbabilities
+from ptune_scale.task.asked import AnswerLogProbabilities, Ranks
+from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_SLOT, Example, collate
 from ptune_scale.task.objective import cross_entropy, mean_cross_entropy
 from tests.serve.conftest import HIDDEN, WORDS, everything, prompts, rows
@@ -56,6 +58,16 @@ def test_a_short_row_of_a_batch_with_longer_answers_can_be_sent_in_another_part(
             body = Encoded(part, "model").body()
             found = decode(body, "model", LIMITS, SentTexts(1).of(""))
             assert found.batch.num_targets == 20
+
+
+def test_of_what_is_asked_a_part_has_that_of_its_own_tasks() -> None:
+    rows_of_tasks = [Example(task, (1, 0), (NO_SLOT, 0), (1,), (5,)) for task in range(20)]
+    own = Ranks(Candidates(8000, {}, {"own": [[5]] * 20}))  # 1,000 bytes a task
+    request = ModelRequest("ask", collate(rows_of_tasks), torch.zeros(20, 1, 4), own)
+    limits = replace(LIMITS, request_bytes=(1 << 14) + 11_500)
+    parts = in_parts(request, limits)
+    assert [len(part.batch) for part in parts] == [10, 10]
+    assert all(len(Encoded(part, "model").body()) <= limits.request_bytes for part in parts)
 
 
 def test_a_question_that_is_too_large_by_itself_is_asked_as_it_is() -> None:
