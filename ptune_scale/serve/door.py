@@ -1,4 +1,4 @@
-"""Connections: at most so many, and none that stays without asking anything."""
+"""Connections: at most so many, and none that stays without asking or taking anything."""
 
 import asyncio
 import socket
@@ -6,18 +6,22 @@ import threading
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ptune_scale.errors import UserError
 
 _HEADER_SECONDS = 10
+_LOOKS = 6
+"""While a connection takes nothing of what is there for it: half a minute."""
+
+_PART_BYTES = 1 << 18
 _KEEP_SECONDS = 75
 _END_SECONDS = 5
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection on which a request's first lines do not arrive in time.
+    """Closes a connection on which a request's first lines, or answers, do not get on.
 
     A byte after an answer ends the time for which an idle connection is kept, so this one looks
     after whatever comes then: half a request, or what is left of a body that nobody read.
@@ -26,6 +30,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._was_waiting = False
+        self._left = self._looks = 0
         self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -41,9 +46,34 @@ class _Protocol(H11Protocol):
         is_waiting = is_answered and has_some
         if is_waiting and self._was_waiting:
             self.transport.close()
-        else:
-            self._was_waiting = is_waiting
-            self._look_later()
+        self._was_waiting = is_waiting
+        left = self.transport.get_write_buffer_size()
+        self._looks = self._looks + 1 if left and left == self._left else 0
+        self._left = left
+        if self._looks >= _LOOKS:
+            self.transport.abort()  # to close would be to wait until all is taken
+        self._look_later()
+
+
+class _InParts:
+    """Gives a connection no more of an answer at a time than it takes.
+
+    Whoever reads slowly would else have a copy of a whole answer, which nobody counts.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_parts(message: Message) -> None:
+            body = message.get("body", b"")
+            starts = range(0, len(body), _PART_BYTES)
+            for start in starts[:-1]:
+                part = body[start : start + _PART_BYTES]
+                await send({"type": message["type"], "body": part, "more_body": True})
+            await send({**message, "body": body[starts[-1] :]} if starts else message)
+
+        await self._app(scope, receive, send_in_parts)
 
 
 class Door:
@@ -56,7 +86,7 @@ class Door:
         UserError: it cannot listen there.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int, connections: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, connections: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=512)
@@ -66,7 +96,7 @@ class Door:
             ) from error
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app,
+            _InParts(app),
             http=_Protocol,
             ws="none",
             lifespan="off",

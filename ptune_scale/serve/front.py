@@ -36,7 +36,7 @@ from ptune_scale.parallel.remote.request import AnotherModel, decode
 from ptune_scale.parallel.remote.rows import Limits
 from ptune_scale.parallel.remote.texts import Forgotten
 from ptune_scale.serve.access import ANYBODY, Access, Caller, Person
-from ptune_scale.serve.bodies import Bodies
+from ptune_scale.serve.bodies import Bodies, Reply
 from ptune_scale.serve.config import CapacityConfig
 from ptune_scale.serve.metrics import Metrics
 from ptune_scale.serve.queue import Draining, Full, Queue
@@ -74,7 +74,7 @@ class Front:
         self.is_draining = False
         self._identity = description.identity
         self._texts = SentTexts(capacity.text_mib << 20)
-        self._described = description.encode()
+        self._described: dict[Limits, bytes] = {}
         self._bodies = Bodies(capacity.request_mib << 20, capacity.body_seconds)
         self._workers = Workers()
         asked = [
@@ -132,10 +132,10 @@ class Front:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _model(self, request: HttpRequest, person: Person) -> Response:
-        said = self._described
-        if (limits := self._limits(person)) != self.description.limits:
-            said = replace(self.description, limits=limits).encode()
-        return Response(said, media_type=CONTENT_TYPE)
+        limits = self._limits(person)
+        if limits not in self._described:
+            self._described[limits] = replace(self.description, limits=limits).encode()
+        return Response(self._described[limits], media_type=CONTENT_TYPE)
 
     def _limits(self, person: Person) -> Limits:
         limits = self.description.limits
@@ -148,7 +148,7 @@ class Front:
         who = self._caller(request, person).who
         async with self._bodies.read(request, who) as body:
             found = await self._workers.run(who, self._embed, body)
-        return Response(found, media_type=CONTENT_TYPE)
+        return Reply(found, self._bodies, who)
 
     def _embed(self, body: bytearray) -> bytes:
         header, tensors = unpack(bytes(body))
@@ -171,7 +171,7 @@ class Front:
         async with self._bodies.read(request, caller.who) as body:
             ticket = await self._workers.run(caller.who, self._let_in, body, path, caller)
         del body  # not kept while the request waits
-        return Response(await self._wait(ticket, request), media_type=CONTENT_TYPE)
+        return Reply(await self._wait(ticket, request), self._bodies, caller.who)
 
     def _caller(self, request: HttpRequest, person: Person) -> Caller:
         return self.access.caller(person, request.headers.get("x-client", "")[:64])

@@ -1,5 +1,6 @@
 """Bodies as they arrive: slow, large and many ones are in nobody's way."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -8,7 +9,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
+from ptune_scale.serve.bodies import Bodies, Reply
+from ptune_scale.serve.door import Door
+from ptune_scale.serve.queue import Full
 from ptune_scale.serve.ticket import Ticket
 from tests.serving import post, served, unanswered, wait_for_metric
 
@@ -86,3 +91,60 @@ def test_a_request_that_takes_long_to_read_keeps_nobody_but_its_sender_waiting(
         assert begun == ["large", "small"]
         go_on.set()
         wait_for_metric(url, "ptune_waiting_requests 3.0")
+
+
+def test_who_takes_no_answer_is_cut_off_and_has_one_part_of_it_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ptune_scale.serve.door._HEADER_SECONDS", 1.0)
+    size, is_over = 1 << 26, threading.Event()
+
+    async def app(scope, receive, send) -> None:
+        headers = [(b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": bytes(size)})
+        is_over.set()
+
+    with contextlib.closing(Door(app, "127.0.0.1", 0, 64)) as door:
+        door.open()
+        url, taken = f"http://127.0.0.1:{door.port}", 0
+        assert len(httpx2.get(url, trust_env=False, timeout=60).content) == size
+        assert is_over.wait(60)
+        is_over.clear()
+        with connect(url) as idle, contextlib.suppress(ConnectionResetError):
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert is_over.wait(60)
+            while part := idle.recv(1 << 20):
+                taken += len(part)
+    assert taken < size
+
+
+def test_of_whoever_leaves_large_answers_untaken_nothing_more_is_read() -> None:
+    async def scenario() -> list[str]:
+        bodies, go_on, said = Bodies(100, 10.0), asyncio.Event(), []
+
+        async def send(message) -> None:
+            await go_on.wait()
+
+        async def receive() -> dict:
+            return {"type": "http.request", "body": b"12345", "more_body": False}
+
+        async def ask(who: str) -> None:
+            request = Request({"type": "http", "headers": [(b"content-length", b"5")]}, receive)
+            try:
+                async with bodies.read(request, who):
+                    said.append(f"{who} is read")
+            except Full:
+                said.append(f"{who} is not")
+
+        answers = [Reply(bytes(size), bodies, "idle") for size in (300, 96)]
+        sent = [asyncio.ensure_future(each({"type": "http"}, receive, send)) for each in answers]
+        await asyncio.sleep(0)
+        await ask("idle")
+        await ask("other")
+        go_on.set()
+        await asyncio.gather(*sent)
+        await ask("idle")
+        return said
+
+    assert asyncio.run(scenario()) == ["idle is not", "other is read", "idle is read"]
