@@ -12,6 +12,10 @@ _RECENT_SECONDS = 10.0
 """Whoever has asked, or got an answer, within them is expected again."""
 
 
+_CLIENTS = 4
+"""So many with large requests have room for them at once, where each has more than one."""
+
+
 class Full(Exception):
     """Nothing more may wait now."""
 
@@ -75,13 +79,15 @@ class Queue:
         num_bytes = ticket.num_bytes  # counted while nobody waits for it
         with self._changed:
             self._forget_done()
-            own = sum(each.who == ticket.who for each in self._open)
+            own = [each.num_bytes for each in self._open if each.who == ticket.who]
             held = sum(each.num_bytes for each in self._open)
             if self._ends_at is not None:
                 raise Draining
-            if len(self._open) >= self.most or own >= self.share:
+            if len(self._open) >= self.most or len(own) >= self.share:
                 raise Full
             if self._open and held + num_bytes > self.most_bytes:
+                raise Full
+            if own and sum(own) + num_bytes > self.most_bytes / _CLIENTS:
                 raise Full
             if not self._waiting.get(ticket.who):
                 self._got[ticket.who] = max(self._got.get(ticket.who, 0), self._level)

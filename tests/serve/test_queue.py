@@ -126,7 +126,7 @@ def test_too_many_are_sent_away_and_places_are_free_again_when_answered() -> Non
 
 
 def test_what_waits_holds_no_more_memory_than_it_may() -> None:
-    large = [ticket("a", 1, slots=32) for _ in range(4)]
+    large = [ticket(who, 1, slots=32) for who in "abcd"]
     waiting = Queue(64, 64, 100, 1000, 0.0, most_bytes=3 * large[0].num_bytes)
     for each in large[:3]:
         waiting.put(each)
@@ -137,6 +137,16 @@ def test_what_waits_holds_no_more_memory_than_it_may() -> None:
     # What is larger than all that may wait is taken when nothing else is there.
     alone = Queue(64, 64, 100, 1000, 0.0, most_bytes=10)
     alone.put(large[3])
+
+
+def test_one_with_large_requests_leaves_room_for_others() -> None:
+    large = [ticket("large", 1, slots=32) for _ in range(3)]
+    waiting = Queue(64, 64, 100, 1000, 0.0, most_bytes=8 * large[0].num_bytes)
+    for each in large[:2]:
+        waiting.put(each)
+    with pytest.raises(Full):
+        waiting.put(large[2])
+    waiting.put(ticket("other", 1, slots=32))
 
 
 def test_all_that_a_request_holds_is_counted() -> None:
