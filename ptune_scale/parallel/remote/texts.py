@@ -26,7 +26,7 @@ from ptune_scale.task.example import NO_SLOT, Batch, Example
 _NAME_BYTES = hashlib.sha256().digest_size
 _NO_TEXT = -1
 _SHORTEST = 16
-"""Tokens: the name of a shorter text is as long as the text."""
+"""Tokens: to name a shorter text saves next to nothing."""
 
 _MOST_NAMES = 1 << 16
 _LONGEST_PAUSE = 64
@@ -120,7 +120,9 @@ def join(
     told_lengths = numbers("text_lengths", told_count, 1, limits.longest + 1)
     told_ids = numbers("text_ids", int(told_lengths.sum()), 0, limits.words)
     of_rows = numbers("texts", count, _NO_TEXT, len(names) + told_count)
-    if len(names) + told_count == 0:
+    used = of_rows[of_rows != _NO_TEXT].unique()
+    require(len(used) == len(names) + told_count, "each text must stand before a row")
+    if not len(used):
         return dict(tensors), {}
     found = [known.find(bytes(name.tolist())) for name in names]
     named = [text for text in found if text is not None]
@@ -130,23 +132,35 @@ def join(
             "send them"
         )
     told = list(told_ids.split(told_lengths.tolist()))
-    texts = [*named, *told, told_ids[:0]]  # the last one, by -1, for rows without a text
-    before = torch.tensor([len(text) for text in texts])[of_rows.long()]
+    texts = [*named, *told]
+    text_lengths = torch.tensor([*map(len, texts), 0])  # the last one, by -1: no text
+    before = text_lengths[of_rows.long()]
     whole = (lengths + before).clamp(max=torch.iinfo(torch.int32).max).int()
     decode_lengths({"lengths": whole}, limits)
-    beginnings = [texts[number] for number in of_rows.tolist()]
     rests = int(lengths.sum())
-    ids = numbers("ids", rests, 0, limits.words).split(lengths.tolist())
+    ids = numbers("ids", rests, 0, limits.words)
     slots = tensor_of(tensors, "slots", torch.int32, 1)
     require(len(slots) == rests, f"slots must be {rests} numbers; got {len(slots)}")
-    parts = zip(beginnings, ids, slots.split(lengths.tolist()), strict=True)
-    pieces = [(text, rest, torch.full_like(text, NO_SLOT), own) for text, rest, own in parts]
+    texts_end = int(text_lengths.sum())
+    starts = torch.stack([_starts(text_lengths)[of_rows.long()], texts_end + _starts(lengths)], 1)
+    places = _places(starts.flatten(), torch.stack([before, lengths], 1).flatten())
     joined = {
-        "ids": torch.cat([each for text, rest, _, _ in pieces for each in (text, rest)]),
-        "slots": torch.cat([each for _, _, none, own in pieces for each in (none, own)]),
+        "ids": torch.cat([*texts, ids])[places],
+        "slots": torch.cat([slots.new_full((texts_end,), NO_SLOT), slots])[places],
         "lengths": whole,
     }
     return {**tensors, **joined}, {_name(text.numpy()): text.clone() for text in told}
+
+
+def _starts(lengths: Tensor) -> Tensor:
+    """Where each of some pieces begins that stand behind one another."""
+    return lengths.cumsum(0) - lengths
+
+
+def _places(starts: Tensor, lengths: Tensor) -> Tensor:
+    """All places of pieces, one behind another; of many short rows no objects are made."""
+    shifts = starts - _starts(lengths)
+    return torch.arange(int(lengths.sum())) + shifts.repeat_interleave(lengths)
 
 
 class Told:

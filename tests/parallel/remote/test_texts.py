@@ -93,6 +93,7 @@ def test_a_request_that_is_refused_leaves_no_text() -> None:
         ({"names": torch.zeros(3, 32)}, "'names' must be torch.uint8"),
         ({"texts": torch.full((9,), 3).int()}, "texts must be from -1 to 2"),
         ({"texts": torch.full((9,), -2).int()}, "texts must be from -1 to 2"),
+        ({"texts": torch.zeros(9).int()}, "each text must stand before a row"),
         ({"texts": torch.zeros(8).int()}, "texts must be 9 numbers; got 8"),
         ({"text_lengths": torch.full((7,), 1).int()}, "texts no more than rows"),
         ({"text_lengths": torch.full((1,), 65).int()}, "text_lengths must be from 1 to 64"),
