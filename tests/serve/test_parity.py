@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ptune_scale.backbone import load_backbone
+from ptune_scale.errors import UserError
 from ptune_scale.parallel.remote.asked import LOSSES, QUESTIONS, values_of
 from ptune_scale.parallel.remote.backbone import open_served
 from ptune_scale.serve.together import compute
@@ -104,3 +105,18 @@ def test_a_server_of_small_limits_answers_as_one_of_large_ones(
                 torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         assert count > 2 * len(asked) if is_known else count > 2 * 3
         assert small._limits.request_tokens == 64
+
+
+def test_a_question_too_large_for_one_server_is_asked_of_another(
+    tiny_llama, serving, remote
+) -> None:
+    batch = rows(1, 8, group_size=4)
+    with served(tiny_llama, request_tokens=16) as small:
+        expected = remote(serving(tiny_llama)).loss_and_gradient(batch, prompts())
+        function = remote(f"{small},{serving(tiny_llama)}")
+        for place in (0, 1):
+            function._servers._place = place
+            found = function.loss_and_gradient(batch, prompts())
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        with pytest.raises(UserError, match="413 .* more than the 16 of a request"):
+            remote(small).loss_and_gradient(batch, prompts())

@@ -150,6 +150,10 @@ class Servers:
         """
         return self._ask("POST", path, body, decode)
 
+    def pass_over(self) -> None:
+        """Ask the next server first."""
+        self._place = (self._place + 1) % len(self.urls)
+
     def _ask(self, method: str, path: str, body: Body, decode: Callable[[bytes], Answer]) -> Answer:
         since: float | None = None
         wait, is_said = _SHORTEST_WAIT, False
@@ -187,7 +191,7 @@ class Servers:
                 except Malformed as error:
                     reasons.append(f"{url}: its reply cannot be read ({error})")
                 since = since or time.monotonic()
-                self._place = (self._place + 1) % len(self.urls)
+                self.pass_over()
             assert since is not None
             if unlike == len(self.urls):
                 raise UserError(f"backbone {reasons[0]}")

@@ -84,9 +84,10 @@ class ServedFunction(PromptFunction):
     ) -> Iterator[Answer]:
         """What is answered to each part of a request, in their order.
 
-        A server may take less than the one whose limits are known; there are more parts then.
+        A server may take less than the one whose limits are known; there are more parts then. One
+        that takes less than a single question is passed over, if there is another.
         """
-        waiting = in_parts(request, self._limits)
+        waiting, refusals = in_parts(request, self._limits), 0
         while waiting:
             part, *waiting = waiting
             body = Encoded(part, self._said.identity)
@@ -95,8 +96,12 @@ class ServedFunction(PromptFunction):
             except LowerLimits as error:
                 self._limits = self._limits.lowest(error.limits)
                 if len(in_parts(part, self._limits)) == 1:
-                    raise
+                    refusals += 1
+                    if refusals >= len(self._servers.urls):
+                        raise
+                    self._servers.pass_over()
                 again = [in_parts(each, self._limits) for each in (part, *waiting)]
                 waiting = [smaller for parts in again for smaller in parts]
             else:
+                refusals = 0
                 yield found
