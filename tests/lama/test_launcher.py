@@ -71,6 +71,17 @@ def test_resuming_what_is_finished_says_so_and_keeps_its_throughput(flags, tmp_p
     assert again["methods"] == first["methods"]
 
 
+def test_facts_are_retrieved_for_whatever_method_shows_them(flags, tmp_path, main):
+    methods = "incontext_retrieved,ptuning_retrieved,ptuning_ensemble"
+    flags += ["--method", methods, "--ensemble", "retrieved,incontext_retrieved,plain"]
+    assert main(*flags, "--max_steps", "2", "--demonstrations", "2") == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["methods"]
+    assert "nearest_facts" in found
+    shares = found["ptuning_ensemble_incontext_retrieved"]["micro"]
+    assert shares["p_at_1"] == found["incontext_retrieved"]["micro"]["p_at_1"]
+    assert "ptuning_retrieved" in found
+
+
 def test_a_masked_model_learns_its_training_facts(tiny_bert, flags, tmp_path, main):
     flags += [
         "--model",
