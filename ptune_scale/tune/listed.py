@@ -1,9 +1,9 @@
 """A directory of task files, each in its turn; files may come while others are worked on."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,34 @@ from ptune_scale.tune.check import fitted
 from ptune_scale.tune.job import digest
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+_LONG_LOOK = 0.1
+"""Seconds; where a look takes longer, as among very many files, looks are as much rarer."""
 
 
 def files_of(directory: Path) -> list[str]:
-    """Task files in a directory and below it, as they are called from there."""
-    found = (path.relative_to(directory) for path in directory.rglob("*.toml") if path.is_file())
-    return sorted(p.as_posix() for p in found if not any(part.startswith(".") for part in p.parts))
+    """Task files in a directory and below it, as they are called from there.
+
+    A directory that goes meanwhile, or cannot be looked into, is left out. Links to directories are
+    not followed.
+    """
+    found: list[str] = []
+    for place, below, names in os.walk(directory):
+        below[:] = [name for name in below if not name.startswith(".")]
+        here = Path(place).relative_to(directory)
+        tasks = (name for name in names if name.endswith(".toml") and not name.startswith("."))
+        found += ((here / name).as_posix() for name in tasks)
+    return sorted(found)
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """When a file was written and how large it is; None where there is none, or not any more."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError:  # whoever reads it says why
+        return (0, 0)
+    return (about.st_mtime_ns, about.st_size)
 
 
 @dataclass(frozen=True)
@@ -88,7 +110,7 @@ class TaskList:
         self._ready: deque[ListedTask] = deque()
         self._files: deque[str] = deque()
         self._seen: dict[str, tuple[int, int]] = {}
-        self._looked = float("-inf")
+        self._next_look = float("-inf")
         # Names of tasks that are done, or that somebody works on.
         self._taken = {each.name for each in ended}
         self._file_of = {each.name.lower(): each.file for each in ended}
@@ -140,31 +162,27 @@ class TaskList:
 
     def _new_files(self, now: bool) -> list[tuple[str, tuple[int, int], str]]:
         """New files, when and how large they were written, and what is wrong with their TOML."""
-        is_early = time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS
-        if not self.world.is_main or (is_early and not now):
+        started = time.monotonic()
+        if not self.world.is_main or (started < self._next_look and not now):
             return []
-        self._looked = time.monotonic()
         found: list[tuple[str, tuple[int, int], str]] = []
-        try:
-            files = files_of(self.directory)
-        except FileNotFoundError:  # a directory went while it was looked through
-            return found
-        for file in files:
+        for file in files_of(self.directory):
             if file in self._done or (file in self._seen and file not in self.refused):
                 continue
+            stamp = _written(self.directory / file)
+            if stamp is None or stamp == self._seen.get(file):
+                continue
             error = ""
-            with suppress(FileNotFoundError):
-                about = (self.directory / file).stat()
-                stamp = (about.st_mtime_ns, about.st_size)
-                if self._seen.get(file) == stamp:
-                    continue
-                try:
-                    if NOT_TEXT.search(file):
-                        raise UserError(f"{file!r}: its name is not UTF-8")
-                    read_definition(self.directory / file)
-                except UserError as wrong:
-                    error = str(wrong)
-                found.append((file, stamp, error))
+            try:
+                if NOT_TEXT.search(file):
+                    raise UserError(f"{file!r}: its name is not UTF-8")
+                read_definition(self.directory / file)
+            except UserError as wrong:
+                error = str(wrong)
+            found.append((file, stamp, error))
+        ended = time.monotonic()
+        pause = _SECONDS_BETWEEN_LOOKS * max(1.0, (ended - started) / _LONG_LOOK)
+        self._next_look = ended + pause
         return found
 
     def _read(self, file: str) -> list[ListedTask]:

@@ -1,6 +1,7 @@
 """A directory of task files: which of its tasks has its turn."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,14 @@ def names(directory: Path, tiny_gpt2: Path):
     """The tasks of the list that come, if some are done already."""
     backbone = load_backbone(str(tiny_gpt2))
 
-    def come(*ended: str) -> list[str]:
+    def come(*ended: str, refused: Sequence[str] = ()) -> list[str]:
         done = [EndedTask(name, "two.toml", ("a", "b"), 3) for name in ended]
         tasks = TaskList(directory, World(), backbone, ["ptuning"], done)
         found = []
         while (listed := tasks.next(look=True)) is not None:
             assert listed.file == "two.toml" and listed.beside == ("a", "b")
             found.append(listed.task.name)
-        assert not tasks.refused and not tasks.waiting
+        assert list(tasks.refused) == list(refused) and not tasks.waiting
         return found
 
     return come
@@ -66,3 +67,13 @@ def test_hidden_files_and_directories_hold_no_tasks(directory: Path) -> None:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text("")
     assert files_of(directory) == ["below/deep/third.toml", "two.toml"]
+
+
+def test_links_that_lead_nowhere_or_in_circles_are_not_in_the_way(
+    directory: Path, names, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "later.toml").symlink_to("not_yet.toml")
+    (directory / "loop.toml").symlink_to("loop.toml")
+    (directory / "around").symlink_to(directory)
+    assert names(refused=["loop.toml"]) == ["a", "b"]
+    assert f"skipped: {directory}/loop.toml is a link" in capsys.readouterr().err
