@@ -7,12 +7,12 @@ from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
 from ptune_scale.parallel import Degrees
 from ptune_scale.reading import has_directory
-from ptune_scale.task.define import define, read_definition
+from ptune_scale.task.define import define
 from ptune_scale.task.task import Task
 from ptune_scale.train.schedule import tasks_per_step
 from ptune_scale.tune.check import check_methods, fitted, long_row, open_model
 from ptune_scale.tune.config import OwnConfig
-from ptune_scale.tune.listed import files_of
+from ptune_scale.tune.listed import files_of, read_listed
 from ptune_scale.tune.methods import METHODS
 
 
@@ -53,7 +53,7 @@ def check_list(config: OwnConfig) -> CheckedList:
     first: UserError | None = None
     for file in files:
         try:
-            defined = define(read_definition(directory / file))
+            defined = define(read_listed(directory, file))
         except UserError as error:
             first = first or error
             continue

@@ -12,7 +12,7 @@ from ptune_scale.errors import UserError
 from ptune_scale.parallel import World
 from ptune_scale.progress import tell
 from ptune_scale.reading import NOT_TEXT
-from ptune_scale.task.define import define, read_definition
+from ptune_scale.task.define import Definition, define, read_definition
 from ptune_scale.task.task import Task, check_names
 from ptune_scale.tune.check import fitted
 from ptune_scale.tune.job import digest
@@ -37,6 +37,17 @@ def files_of(directory: Path) -> list[str]:
     return sorted(found)
 
 
+def read_listed(directory: Path, file: str) -> Definition:
+    """Read a task file of a list.
+
+    Raises:
+        UserError: as ``read_definition``; or its name is no text, so that nothing could tell of it.
+    """
+    if NOT_TEXT.search(file):
+        raise UserError(f"task file {directory / file}: its name is not UTF-8")
+    return read_definition(directory / file)
+
+
 def _written(path: Path) -> tuple[int, int] | None:
     """When a file was written and how large it is; None where there is none, or not any more."""
     try:
@@ -46,6 +57,11 @@ def _written(path: Path) -> tuple[int, int] | None:
     except OSError:  # whoever reads it says why
         return (0, 0)
     return (about.st_mtime_ns, about.st_size)
+
+
+def _as_text(name: str) -> str:
+    """What can be written of a name whose bytes may not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ class TaskList:
         ended: tasks that are done already.
 
     Attributes:
-        refused: by file, why it cannot be used.
+        refused: by file, why it cannot be used, both in UTF-8.
     """
 
     def __init__(
@@ -110,6 +126,7 @@ class TaskList:
         self._ready: deque[ListedTask] = deque()
         self._files: deque[str] = deque()
         self._seen: dict[str, tuple[int, int]] = {}
+        self._again: set[str] = set()  # files that are looked at when they change
         self._next_look = float("-inf")
         # Names of tasks that are done, or that somebody works on.
         self._taken = {each.name for each in ended}
@@ -146,15 +163,17 @@ class TaskList:
         """Go on without a file, or without a task of it."""
         self._taken.discard(name)
         path = str(self.directory / file)
-        line = error.line if path in error.line else f"{path}: {error.line}"
-        self.refused[file] = line
+        line = _as_text(error.line if path in error.line else f"{path}: {error.line}")
+        self._again.add(file)
+        self.refused[_as_text(file)] = line
         if self.world.is_main:
             tell(f"skipped: {line}")
 
     def _look(self, now: bool) -> None:
         for file, stamp, error in self.world.together(lambda: self._new_files(now))[0]:
             self._seen[file] = stamp
-            self.refused.pop(file, None)
+            self._again.discard(file)
+            self.refused.pop(_as_text(file), None)
             if error:
                 self.refuse(file, UserError(error))
             else:
@@ -167,16 +186,14 @@ class TaskList:
             return []
         found: list[tuple[str, tuple[int, int], str]] = []
         for file in files_of(self.directory):
-            if file in self._done or (file in self._seen and file not in self.refused):
+            if file in self._done or (file in self._seen and file not in self._again):
                 continue
             stamp = _written(self.directory / file)
             if stamp is None or stamp == self._seen.get(file):
                 continue
             error = ""
             try:
-                if NOT_TEXT.search(file):
-                    raise UserError(f"{file!r}: its name is not UTF-8")
-                read_definition(self.directory / file)
+                read_listed(self.directory, file)
             except UserError as wrong:
                 error = str(wrong)
             found.append((file, stamp, error))
@@ -195,7 +212,7 @@ class TaskList:
         said: list[str] = []
 
         def read() -> str:
-            defined = define(read_definition(self.directory / file))
+            defined = define(read_listed(self.directory, file))
             check_names(defined.tasks)
             tasks.extend(fitted(defined, self.backbone, self.methods))
             said.extend(defined.said)

@@ -264,6 +264,7 @@ def test_a_file_that_cannot_be_used_is_named_and_the_others_go_on(
     (many / "nodata.toml").write_text(text.replace("train.jsonl", "nowhere.jsonl"))
     (many / "noslot.toml").write_text(text.replace("[P]*2", "").replace("[P]", ""))
     (many / "dot.toml").write_text('name = ".."\n' + text)
+    (many / os.fsdecode(b"latin\xff.toml")).write_text(text)
     said = tune(many)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     reasons = {
@@ -272,6 +273,7 @@ def test_a_file_that_cannot_be_used_is_named_and_the_others_go_on(
         "nodata.toml": "nowhere.jsonl",
         "noslot.toml": "no prompt slot",
         "dot.toml": "begins with no dot",
+        r"latin\xff.toml": "its name is not UTF-8",
     }
     assert results["refused"].keys() == reasons.keys()
     lines = said.splitlines()
