@@ -216,7 +216,7 @@ class TaskList:
             check_names(defined.tasks)
             tasks.extend(fitted(defined, self.backbone, self.methods))
             said.extend(defined.said)
-            return digest([[task.name, repr(task.wording), repr(task.splits)] for task in tasks])
+            return digest([repr(task) for task in tasks])
 
         if len(set(self.world.together(read))) > 1:
             raise UserError("it was written while ranks read it; write it again")

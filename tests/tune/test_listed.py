@@ -1,7 +1,10 @@
 """A directory of task files: which of its tasks has its turn."""
 
+import itertools
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,59 @@ def test_links_that_lead_nowhere_or_in_circles_are_not_in_the_way(
     (directory / "around").symlink_to(directory)
     assert names(refused=["loop.toml"]) == ["a", "b"]
     assert f"skipped: {directory}/loop.toml is a link" in capsys.readouterr().err
+
+
+class Rank(World):
+    """One of two ranks that are threads of a process; the second acts when the first has acted."""
+
+    given: list = [None, None]
+    met = threading.Barrier(2, timeout=60)
+    between: Iterator[Callable[[], object]]
+    """What happens meanwhile, each time."""
+
+    def gather(self, value):
+        self.given[self.rank] = value
+        self.met.wait()
+        found = list(self.given)
+        self.met.wait()
+        return found
+
+    def together(self, action):
+        def in_turn():
+            if not self.is_main:
+                self.met.wait()
+                return action()
+            try:
+                return action()
+            finally:
+                next(Rank.between)()
+                self.met.wait()
+
+        return super().together(in_turn)
+
+
+@pytest.mark.parametrize(("line", "count"), [("", 2), ('metrics = ["mcc"]', 0)])
+def test_a_file_that_changes_while_ranks_read_it_is_not_begun(
+    line: str, count: int, directory: Path, tiny_gpt2: Path
+) -> None:
+    backbone = load_backbone(str(tiny_gpt2))
+
+    def change() -> None:
+        (directory / "two.toml").write_text(f"{line}\n{TWO}")
+
+    def nothing() -> None:
+        pass
+
+    # The first rank lists the directory, then both read the file.
+    Rank.between = itertools.chain([nothing, change], itertools.repeat(nothing))
+
+    def come(rank: int) -> list[str]:
+        tasks = TaskList(directory, Rank(rank, 2), backbone, ["ptuning"])
+        found = []
+        while (listed := tasks.next(look=not found)) is not None:
+            found.append(listed.task.name)
+        assert len(tasks.refused) == (not count)
+        return found
+
+    with ThreadPoolExecutor(2) as ranks:
+        assert list(ranks.map(come, (0, 1))) == [["a", "b"][:count]] * 2
