@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ptune_scale.backbone import Backbone
 from ptune_scale.errors import UserError
-from ptune_scale.parallel import World
+from ptune_scale.parallel import StopSignal, World
 from ptune_scale.progress import tell
 from ptune_scale.reading import NOT_TEXT
 from ptune_scale.task.define import Definition, define, read_definition
@@ -103,6 +103,7 @@ class TaskList:
     in the directory counts for all.
 
     Args:
+        stop: asked behind each file, for many may be read in vain.
         backbone, methods: that tasks have to fit.
         ended: tasks that are done already.
 
@@ -114,12 +115,14 @@ class TaskList:
         self,
         directory: Path,
         world: World,
+        stop: StopSignal,
         backbone: Backbone,
         methods: Sequence[str],
         ended: Sequence[EndedTask] = (),
     ) -> None:
         self.directory = directory
         self.world = world
+        self.stop = stop
         self.backbone = backbone
         self.methods = methods
         self.refused: dict[str, str] = {}
@@ -143,6 +146,9 @@ class TaskList:
 
         Args:
             look: for new files now, however short ago that was done.
+
+        Raises:
+            Stopped: the job was told to stop.
         """
         while not self._ready:
             if not self._files:
@@ -155,6 +161,7 @@ class TaskList:
                 self._ready.extend(self._read(file))
             except UserError as error:
                 self.refuse(file, error)
+            self.stop.check()
         listed = self._ready.popleft()
         self._taken.add(listed.task.name)
         return listed

@@ -40,7 +40,7 @@ def run_list(checked: CheckedList, site: Site) -> None:
     job = replace(job, config=alone, tasks=[])
     site.world.on_main(lambda: _same_settings(job))
     ended = site.world.together(lambda: _ended(site.output) if site.world.is_main else [])[0]
-    tasks = TaskList(directory, site.world, checked.backbone, checked.methods, ended)
+    tasks = TaskList(directory, site.world, site.stop, checked.backbone, checked.methods, ended)
     pool = Pool(job, tasks, seats, checked.methods, [done.steps for done in ended])
 
     def summarize() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ptune_scale.backbone import load_backbone
-from ptune_scale.parallel import World
+from ptune_scale.parallel import StopSignal, World
 from ptune_scale.tune.listed import EndedTask, TaskList, files_of
 
 TWO = """
@@ -44,7 +44,8 @@ def names(directory: Path, tiny_gpt2: Path):
 
     def come(*ended: str, refused: Sequence[str] = ()) -> list[str]:
         done = [EndedTask(name, "two.toml", ("a", "b"), 3) for name in ended]
-        tasks = TaskList(directory, World(), backbone, ["ptuning"], done)
+        world = World()
+        tasks = TaskList(directory, world, StopSignal(world), backbone, ["ptuning"], done)
         found = []
         while (listed := tasks.next(look=True)) is not None:
             assert listed.file == "two.toml" and listed.beside == ("a", "b")
@@ -97,6 +98,9 @@ class Rank(World):
         self.met.wait()
         return found
 
+    def max(self, value):
+        return max(self.gather(value))
+
     def together(self, action):
         def in_turn():
             if not self.is_main:
@@ -127,7 +131,8 @@ def test_a_file_that_changes_while_ranks_read_it_is_not_begun(
     Rank.between = itertools.chain([nothing, change], itertools.repeat(nothing))
 
     def come(rank: int) -> list[str]:
-        tasks = TaskList(directory, Rank(rank, 2), backbone, ["ptuning"])
+        world = Rank(rank, 2)
+        tasks = TaskList(directory, world, StopSignal(world), backbone, ["ptuning"])
         found = []
         while (listed := tasks.next(look=not found)) is not None:
             found.append(listed.task.name)

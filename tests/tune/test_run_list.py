@@ -183,6 +183,24 @@ def test_a_run_that_was_stopped_loses_no_step(
     assert_same(tmp_path / "out", whole)
 
 
+def test_a_run_is_stopped_in_the_midst_of_files_that_cannot_be_used(
+    many: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+) -> None:
+    for number in range(3):
+        text = (many / "where.toml").read_text().replace("train.jsonl", "nowhere.jsonl")
+        (many / f"{number}.toml").write_text(text)
+    define = listed.define
+
+    def stopped(definition: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return define(definition)
+
+    monkeypatch.setattr(listed, "define", stopped)
+    tune(many, status=128 + signal.SIGTERM)
+    table = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(table["refused"]) == ["0.toml"] and not steps
+
+
 def test_tasks_come_while_others_train(
     many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
 ) -> None:
