@@ -167,8 +167,9 @@ class TaskList:
         return listed
 
     def refuse(self, file: str, error: UserError, name: str = "") -> None:
-        """Go on without a file, or without a task of it."""
+        """Go on without a file, or without a task of it, whose name others may have then."""
         self._taken.discard(name)
+        self._file_of.pop(name.lower(), None)
         path = str(self.directory / file)
         line = _as_text(error.line if path in error.line else f"{path}: {error.line}")
         self._again.add(file)

@@ -315,6 +315,27 @@ def test_a_task_that_diverges_is_done_with_and_said_to_have_failed(
     assert len(steps) == before
 
 
+def test_a_task_that_has_begun_is_gone_on_with_whoever_takes_its_name(
+    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+) -> None:
+    step = pool.step_together
+
+    def stopped(*given: Any) -> Any:
+        if len(steps) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*given)
+
+    monkeypatch.setattr(pool, "step_together", stopped)
+    tune(many, status=128 + signal.SIGTERM)
+    capital = (many / "capital.toml").read_text()
+    (many / "before.toml").write_text(
+        'name = "capital"\n' + capital.replace("{place} :", "{place} -")
+    )
+    said = tune(many, "--resume_from", str(tmp_path / "out"))
+    assert f"skipped: {many}/before.toml: cannot resume from" in said
+    assert_same(tmp_path / "out", whole)
+
+
 def test_other_settings_are_not_gone_on_with(many: Path, whole: Path, tmp_path: Path, tune) -> None:
     shutil.copytree(whole, tmp_path / "out")
     said = tune(many, "--resume_from", str(tmp_path / "out"), "--lr", "0.5", status=2)
