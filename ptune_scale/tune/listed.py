@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,13 +70,14 @@ class ListedTask:
 
     Attributes:
         file: that it is read from, as it is called from the list's directory.
-        beside: names of all tasks of that file.
+        tasks_of_file: identity of their names; the names themselves, kept of each of a thousand
+            tasks, would be a million.
         notes: what was inferred.
     """
 
     task: Task
     file: str
-    beside: tuple[str, ...]
+    tasks_of_file: str
     notes: tuple[str, ...] = ()
 
 
@@ -85,14 +86,20 @@ class EndedTask:
     """A task that is done.
 
     Attributes:
-        beside: names of all tasks of its file.
+        tasks_of_file: identity of their names; the names themselves, kept of each of a thousand
+            tasks, would be a million.
         steps: that it was trained.
     """
 
     name: str
     file: str
-    beside: tuple[str, ...]
+    tasks_of_file: str
     steps: int
+
+
+def identity_of(names: Iterable[str]) -> str:
+    """Of the tasks of a file."""
+    return digest(sorted(names))
 
 
 class TaskList:
@@ -134,7 +141,10 @@ class TaskList:
         # Names of tasks that are done, or that somebody works on.
         self._taken = {each.name for each in ended}
         self._file_of = {each.name.lower(): each.file for each in ended}
-        self._done = {each.file for each in ended if self._taken.issuperset(each.beside)}
+        done: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for each in ended:
+            done[each.file, each.tasks_of_file].append(each.name)
+        self._done = {file for (file, named), names in done.items() if identity_of(names) == named}
 
     @property
     def waiting(self) -> int:
@@ -232,9 +242,11 @@ class TaskList:
             other = self._file_of.get(task.name.lower(), file)
             if other != file:
                 raise UserError(f"task name {task.name} is that of {other} too; choose another")
-        names = tuple(task.name for task in tasks)
+        names = [task.name for task in tasks]
         self._file_of |= dict.fromkeys((name.lower() for name in names), file)
-        notes = tuple(f"inferred: {line}" for line in said)
+        identity, notes = identity_of(names), tuple(f"inferred: {line}" for line in said)
         return [
-            ListedTask(task, file, names, notes) for task in tasks if task.name not in self._taken
+            ListedTask(task, file, identity, notes)
+            for task in tasks
+            if task.name not in self._taken
         ]

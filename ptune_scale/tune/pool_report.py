@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_json, write_text
@@ -22,7 +21,7 @@ TASKS = "tasks"
 """The directory that has a directory for each task."""
 
 _FILE = "results.json"
-_KINDS = {"task": str, "file": str, "tasks_of_file": list}
+_KINDS = {"task": str, "file": str, "tasks_of_file": str}
 
 
 def write_ended(job: Job, results: Sequence[MethodResult], listed: ListedTask) -> None:
@@ -52,13 +51,14 @@ def forget(directory: Path) -> None:
 
 
 def _origin(listed: ListedTask) -> Results:
-    return {"task": listed.task.name, "file": listed.file, "tasks_of_file": list(listed.beside)}
+    return {"task": listed.task.name, "file": listed.file, "tasks_of_file": listed.tasks_of_file}
 
 
 def read_ended(output: Path) -> list[Results]:
     """What was written of each task that is done, in the order of their directories' names.
 
-    What a process that was killed has left of them is removed.
+    It is in short, for the curves of very many fill memory. What a process that was killed has left
+    of them is removed.
 
     Raises:
         UserError: it cannot be read.
@@ -70,9 +70,27 @@ def read_ended(output: Path) -> list[Results]:
             read = read_object(path / _FILE, "results")
             for key, kind in _KINDS.items():
                 check_kind(read.get(key), kind, f"results {path / _FILE}: {key}")
-            found.append(read)
+            found.append(_in_short(read))
             forget(path)
     return found
+
+
+def _in_short(read: Results) -> Results:
+    """What was written of a task, without its curves."""
+    about = {key: read[key] for key in _KINDS}
+    if "failed" in read:
+        return {**about, "failed": read["failed"]}
+    training = read["methods"]["ptuning"]["training"]
+    columns = {**read["methods"], **read["controls"]}
+    return {
+        **about,
+        "metric": read["metric"],
+        "methods": {name: column["tasks"][read["task"]] for name, column in columns.items()},
+        "steps": training["steps"],
+        "stopped_early": bool(training["stopped_early"]),
+        "throughput": training["throughput"],
+        "notes": read["notes"],
+    }
 
 
 def write_summary(job: Job, refused: Mapping[str, str]) -> str:
@@ -85,12 +103,12 @@ def write_summary(job: Job, refused: Mapping[str, str]) -> str:
     everything = read_ended(job.output)
     ended = [each for each in everything if "failed" not in each]
     failed = {each["task"]: each["failed"] for each in everything if "failed" in each}
-    names = list(dict.fromkeys(name for each in ended for name in _columns(each)))
+    names = list(dict.fromkeys(name for each in ended for name in each["methods"]))
     means = {name: mean for name in names if (mean := _mean(ended, name)) is not None}
     summary = {
         **heading(job),
         "means": means,
-        "tasks": {each["task"]: _in_short(each) for each in ended},
+        "tasks": {each["task"]: each for each in ended},
         "failed": failed,
         "refused": dict(refused),
         "notes": job.notes,
@@ -115,41 +133,21 @@ def write_summary(job: Job, refused: Mapping[str, str]) -> str:
     return "; ".join([", ".join(counts), *shown])
 
 
-def _columns(found: Results) -> dict[str, Any]:
-    """Of each method and control, its scores of the task."""
-    columns = {**found["methods"], **found["controls"]}
-    return {name: column["tasks"][found["task"]] for name, column in columns.items()}
-
-
 def _mean(ended: Sequence[Results], name: str) -> float | None:
     """Mean of the first metric of each task; None where one lacks it, or has no share."""
-    values = [_columns(each).get(name, {}).get(each["metric"]) for each in ended]
+    values = [each["methods"].get(name, {}).get(each["metric"]) for each in ended]
     are_shares = all(find_metric(each["metric"]).better == "higher" for each in ended)
     return fmean(values) if are_shares and None not in values else None
-
-
-def _in_short(found: Results) -> Results:
-    """A task without its curves."""
-    training = found["methods"]["ptuning"]["training"]
-    return {
-        "file": found["file"],
-        "metric": found["metric"],
-        "methods": _columns(found),
-        "steps": training["steps"],
-        "stopped_early": bool(training["stopped_early"]),
-        "throughput": training["throughput"],
-        "notes": found["notes"],
-    }
 
 
 def _table(ended: Sequence[Results], names: Sequence[str], means: Mapping[str, float]) -> Table:
     """A line for each task, with its first metric."""
     rows = []
     for each in ended:
-        columns, training = _columns(each), each["methods"]["ptuning"]["training"]
-        row = [each["task"], str(columns["ptuning"]["records"]), each["metric"]]
-        row += [cell(each["metric"], columns.get(name, {})) for name in names]
-        steps = str(training["steps"]) + (", stopped early" if training["stopped_early"] else "")
+        methods = each["methods"]
+        row = [each["task"], str(methods["ptuning"]["records"]), each["metric"]]
+        row += [cell(each["metric"], methods.get(name, {})) for name in names]
+        steps = str(each["steps"]) + (", stopped early" if each["stopped_early"] else "")
         rows.append([*row, steps])
     if len(ended) > 1:
         shown = [with_interval(means[name], None) if name in means else "" for name in names]

@@ -90,8 +90,8 @@ def _ended(output: Path) -> list[EndedTask]:
         EndedTask(
             each["task"],
             each["file"],
-            tuple(each["tasks_of_file"]),
-            each["methods"][NAME]["training"]["steps"] if "methods" in each else 0,
+            each["tasks_of_file"],
+            each.get("steps", 0),
         )
         for each in read_ended(output)
     ]

@@ -11,7 +11,7 @@ import pytest
 
 from ptune_scale.backbone import load_backbone
 from ptune_scale.parallel import StopSignal, World
-from ptune_scale.tune.listed import EndedTask, TaskList, files_of
+from ptune_scale.tune.listed import EndedTask, TaskList, files_of, identity_of
 
 TWO = """
 pattern = "{place} [P] [Y]"
@@ -43,12 +43,12 @@ def names(directory: Path, tiny_gpt2: Path):
     backbone = load_backbone(str(tiny_gpt2))
 
     def come(*ended: str, refused: Sequence[str] = ()) -> list[str]:
-        done = [EndedTask(name, "two.toml", ("a", "b"), 3) for name in ended]
+        done = [EndedTask(name, "two.toml", identity_of("ab"), 3) for name in ended]
         world = World()
         tasks = TaskList(directory, world, StopSignal(world), backbone, ["ptuning"], done)
         found = []
         while (listed := tasks.next(look=True)) is not None:
-            assert listed.file == "two.toml" and listed.beside == ("a", "b")
+            assert listed.file == "two.toml" and listed.tasks_of_file == identity_of("ab")
             found.append(listed.task.name)
         assert list(tasks.refused) == list(refused) and not tasks.waiting
         return found
