@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ptune_scale.errors import UserError
-from ptune_scale.files import write_json, write_text
+from ptune_scale.files import remove_remains, write_json, write_text
 from ptune_scale.reading import check_kind, has_file, read_object
 from ptune_scale.report.page import Page, write_page
 from ptune_scale.report.table import Table, with_interval
@@ -43,11 +43,13 @@ def write_failed(directory: Path, listed: ListedTask, error: UserError) -> None:
 
 
 def forget(directory: Path) -> None:
-    """Remove the checkpoints of a task that is done.
+    """Remove the checkpoints of a task that is done, and what unfinished writes have left.
 
     An encoder with its optimizer may be a thousand times larger than the prompt.
     """
     shutil.rmtree(directory / "checkpoint", ignore_errors=True)
+    for place in (directory, directory / "prompt"):
+        remove_remains(place)
 
 
 def _origin(listed: ListedTask) -> Results:
