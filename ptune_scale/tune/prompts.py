@@ -95,6 +95,8 @@ def train_prompts(
         curves=job.curves(name, directory, keeper.trainer.step + 1),
     )
     trained = found_by(keeper.trainer, job, asked, throughput)
+    # Of this process alone: a run that went on computed some texts again.
+    trained.info["text_tokens"] = job.function.kept_texts
     if exports:
         export = export_of(job, asked, trained.prompts, exported)
         job.world.on_main(lambda: export.save(directory / "prompt"))
@@ -160,8 +162,6 @@ def found_by(
         "trainable_parameters": trainer.bank.num_parameters,
         "encoder_placement": trainer.encoders.placement.kind,
         "encoder_bytes_per_rank": trainer.encoders.bytes_held(),
-        # Of this process alone: a run that went on computed some texts again.
-        "text_tokens": job.function.kept_texts,
         "throughput": throughput,
     }
     dev = getattr(trainer.problem, "metrics", {})

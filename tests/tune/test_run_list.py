@@ -136,6 +136,8 @@ def test_a_run_leaves_a_directory_of_each_task_and_a_table_of_all(whole: Path) -
         assert {path.name for path in (whole / "tasks" / name).iterdir()} == {
             *("prompt", "predictions.jsonl", "results.json")
         }
+        # What is counted of the whole process is no task's own.
+        assert "text_tokens" not in result_of(whole, name)["methods"]["ptuning"]["training"]
     results = json.loads((whole / "results.json").read_text())
     assert sorted(results["tasks"]) == NAMES and not results["failed"] and not results["refused"]
     assert results["tasks"]["city"]["file"] == "below/city.toml"
