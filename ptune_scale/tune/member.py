@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
@@ -64,16 +65,13 @@ class Member:
         problem = job.problem([asked])
         trainer = build_trainer(job, [seated], job.config.train, None, problem, placement)
         # What the main rank finds decides for all.
-        found = world.together(
-            lambda: checkpoint.checkpoints(directory / "checkpoint") if world.is_main else []
-        )[0]
-        newest = found[-1] if found else None
+        chosen = world.together(lambda: _chosen(pool, directory) if world.is_main else None)[0]
         try:
             keeper = begin(
-                job, NAME, [seated], directory=directory, resumed_from=newest, trainer=trainer
+                job, NAME, [seated], directory=directory, resumed_from=chosen, trainer=trainer
             )
         except UserError as error:
-            advice = f"; remove {directory} to begin the task again" if found else ""
+            advice = f"; remove {directory} to begin the task again" if chosen else ""
             raise UserError(f"{error}{advice}") from error
         return cls(listed, job, asked, seated, keeper)
 
@@ -119,6 +117,14 @@ class Member:
             forget(self.job.output)
 
         self.job.world.on_main(write)
+
+
+def _chosen(pool: Job, directory: Path) -> Path | None:
+    """The checkpoint that a task goes on from: the one that was typed, else its newest, if any."""
+    found = checkpoint.checkpoints(directory / "checkpoint")
+    typed = pool.resume_from.get(NAME)
+    is_one = typed is not None and typed.resolve() in [each.resolve() for each in found]
+    return typed if is_one else next(reversed(found), None)
 
 
 def _directory_of(name: str) -> str:

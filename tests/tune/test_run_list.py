@@ -344,6 +344,27 @@ def test_a_task_that_has_begun_is_gone_on_with_whoever_takes_its_name(
     assert_same(tmp_path / "out", whole)
 
 
+def test_a_task_whose_checkpoint_is_damaged_goes_on_from_the_one_that_is_named(
+    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+) -> None:
+    step = pool.step_together
+
+    def stopped(*given: Any) -> Any:
+        if len(steps) == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*given)
+
+    monkeypatch.setattr(pool, "step_together", stopped)
+    tune(many, status=128 + signal.SIGTERM)
+    kept = tmp_path / "out" / "tasks" / "city" / "checkpoint"
+    (kept / "step-000010" / "state.pt").write_bytes(b"")
+    said = tune(many, "--resume_from", str(tmp_path / "out"))
+    assert f"there is --resume_from {kept}/step-000008; remove {kept.parent} to begin" in said
+    assert not json.loads((tmp_path / "out" / "results.json").read_text())["tasks"].get("city")
+    tune(many, "--resume_from", str(kept / "step-000008"))
+    assert_same(tmp_path / "out", whole)
+
+
 def test_other_settings_are_not_gone_on_with(many: Path, whole: Path, tmp_path: Path, tune) -> None:
     shutil.copytree(whole, tmp_path / "out")
     said = tune(many, "--resume_from", str(tmp_path / "out"), "--lr", "0.5", status=2)
