@@ -8,6 +8,7 @@ Shapes: N rows, K targets in a row, C sets of candidates, V vocabulary.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any, ClassVar
 
@@ -125,12 +126,15 @@ class RankedPanel:
     """Tasks whose words are ranked among sets of the same names."""
 
     def __init__(self, bound: Mapping[int, BoundRanked]) -> None:
-        self.candidates = candidate_sets(
-            {task: each.answer for task, each in bound.items()},
-            next(iter(bound.values())).filler,
-            next(iter(bound.values())).begins_word,
-        )
+        self.bound = bound
         self.tokens = next(iter(bound.values())).filler.tokens
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """All tasks' sets; training, which only needs the objective, does not wait for them."""
+        some = next(iter(self.bound.values()))
+        answers = {task: each.answer for task, each in self.bound.items()}
+        return candidate_sets(answers, some.filler, some.begins_word)
 
     @property
     def objective(self) -> Objective:
