@@ -2,4 +2,5 @@
 
 cli.py      from a command line to a table
 measure.py  the jobs, the server, and what its metrics say of latency
+task_lists.py  jobs of few tasks and of very many
 """

@@ -14,9 +14,10 @@ from ptune_scale.run.alone import run_alone
 
 _DESCRIPTION = """Tune prompts for several relations at once against a server, and compare with one
 local job of all relations and with local jobs that take turns. Further flags are those of
-serve.py."""
+serve.py. With --task_lists: what a record costs in jobs of few tasks and of very many."""
 _EXAMPLES = """  %(prog)s --model smollm2-135m --output_dir serving
   %(prog)s --model smollm2-135m --output_dir serving --num_gpus 3 --tensor_parallel 3
+  %(prog)s --model DIR --task_lists 10,1000 --output_dir lists
 """
 _RELATIONS = (
     "capital,continent,language,currency,city_country,city_state,language_country,capital_country"
@@ -32,6 +33,9 @@ class ServingConfig:
     relations: str = flag(_RELATIONS, "of the built-in facts, one for each client")
     steps: int = flag(40, "of each client", at_least=1)
     batch_size: int = flag(8, "facts in a step of a client", at_least=1)
+    task_lists: str = flag(
+        "", "measure jobs of so many tasks instead, as in 10,1000; --steps is each task's own"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +57,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     if output.exists() and any(output.iterdir()):
         raise UserError(f"--output_dir {output} is in use; choose another")
     model = ["--model", config.model, "--dtype", config.dtype]
+    if config.task_lists:
+        _measure_lists(names_in(config.task_lists), [*model, *flags], config.steps, output)
+        return 0
     relations = names_in(config.relations)
     work = ManyClients(model, relations, config.steps, config.batch_size, output)
     with serving([*model, *flags]) as url:
@@ -76,3 +83,24 @@ def _main(arguments: Sequence[str] | None) -> int:
     made = {"ways": [asdict(row) for row in rows], "latency": asdict(found)}
     write_text(output / "serving.json", json.dumps(made, indent=1) + "\n")
     return 0
+
+
+def _measure_lists(counts: Sequence[str], flags: Sequence[str], steps: int, output: Path) -> None:
+    """Print and write what a record costs in a job of each number of tasks.
+
+    Raises:
+        UserError: these are no numbers, or a job failed.
+    """
+    from ptune_scale.experiments.serving.task_lists import measure_list
+
+    if not all(count.isdecimal() and int(count) for count in counts):
+        raise UserError(f"--task_lists {','.join(counts)!r}: write numbers, as in 10,1000")
+    flags = [*flags, "--method", "manual,ptuning", "--max_steps", str(steps)]
+    found = [measure_list(int(count), flags, output) for count in counts]
+    print("| tasks | records | CPU ms a record, all in | steps alone | peak memory, MiB |")
+    print("|---|---|---|---|---|")
+    for one in found:
+        costs = (one.cpu_seconds, one.training_cpu_seconds)
+        shown = " | ".join(f"{1000 * seconds / one.records:.2f}" for seconds in costs)
+        print(f"| {one.tasks} | {one.records} | {shown} | {one.peak_mib:.0f} |")
+    write_text(output / "lists.json", json.dumps([asdict(one) for one in found], indent=1) + "\n")

@@ -28,6 +28,22 @@ def test_a_server_is_measured_beside_local_jobs(
     assert made["latency"]["shared"] == 1.0
 
 
+def test_jobs_of_few_and_of_more_tasks_are_measured(
+    gpt2_that_knows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    languages = "German French Spanish Italian Polish Swedish Finnish Turkish"
+    model = gpt2_that_knows(languages)
+    flags = ["--model", str(model), "--dtype", "float32", "--output_dir", str(tmp_path / "out")]
+    flags += ["--task_lists", "1,3", "--steps", "2", "--self_check", "off"]
+    assert main(flags) == 0, capsys.readouterr().err
+    made = json.loads((tmp_path / "out" / "lists.json").read_text())
+    assert [each["tasks"] for each in made] == [1, 3]
+    assert made[1]["records"] == 3 * made[0]["records"] > 0
+    assert all(0 < each["training_cpu_seconds"] < each["cpu_seconds"] for each in made)
+    assert main([*flags[:-4], "--task_lists", "few", "--output_dir", str(tmp_path / "no")]) == 2
+    assert "--task_lists 'few'" in capsys.readouterr().err
+
+
 def test_percentiles_lie_within_their_bucket() -> None:
     buckets = [(1.0, 50.0), (2.0, 90.0), (4.0, 100.0), (float("inf"), 100.0)]
     found = [percentile(buckets, share) for share in (0.25, 0.5, 0.7, 0.95, 1.0)]
