@@ -3,6 +3,8 @@
 import contextlib
 from pathlib import Path
 
+import torch
+
 from ptune_scale.backbone import Backbone
 from ptune_scale.parallel import PromptFunction, TextLimit, parallelize
 from ptune_scale.parallel.remote.description import Description
@@ -16,7 +18,8 @@ from ptune_scale.serve.front import Front
 from ptune_scale.serve.metrics import Metrics
 from ptune_scale.serve.queue import Draining, Queue
 from ptune_scale.serve.ranks import answer_requests
-from ptune_scale.task.example import NO_ANSWER, NO_SLOT, Example
+from ptune_scale.task.example import NO_SLOT, Example, collate
+from ptune_scale.task.objective import mean_cross_entropy
 
 _ROWS, _LENGTH, _SLOTS, _LONG = 32, 24, 8, 10**7
 
@@ -53,6 +56,9 @@ def run(checked: CheckedServer, site: Site) -> None:
     if config.model.self_check == "on":
         self_check(backbone, site.mesh, lambda: _sentences(backbone))
     site.stop.check()
+    if backbone.shortcuts.compiled_layers:
+        _compile(function, backbone)
+        site.stop.check()
     if not world.is_main:
         world.on_main(lambda: None)
         answer_requests(function, site.stop, None, lambda: None, lambda pieces, seconds: None)
@@ -92,10 +98,18 @@ def _planned() -> Planned:
     """A long life, and rows like those that are asked for most."""
     slots = (*range(_SLOTS), *[NO_SLOT] * (_LENGTH - _SLOTS))
     rows = [
-        Example(0, tuple(range(start, start + _LENGTH)), slots, (_LENGTH - 1,), (NO_ANSWER,))
+        Example(0, tuple(range(start, start + _LENGTH)), slots, (_LENGTH - 1,), (start,))
         for start in range(0, _ROWS * _LENGTH, _LENGTH)
     ]
     return Planned(rows, num_slots=_SLOTS, trained=_LONG, asked=_LONG)
+
+
+def _compile(function: PromptFunction, backbone: Backbone) -> None:
+    """Make one pass of each kind, so that nobody's first request waits for the compiler."""
+    batch = collate(list(_planned().rows))
+    prompts = torch.zeros(1, _SLOTS, backbone.hidden_size)
+    function.loss_and_gradient(batch, prompts, mean_cross_entropy)
+    function.top(batch, prompts, 1)
 
 
 def _front(
