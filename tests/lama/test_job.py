@@ -74,7 +74,10 @@ def test_what_changes_rounding_alone_may_differ(identity):
         ({"template": "[P]*80 [X] [Y]"}, "too long for the 64 of max_length"),
         ({"candidates": "common_vocab"}, "has no such list"),
         ({"candidates": "nowhere.txt"}, "candidate file nowhere.txt"),
-        ({"method": "autoprompt_bert"}, "choose from majority, manual, incontext, ptuning"),
+        (
+            {"method": "autoprompt_bert"},
+            "choose from majority, manual, incontext, incontext_retrieved, ptuning",
+        ),
         ({"method": "lpaqa"}, "does not exist; expected .*--prompts_dir"),
         ({"method": "lpaqa", "data_dir": "embedded", "relations": "all"}, "facts come without"),
         ({"preset": "reference", "template": "[P] [X] [Y]"}, "three numbers of prompt slots"),

@@ -75,8 +75,9 @@ def test_facts_are_retrieved_for_whatever_method_shows_them(flags, tmp_path, mai
     methods = "incontext_retrieved,ptuning_retrieved,ptuning_ensemble"
     flags += ["--method", methods, "--ensemble", "retrieved,incontext_retrieved,plain"]
     assert main(*flags, "--max_steps", "2", "--demonstrations", "2") == 0
-    found = json.loads((tmp_path / "out" / "results.json").read_text())["methods"]
-    assert "nearest_facts" in found
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    found = results["methods"]
+    assert "nearest_facts" in results["controls"]
     shares = found["ptuning_ensemble_incontext_retrieved"]["micro"]
     assert shares["p_at_1"] == found["incontext_retrieved"]["micro"]["p_at_1"]
     assert "ptuning_retrieved" in found
