@@ -13,7 +13,7 @@ from ptune_scale.lama.config import FactsConfig, LamaConfig, QuestionConfig
 from ptune_scale.lama.job import CheckedFacts
 from ptune_scale.lama.methods import METHODS
 from ptune_scale.lama.methods.demonstrations import RETRIEVED, with_retrieved
-from ptune_scale.lama.methods.wordings import members, trial_wordings
+from ptune_scale.lama.methods.wordings import Worded, members, trial_wordings
 from ptune_scale.lama.reader.embedded import load_embedded
 from ptune_scale.lama.reader.facts import FactSet
 from ptune_scale.lama.reader.files import load_lama
@@ -29,6 +29,7 @@ from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.asking import AskedTask
 from ptune_scale.task.pattern import SUBJECT, Kind, Pattern
 from ptune_scale.task.task import Task
+from ptune_scale.task.tokenization import Tokenization
 from ptune_scale.tune.check import check_methods, check_trials, open_model
 
 _LONG_FACT = 32
@@ -71,7 +72,7 @@ def check(config: LamaConfig) -> CheckedFacts:
     tasks = make_tasks(facts, backbone.tokens, config.data, pattern_of(config.ask, backbone.kind))
     if config.ask.spelling == "reference":
         tasks = [_in_reference_layout(task) for task in tasks]
-    if _retrieves(config, methods):
+    if _retrieves(config, methods, tasks[0], backbone.tokens):
         tasks = [with_retrieved(task, config.ask.demonstrations) for task in tasks]
     for name in methods:
         _check_fits(name, tasks, backbone, config)
@@ -80,11 +81,20 @@ def check(config: LamaConfig) -> CheckedFacts:
     return CheckedFacts(config, degrees, backbone, tasks, methods, published, dropped, trials)
 
 
-def _retrieves(config: LamaConfig, methods: Sequence[str]) -> bool:
-    """Whether any question needs facts that are retrieved for it."""
-    named = {f"ptuning_{RETRIEVED}", f"incontext_{RETRIEVED}", "ptuning_search"}
-    together = members(config) if "ptuning_ensemble" in methods else ()
-    return not named.isdisjoint(methods) or any(RETRIEVED in name for name in together)
+def _worded(method: str, config: LamaConfig) -> list[Worded]:
+    """How a method words its questions, as far as that is known before it begins."""
+    alone = METHODS[method].worded
+    together = members(config).values() if method == "ptuning_ensemble" else ()
+    return list(filter(None, (alone, *together)))
+
+
+def _retrieves(
+    config: LamaConfig, methods: Sequence[str], task: Task, tokens: Tokenization
+) -> bool:
+    """Whether any question needs facts that are retrieved for it, or a trial may ask for them."""
+    worded = [each for name in methods for each in _worded(name, config)]
+    found = [each(task, config, tokens).pattern for each in worded]
+    return "ptuning_search" in methods or any(RETRIEVED in each.names for each in found)
 
 
 def read_facts(data: FactsConfig) -> FactSet:
@@ -156,9 +166,7 @@ def _check_fits(method: str, tasks: Sequence[Task], backbone: Backbone, config: 
     Raises:
         UserError: a wording does not fit the kind of model, or a long fact its context.
     """
-    alone = METHODS[method].worded
-    together = members(config).values() if method == "ptuning_ensemble" else ()
-    for task, worded in itertools.product(tasks, filter(None, (alone, *together))):
+    for task, worded in itertools.product(tasks, _worded(method, config)):
         asked = AskedTask(
             task,
             backbone.tokens,

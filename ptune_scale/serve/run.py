@@ -45,7 +45,7 @@ def run(checked: CheckedServer, site: Site) -> None:
     config, backbone, world = checked.config, checked.backbone, site.world
     backbone.embeddings.center  # noqa: B018 (read before a layout takes the weights away)
     if config.model.speed == "auto":
-        choose_speed(backbone, site.mesh, _planned)
+        choose_speed(backbone, site.mesh, lambda: _planned(backbone))
     site.stop.check()
     function = parallelize(
         backbone,
@@ -94,19 +94,21 @@ def _sentences(backbone: Backbone) -> list[tuple[int, ...]]:
     return [tuple(backbone.tokens.start(text)) for text in _SENTENCES]
 
 
-def _planned() -> Planned:
+def _planned(backbone: Backbone) -> Planned:
     """A long life, and rows like those that are asked for most."""
     slots = (*range(_SLOTS), *[NO_SLOT] * (_LENGTH - _SLOTS))
+    # Each another text, as far as there are words.
+    ids = [number % backbone.vocab_size for number in range(_ROWS * _LENGTH)]
     rows = [
-        Example(0, tuple(range(start, start + _LENGTH)), slots, (_LENGTH - 1,), (start,))
-        for start in range(0, _ROWS * _LENGTH, _LENGTH)
+        Example(0, tuple(ids[start : start + _LENGTH]), slots, (_LENGTH - 1,), (ids[start],))
+        for start in range(0, len(ids), _LENGTH)
     ]
     return Planned(rows, num_slots=_SLOTS, trained=_LONG, asked=_LONG)
 
 
 def _compile(function: PromptFunction, backbone: Backbone) -> None:
     """Make one pass of each kind, so that nobody's first request waits for the compiler."""
-    batch = collate(list(_planned().rows))
+    batch = collate(list(_planned(backbone).rows))
     prompts = torch.zeros(1, _SLOTS, backbone.hidden_size)
     function.loss_and_gradient(batch, prompts, mean_cross_entropy)
     function.top(batch, prompts, 1)

@@ -92,6 +92,34 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return made
 
 
+@pytest.fixture
+def before_steps(
+    monkeypatch: pytest.MonkeyPatch, steps: list[list[int]]
+) -> Callable[[Callable[[int], Any]], None]:
+    """Let something be done before each step, which is told how many were made."""
+
+    def let(action: Callable[[int], Any]) -> None:
+        step = pool.step_together
+
+        def acting(*given: Any) -> Any:
+            action(len(steps))
+            return step(*given)
+
+        monkeypatch.setattr(pool, "step_together", acting)
+
+    return let
+
+
+def stop_at(number: int) -> Callable[[int], None]:
+    """Stop this process, as by a signal, before a step."""
+
+    def stop(made: int) -> None:
+        if made == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
+
+
 def result_of(out: Path, name: str) -> dict[str, Any]:
     return json.loads((out / "tasks" / name / "results.json").read_text())
 
@@ -173,16 +201,9 @@ def test_a_run_that_was_killed_goes_on_from_each_tasks_own_checkpoint(
 
 
 def test_a_run_that_was_stopped_loses_no_step(
-    many: Path, whole: Path, tmp_path: Path, tune, steps: list[list[int]], monkeypatch
+    many: Path, whole: Path, tmp_path: Path, tune, steps: list[list[int]], before_steps
 ) -> None:
-    step = pool.step_together
-
-    def stopped(*given: Any) -> Any:
-        if len(steps) == 14:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(*given)
-
-    monkeypatch.setattr(pool, "step_together", stopped)
+    before_steps(stop_at(14))
     tune(many, status=128 + signal.SIGTERM)
     table = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(steps) == 15 and len(table["tasks"]) == 2
@@ -210,18 +231,11 @@ def test_a_run_is_stopped_in_the_midst_of_files_that_cannot_be_used(
 
 
 def test_tasks_come_while_others_train(
-    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]], before_steps
 ) -> None:
     late = many / "where.toml"
     late.rename(tmp_path / "where.toml")
-    step = pool.step_together
-
-    def put(*given: Any) -> Any:
-        if not late.exists():
-            (tmp_path / "where.toml").rename(late)
-        return step(*given)
-
-    monkeypatch.setattr(pool, "step_together", put)
+    before_steps(lambda made: late.exists() or (tmp_path / "where.toml").rename(late))
     monkeypatch.setattr(listed, "_SECONDS_BETWEEN_LOOKS", 0.0)
     tune(many)
     # It had come by the time that the first two ended.
@@ -241,18 +255,16 @@ def test_a_task_that_stops_early_makes_room(
 
 
 def test_a_file_that_is_mended_is_looked_at_again(
-    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, before_steps
 ) -> None:
     (many / "where.toml").rename(tmp_path / "where.toml")
     (many / "where.toml").write_text("name = [")
-    step = pool.step_together
 
-    def mend(*given: Any) -> Any:
-        if len(steps) == 14:
+    def mend(made: int) -> None:
+        if made == 14:
             (tmp_path / "where.toml").replace(many / "where.toml")
-        return step(*given)
 
-    monkeypatch.setattr(pool, "step_together", mend)
+    before_steps(mend)
     monkeypatch.setattr(listed, "_SECONDS_BETWEEN_LOOKS", 0.0)
     assert tune(many).count("skipped: ") == 1
     assert not json.loads((tmp_path / "out" / "results.json").read_text())["refused"]
@@ -324,16 +336,9 @@ def test_a_task_that_diverges_is_done_with_and_said_to_have_failed(
 
 
 def test_a_task_that_has_begun_is_gone_on_with_whoever_takes_its_name(
-    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+    many: Path, whole: Path, tmp_path: Path, tune, before_steps
 ) -> None:
-    step = pool.step_together
-
-    def stopped(*given: Any) -> Any:
-        if len(steps) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(*given)
-
-    monkeypatch.setattr(pool, "step_together", stopped)
+    before_steps(stop_at(4))
     tune(many, status=128 + signal.SIGTERM)
     capital = (many / "capital.toml").read_text()
     (many / "before.toml").write_text(
@@ -345,16 +350,9 @@ def test_a_task_that_has_begun_is_gone_on_with_whoever_takes_its_name(
 
 
 def test_a_task_whose_checkpoint_is_damaged_goes_on_from_the_one_that_is_named(
-    many: Path, whole: Path, tmp_path: Path, tune, monkeypatch, steps: list[list[int]]
+    many: Path, whole: Path, tmp_path: Path, tune, before_steps
 ) -> None:
-    step = pool.step_together
-
-    def stopped(*given: Any) -> Any:
-        if len(steps) == 9:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(*given)
-
-    monkeypatch.setattr(pool, "step_together", stopped)
+    before_steps(stop_at(9))
     tune(many, status=128 + signal.SIGTERM)
     kept = tmp_path / "out" / "tasks" / "city" / "checkpoint"
     (kept / "step-000010" / "state.pt").write_bytes(b"")

@@ -3,10 +3,17 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ptune_scale.lama.job import LamaJob
 from ptune_scale.lama.methods.demonstrations import nearest
-from ptune_scale.lama.methods.wordings import LamaMethod, incontext, incontext_retrieved, manual
+from ptune_scale.lama.methods.wordings import (
+    LamaMethod,
+    Worded,
+    incontext,
+    incontext_retrieved,
+    manual,
+)
 from ptune_scale.lama.objects import Objects
 from ptune_scale.progress import bar
 from ptune_scale.task.answers.answer import Prediction
@@ -34,40 +41,56 @@ MAJORITY = LamaMethod("majority", run_majority, "control: the commonest training
 
 def _commonest(task: Task, tokens: Tokenization) -> list[Prediction]:
     learned = (*task.splits.train, *task.splits.dev)
-    counts = Counter(record.answer or "" for record in learned)
-    return [_by_votes(task, tokens, counts, record) for record in task.splits.test]
+    elected = _Elected.by(Counter(record.answer or "" for record in learned), task, tokens)
+    return [elected.prediction(task, tokens, record) for record in task.splits.test]
 
 
 def _most_alike(task: Task, tokens: Tokenization) -> list[Prediction]:
     """Objects ranked by how alike the subjects of their facts are, none of which counts for much
     beside one that is nearly the same."""
-    train, found = task.splits.train, []
-    for record, (places, alike) in zip(
-        task.splits.test, nearest(train, task.splits.test), strict=True
-    ):
+    train, test = task.splits.train, task.splits.test
+    found = []
+    for record, (places, alike) in zip(test, nearest(train, test), strict=True):
         votes: defaultdict[str, float] = defaultdict(float)
         for place in places:
             votes[train[place].answer or ""] += math.exp(_SHARPNESS * alike[place])
-        found.append(_by_votes(task, tokens, votes, record))
+        found.append(_Elected.by(votes, task, tokens).prediction(task, tokens, record))
     return found
 
 
-def _by_votes(
-    task: Task, tokens: Tokenization, votes: Mapping[str, float], record: Record
-) -> Prediction:
-    """The object with the most votes; ties go to the lower token."""
-    answer = task.wording.answer
-    ranked = answer.ranked if isinstance(answer, Objects) else answer
-    assert isinstance(ranked, Ranked)
-    single = {o: token for o in votes if (token := tokens.word_token(o)) is not None}
-    order = sorted(single, key=lambda name: (-votes[name], single[name]))
-    best = order[0] if isinstance(answer, Ranked) else max(votes, key=lambda name: votes[name])
-    ranks = None
-    if tokens.word_token(record.answer or "") is not None:
-        rank = {name: place for place, name in enumerate(order, start=1)}
-        place = rank.get(record.answer or "", tokens.vocab_size + 1)
-        ranks = dict.fromkeys(ranked.sets, place)
-    return Prediction(best, votes[best] / sum(votes.values()), ranks=ranks)
+@dataclass(frozen=True)
+class _Elected:
+    """A relation's objects in the order of their votes; ties go to the lower token.
+
+    Attributes:
+        best: the first of them, in a job on objects of any length of all.
+        share: of the votes.
+        places: of objects of one token, from 1.
+    """
+
+    best: str
+    share: float
+    places: Mapping[str, int]
+
+    @classmethod
+    def by(cls, votes: Mapping[str, float], task: Task, tokens: Tokenization) -> "_Elected":
+        single = {name: token for name in votes if (token := tokens.word_token(name)) is not None}
+        order = sorted(single, key=lambda name: (-votes[name], single[name]))
+        is_single = isinstance(task.wording.answer, Ranked)
+        best = order[0] if is_single else max(votes, key=lambda name: votes[name])
+        places = {name: place for place, name in enumerate(order, start=1)}
+        return cls(best, votes[best] / sum(votes.values()), places)
+
+    def prediction(self, task: Task, tokens: Tokenization, record: Record) -> Prediction:
+        """What a test fact is answered."""
+        answer, expected = task.wording.answer, record.answer or ""
+        ranked = answer.ranked if isinstance(answer, Objects) else answer
+        assert isinstance(ranked, Ranked)
+        ranks = None
+        if tokens.word_token(expected) is not None:
+            place = self.places.get(expected, tokens.vocab_size + 1)
+            ranks = dict.fromkeys(ranked.sets, place)
+        return Prediction(self.best, self.share, ranks=ranks)
 
 
 def run_manual(job: LamaJob) -> list[MethodResult]:
@@ -123,10 +146,8 @@ MANUAL = LamaMethod("manual", run_manual, "the hand-written prompt", worded=manu
 
 def run_incontext(job: LamaJob) -> list[MethodResult]:
     """Score the manual prompt behind training facts in its own words; nothing is trained."""
-    asked = job.asked([incontext(task, job.config, job.backbone.tokens) for task in job.tasks])
     count = job.config.ask.demonstrations
-    described = f"manual prompt behind {count} training facts"
-    return [MethodResult("incontext", described, job.answers(asked, job.no_prompts, "incontext"))]
+    return [_shown(job, "incontext", incontext, f"manual prompt behind {count} training facts")]
 
 
 INCONTEXT = LamaMethod(
@@ -140,20 +161,13 @@ INCONTEXT = LamaMethod(
 
 def run_incontext_retrieved(job: LamaJob) -> list[MethodResult]:
     """The same behind the facts most like each question, and their own vote as a control."""
-    name, count = "incontext_retrieved", job.config.ask.demonstrations
-    asked = job.asked(
-        [incontext_retrieved(task, job.config, job.backbone.tokens) for task in job.tasks]
-    )
+    count = job.config.ask.demonstrations
     described = f"manual prompt behind the {count} training facts whose subjects are most alike"
-    predictions = {task.name: _most_alike(task, job.backbone.tokens) for task in job.tasks}
+    vote = {task.name: _most_alike(task, job.backbone.tokens) for task in job.tasks}
+    voted = "the objects of the training facts most alike, no model asked"
     return [
-        MethodResult(name, described, job.answers(asked, job.no_prompts, name)),
-        MethodResult(
-            "nearest_facts",
-            "the objects of the training facts most alike, no model asked",
-            predictions,
-            control=True,
-        ),
+        _shown(job, "incontext_retrieved", incontext_retrieved, described),
+        MethodResult("nearest_facts", voted, vote, control=True),
     ]
 
 
@@ -164,6 +178,12 @@ INCONTEXT_RETRIEVED = LamaMethod(
     worded=incontext_retrieved,
     shows_facts=True,
 )
+
+
+def _shown(job: LamaJob, name: str, worded: Worded, described: str) -> MethodResult:
+    """What is answered without training."""
+    asked = job.asked([worded(task, job.config, job.backbone.tokens) for task in job.tasks])
+    return MethodResult(name, described, job.answers(asked, job.no_prompts, name))
 
 
 def _row(task: AskedTask, place: int) -> Example:

@@ -51,9 +51,7 @@ SEARCH = LamaMethod(
 
 
 def run_demonstrated(job: LamaJob) -> list[MethodResult]:
-    count, pattern = job.config.ask.demonstrations, job.tasks[0].wording.pattern.text
-    described = f"tuned prompt {pattern} behind {count} training facts in the manual prompt's words"
-    return train_and_answer(job, "ptuning_demonstrated", demonstrated, described)
+    return _run_behind(job, "ptuning_demonstrated", demonstrated, "in the manual prompt's words")
 
 
 DEMONSTRATED = LamaMethod(
@@ -67,9 +65,7 @@ DEMONSTRATED = LamaMethod(
 
 
 def run_retrieved(job: LamaJob) -> list[MethodResult]:
-    count, pattern = job.config.ask.demonstrations, job.tasks[0].wording.pattern.text
-    described = f"tuned prompt {pattern} behind the {count} training facts most like the question"
-    return train_and_answer(job, "ptuning_retrieved", retrieved, described)
+    return _run_behind(job, "ptuning_retrieved", retrieved, "whose subjects are most alike")
 
 
 RETRIEVED = LamaMethod(
@@ -80,6 +76,12 @@ RETRIEVED = LamaMethod(
     worded=retrieved,
     shows_facts=True,
 )
+
+
+def _run_behind(job: LamaJob, name: str, worded: Worded, which: str) -> list[MethodResult]:
+    count, pattern = job.config.ask.demonstrations, job.tasks[0].wording.pattern.text
+    described = f"tuned prompt {pattern} behind {count} training facts {which}"
+    return train_and_answer(job, name, worded, described)
 
 
 def run_anchored(job: LamaJob) -> list[MethodResult]:

@@ -40,6 +40,8 @@ class LamaMethod(Method[MethodResult]):
     shows_facts: bool = False
 
 
+_RETRIEVED = f"{{{RETRIEVED}}}"
+
 # A prompt that was not trained to an end token goes on behind the object.
 _STOPS = ("\n", ".", ",", ";", "(")
 
@@ -94,29 +96,31 @@ def words_of_manual(task: Task, tokens: Tokenization) -> tuple[Pattern, list[int
 
 def demonstrated(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     """Training facts in the manual prompt's words, then the pattern that the flags give."""
-    pattern = Pattern.parse(f"{_shown(task, config)} {task.wording.pattern.text}")
-    return replace(task.manual["manual"], pattern=pattern)
+    return _behind(_fixed(task, config), task.manual["manual"], task.wording.pattern)
 
 
 def incontext(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     """Training facts in the manual prompt's words, then the manual prompt itself."""
     wording = manual(task, config, tokens)
-    return replace(wording, pattern=Pattern.parse(f"{_shown(task, config)} {wording.pattern.text}"))
+    return _behind(_fixed(task, config), wording, wording.pattern)
 
 
 def retrieved(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     """Training facts retrieved for each question, then the pattern that the flags give."""
-    pattern = Pattern.parse(f"{{{RETRIEVED}}} {task.wording.pattern.text}")
-    return replace(task.manual["manual"], pattern=pattern)
+    return _behind(_RETRIEVED, task.manual["manual"], task.wording.pattern)
 
 
 def incontext_retrieved(task: Task, config: LamaConfig, tokens: Tokenization) -> Wording:
     """Training facts retrieved for each question, then the manual prompt itself."""
     wording = manual(task, config, tokens)
-    return replace(wording, pattern=Pattern.parse(f"{{{RETRIEVED}}} {wording.pattern.text}"))
+    return _behind(_RETRIEVED, wording, wording.pattern)
 
 
-def _shown(task: Task, config: LamaConfig) -> str:
+def _behind(shown: str, wording: Wording, pattern: Pattern) -> Wording:
+    return replace(wording, pattern=Pattern.parse(f"{shown} {pattern.text}"))
+
+
+def _fixed(task: Task, config: LamaConfig) -> str:
     facts = chosen_facts(task.splits.train, config.ask.demonstrations)
     return written_out(facts, task.manual["manual"].pattern.text)
 
