@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from ptune_scale.backbone.options import Dtype
 from ptune_scale.errors import UserError
@@ -17,6 +18,7 @@ local job of all relations and with local jobs that take turns. Further flags ar
 serve.py. With --task_lists: what a record costs in jobs of few tasks and of very many."""
 _EXAMPLES = """  %(prog)s --model smollm2-135m --output_dir serving
   %(prog)s --model smollm2-135m --output_dir serving --num_gpus 3 --tensor_parallel 3
+  %(prog)s --model smollm2-135m --output_dir serving --cores apart
   %(prog)s --model DIR --task_lists 10,1000 --output_dir lists
 """
 _RELATIONS = (
@@ -33,6 +35,9 @@ class ServingConfig:
     relations: str = flag(_RELATIONS, "of the built-in facts, one for each client")
     steps: int = flag(40, "of each client", at_least=1)
     batch_size: int = flag(8, "facts in a step of a client", at_least=1)
+    cores: Literal["shared", "apart"] = flag(
+        "shared", "apart: server and local jobs on one core, clients on the others, as if elsewhere"
+    )
     task_lists: str = flag(
         "", "measure jobs of so many tasks instead, as in 10,1000; --steps is each task's own"
     )
@@ -52,7 +57,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     output: Path = known.pop("output_dir")
     config = ServingConfig(**known)
     check_flags([config])
-    from ptune_scale.experiments.serving.measure import ManyClients, latency, serving
+    from ptune_scale.experiments.serving.measure import Cores, ManyClients, latency, serving
 
     if output.exists() and any(output.iterdir()):
         raise UserError(f"--output_dir {output} is in use; choose another")
@@ -61,8 +66,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         _measure_lists(names_in(config.task_lists), [*model, *flags], config.steps, output)
         return 0
     relations = names_in(config.relations)
-    work = ManyClients(model, relations, config.steps, config.batch_size, output)
-    with serving([*model, *flags]) as url:
+    cores = Cores.chosen(apart=config.cores == "apart")
+    work = ManyClients(model, relations, config.steps, config.batch_size, output, cores)
+    with serving([*model, *flags], cores) as url:
         rows = [work.served(url)]
         found = latency(url)
     rows += [work.one_job(), work.in_turn()]

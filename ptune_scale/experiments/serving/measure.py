@@ -51,12 +51,44 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Cores:
+    """The processor's cores that processes are bound to.
+
+    Attributes:
+        models: of the server and of local jobs.
+        clients: of clients of the server.
+    """
+
+    models: frozenset[int]
+    clients: frozenset[int]
+
+    @classmethod
+    def chosen(cls, *, apart: bool) -> "Cores":
+        """All cores for everybody, or the first one for models and the others for clients.
+
+        Raises:
+            UserError: there is one core only, or this system binds no processes.
+        """
+        if not hasattr(os, "sched_setaffinity"):
+            if apart:
+                raise UserError("--cores apart: this system does not bind processes to cores")
+            return cls(frozenset(), frozenset())
+        cores = sorted(os.sched_getaffinity(0))
+        if not apart:
+            return cls(frozenset(cores), frozenset(cores))
+        if len(cores) < 2:
+            raise UserError("--cores apart needs two cores; this process may use one")
+        return cls(frozenset(cores[:1]), frozenset(cores[1:]))
+
+
+@dataclass(frozen=True)
 class ManyClients:
     """What is to be done in each way.
 
     Attributes:
         relations: one for each client.
         steps, batch_size: of each client; the joint job's steps hold the rows of all of them.
+        cores: where the parts run.
     """
 
     model: Sequence[str]
@@ -64,13 +96,14 @@ class ManyClients:
     steps: int
     batch_size: int
     output: Path
+    cores: Cores
 
     def one_job(self) -> Measured:
         """All relations in one local job, whose steps mix all of them."""
         count = len(self.relations)
         flags = self._flags(",".join(self.relations), self.batch_size * count, count)
         started = time.perf_counter()
-        _finish([_start("lama", [*flags, *self.model, *self._to("joint")])])
+        _finish([_start("lama", [*flags, *self.model, *self._to("joint")], self.cores.models)])
         wall = time.perf_counter() - started
         return self._measured("one local job of all tasks", ["joint"], wall)
 
@@ -79,7 +112,8 @@ class ManyClients:
         started = time.perf_counter()
         for relation in self.relations:
             flags = self._flags(relation, self.batch_size, 1)
-            _finish([_start("lama", [*flags, *self.model, *self._to(f"turn-{relation}")])])
+            flags += [*self.model, *self._to(f"turn-{relation}")]
+            _finish([_start("lama", flags, self.cores.models)])
         wall = time.perf_counter() - started
         names = [f"turn-{relation}" for relation in self.relations]
         return self._measured(f"{len(names)} local jobs taking turns", names, wall)
@@ -95,6 +129,7 @@ class ManyClients:
                         *self._flags(relation, self.batch_size, 1),
                         *("--backbone", url, *self._to(f"client-{relation}")),
                     ],
+                    self.cores.clients,
                 )
                 for relation in self.relations
             ]
@@ -125,13 +160,13 @@ class ManyClients:
 
 
 @contextlib.contextmanager
-def serving(flags: Sequence[str]) -> Iterator[str]:
+def serving(flags: Sequence[str], cores: Cores) -> Iterator[str]:
     """The address of a server, which ends with the context.
 
     Raises:
         UserError: it did not begin; the reason is its own.
     """
-    server = _start("serve", [*flags, "--port", "0"])
+    server = _start("serve", [*flags, "--port", "0"], cores.models)
     assert server.stdout is not None
     try:
         said = []
@@ -175,14 +210,29 @@ def percentile(buckets: Sequence[tuple[float, float]], share: float) -> float:
     return lower
 
 
-def _start(command: str, flags: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ptune_scale", command, *flags],
-        env={"OMP_NUM_THREADS": "1", **os.environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def _start(command: str, flags: Sequence[str], cores: frozenset[int]) -> subprocess.Popen[str]:
+    with _bound(cores):  # a process inherits where it may run, and so do its threads
+        return subprocess.Popen(
+            [sys.executable, "-m", "ptune_scale", command, *flags],
+            env={"OMP_NUM_THREADS": "1", **os.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@contextlib.contextmanager
+def _bound(cores: frozenset[int]) -> Iterator[None]:
+    """Let this thread run on these cores only; on none: wherever it may."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _finish(jobs: Sequence[Any]) -> None:

@@ -1,12 +1,14 @@
 """The comparison of a server with local jobs: it runs, and reads percentiles right."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from ptune_scale.errors import UserError
 from ptune_scale.experiments.serving.cli import main
-from ptune_scale.experiments.serving.measure import percentile
+from ptune_scale.experiments.serving.measure import Cores, percentile
 
 
 def test_a_server_is_measured_beside_local_jobs(
@@ -42,6 +44,22 @@ def test_jobs_of_few_and_of_more_tasks_are_measured(
     assert all(0 < each["training_cpu_seconds"] < each["cpu_seconds"] for each in made)
     assert main([*flags[:-4], "--task_lists", "few", "--output_dir", str(tmp_path / "no")]) == 2
     assert "--task_lists 'few'" in capsys.readouterr().err
+
+
+def test_clients_can_be_kept_off_the_core_of_the_models() -> None:
+    mine = os.sched_getaffinity(0)
+    shared = Cores.chosen(apart=False)
+    assert shared.models == shared.clients == mine
+    if len(mine) > 1:
+        apart = Cores.chosen(apart=True)
+        assert (len(apart.models), apart.models | apart.clients) == (1, mine)
+        assert not apart.models & apart.clients
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        with pytest.raises(UserError, match="--cores apart needs two cores"):
+            Cores.chosen(apart=True)
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def test_percentiles_lie_within_their_bucket() -> None:
