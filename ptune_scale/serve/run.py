@@ -21,7 +21,7 @@ from ptune_scale.serve.ranks import answer_requests
 from ptune_scale.task.example import NO_SLOT, Example, collate
 from ptune_scale.task.objective import mean_cross_entropy
 
-_ROWS, _LENGTH, _SLOTS, _LONG = 32, 24, 8, 10**7
+_ROWS, _LENGTH, _SLOTS, _TEXT, _LONG = 32, 24, 8, 48, 10**7
 
 _SENTENCES = (
     "The capital of Norway is",
@@ -96,22 +96,34 @@ def _sentences(backbone: Backbone) -> list[tuple[int, ...]]:
 
 def _planned(backbone: Backbone) -> Planned:
     """A long life, and rows like those that are asked for most."""
-    slots = (*range(_SLOTS), *[NO_SLOT] * (_LENGTH - _SLOTS))
-    # Each another text, as far as there are words.
-    ids = [number % backbone.vocab_size for number in range(_ROWS * _LENGTH)]
-    rows = [
-        Example(0, tuple(ids[start : start + _LENGTH]), slots, (_LENGTH - 1,), (ids[start],))
-        for start in range(0, len(ids), _LENGTH)
-    ]
+    rows = _rows(backbone, text=0)
     return Planned(rows, num_slots=_SLOTS, trained=_LONG, asked=_LONG)
 
 
+def _rows(backbone: Backbone, *, text: int) -> list[Example]:
+    """Rows of other words each, as far as there are words, behind a text of so many tokens."""
+    length = text + _LENGTH
+    slots = (*[NO_SLOT] * text, *range(_SLOTS), *[NO_SLOT] * (_LENGTH - _SLOTS))
+    ids = [number % backbone.vocab_size for number in range(_ROWS * length)]
+    return [
+        Example(0, tuple(ids[start : start + length]), slots, (length - 1,), (ids[start],))
+        for start in range(0, len(ids), length)
+    ]
+
+
 def _compile(function: PromptFunction, backbone: Backbone) -> None:
-    """Make one pass of each kind, so that nobody's first request waits for the compiler."""
-    batch = collate(list(_planned(backbone).rows))
+    """Make one pass of each kind, so that nobody's first request waits for the compiler.
+
+    The compiler tells a single line of tokens from several, a pass with gradients from one without,
+    and rows behind a kept text from others.
+    """
     prompts = torch.zeros(1, _SLOTS, backbone.hidden_size)
-    function.loss_and_gradient(batch, prompts, mean_cross_entropy)
-    function.top(batch, prompts, 1)
+    for text in (0, _TEXT) if function.has_cache else (0,):
+        rows = _rows(backbone, text=text)
+        for few in (rows, rows[:1]):
+            batch = collate(few)
+            function.loss_and_gradient(batch, prompts, mean_cross_entropy)
+            function.top(batch, prompts, 1)
 
 
 def _front(
