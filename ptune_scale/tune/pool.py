@@ -60,7 +60,7 @@ class Pool:
 
         Args:
             follow: wait for new tasks then, until the job is told to stop.
-            when_idle: called each time that nothing is left to do.
+            when_idle: called each time that it begins to wait.
 
         Raises:
             Stopped: the job was told to stop; what was in training is saved.
@@ -77,10 +77,10 @@ class Pool:
                     if not self._settle(progress):
                         self._step(progress, curves)
                 else:
-                    if not is_idle:
-                        when_idle()
                     if not follow:
                         return
+                    if not is_idle:
+                        when_idle()
                     is_idle = True
                     time.sleep(_NAP)
                 self.job.stop.check()

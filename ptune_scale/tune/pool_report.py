@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from ptune_scale.errors import UserError
 from ptune_scale.files import remove_remains, write_json, write_text
@@ -95,8 +96,22 @@ def _in_short(read: Results) -> Results:
     }
 
 
-def write_summary(job: Job, refused: Mapping[str, str]) -> str:
-    """Write results.json, results.md and report.html of all tasks; returns them in a few lines.
+class Summary(NamedTuple):
+    """What became of a list.
+
+    Attributes:
+        line: all of it, to be printed.
+        done: how many tasks have a prompt.
+        left_out: how many failed and were skipped; empty where there are none.
+    """
+
+    line: str
+    done: int
+    left_out: str
+
+
+def write_summary(job: Job, refused: Mapping[str, str]) -> Summary:
+    """Write results.json, results.md and report.html of all tasks.
 
     Args:
         job: of all tasks, with what is to be noted.
@@ -118,10 +133,10 @@ def write_summary(job: Job, refused: Mapping[str, str]) -> str:
         "versions": versions(),
     }
     table = _table(ended, names, means)
-    counts = [f"tasks done: {len(ended)}"]
-    counts += [f"failed: {len(failed)}"] if failed else []
-    counts += [f"files skipped: {len(refused)}"] if refused else []
-    said = [f"Percent, but for perplexity; {INTERVALS}.", ", ".join(counts), *job.notes]
+    left_out = [f"failed: {len(failed)}"] if failed else []
+    left_out += [f"files skipped: {len(refused)}"] if refused else []
+    counts = ", ".join([f"tasks done: {len(ended)}", *left_out])
+    said = [f"Percent, but for perplexity; {INTERVALS}.", counts, *job.notes]
     said += [f"failed: {name}: {why}" for name, why in failed.items()]
     said += [f"skipped: {why}" for why in refused.values()]
     write_json(job.output / _FILE, summary)
@@ -132,7 +147,7 @@ def write_summary(job: Job, refused: Mapping[str, str]) -> str:
         job.output,
     )
     shown = [f"mean of {name} {100 * mean:.1f}" for name, mean in means.items()]
-    return "; ".join([", ".join(counts), *shown])
+    return Summary("; ".join([counts, *shown]), len(ended), ", ".join(left_out))
 
 
 def _mean(ended: Sequence[Results], name: str) -> float | None:

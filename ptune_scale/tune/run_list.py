@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ptune_scale.errors import UserError
 from ptune_scale.files import write_json
 from ptune_scale.flags import MOST
 from ptune_scale.parallel import Stopped
@@ -17,7 +18,7 @@ from ptune_scale.tune.job import Job
 from ptune_scale.tune.listed import EndedTask, TaskList, files_of
 from ptune_scale.tune.member import NAME
 from ptune_scale.tune.pool import Pool
-from ptune_scale.tune.pool_report import TASKS, read_ended, write_summary
+from ptune_scale.tune.pool_report import TASKS, Summary, read_ended, write_summary
 
 _SETTINGS = "settings.json"
 
@@ -27,6 +28,8 @@ def run_list(checked: CheckedList, site: Site) -> None:
 
     Raises:
         UserError: the model, the layout or the settings do not fit, or results cannot be written.
+            At the end, where everything else is done and written: tasks failed, or files were
+            skipped.
         Stopped: the job was asked to stop.
     """
     config, directory = checked.config, Path(checked.config.many.task_list)
@@ -43,9 +46,10 @@ def run_list(checked: CheckedList, site: Site) -> None:
     tasks = TaskList(directory, site.world, site.stop, checked.backbone, checked.methods, ended)
     pool = Pool(job, tasks, seats, checked.methods, [done.steps for done in ended])
 
-    def summarize() -> None:
-        said = write_summary(job, tasks.refused)
-        print(f"{said}; all of them in {job.output}/report.html")
+    def summarize() -> Summary:
+        summary = write_summary(job, tasks.refused)
+        print(f"{summary.line}; all of them in {job.output}/report.html")
+        return summary
 
     try:
         pool.train(
@@ -54,12 +58,26 @@ def run_list(checked: CheckedList, site: Site) -> None:
     except Stopped:
         site.world.on_main(summarize)
         raise
-    site.world.on_main(
-        lambda: print(
-            f"use one: {runnable('predict')} --prompt {job.output}/{TASKS}/NAME/prompt "
+    site.world.on_main(lambda: _finish(summarize(), job.output))
+
+
+def _finish(summary: Summary, output: Path) -> None:
+    """Say how prompts are used, and, for whoever runs this from a script, whether all is well.
+
+    Raises:
+        UserError: it is not.
+    """
+    if summary.done:
+        print(
+            f"use one: {runnable('predict')} --prompt {output}/{TASKS}/NAME/prompt "
             "--input NEW.jsonl --output ANSWERS.jsonl"
         )
-    )
+    if summary.left_out:
+        raise UserError(
+            f"not everything is done ({summary.left_out}): {output}/results.md says why; skipped "
+            f"files are looked at again with --resume_from {output}, and what failed is trained "
+            f"again when its directory in {output}/{TASKS} is removed"
+        )
 
 
 def _of_one(config: OwnConfig) -> OwnConfig:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from ptune_scale.tune import launcher, listed, pool, run_list
+from ptune_scale.tune.pool_report import Summary
 from ptune_scale.use.export import PromptExport
 from tests.serving import served
 from tests.tune.conftest import SMALL, TASKS
@@ -279,7 +280,7 @@ def test_a_run_that_follows_waits_for_tasks_until_it_is_told_to_stop(
 
     summarize = run_list.write_summary
 
-    def idle(*given: Any) -> str:
+    def idle(*given: Any) -> Summary:
         if late.exists():
             os.kill(os.getpid(), signal.SIGTERM)
         else:
@@ -303,7 +304,8 @@ def test_a_file_that_cannot_be_used_is_named_and_the_others_go_on(
     (many / "noslot.toml").write_text(text.replace("[P]*2", "").replace("[P]", ""))
     (many / "dot.toml").write_text('name = ".."\n' + text)
     (many / os.fsdecode(b"latin\xff.toml")).write_text(text)
-    said = tune(many)
+    said = tune(many, status=2)
+    assert "not everything is done (files skipped: 6): " in said
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     reasons = {
         "broken.toml": "not TOML",
@@ -324,14 +326,15 @@ def test_a_file_that_cannot_be_used_is_named_and_the_others_go_on(
 def test_a_task_that_diverges_is_done_with_and_said_to_have_failed(
     many: Path, tmp_path: Path, tune, steps: list[list[int]]
 ) -> None:
-    said = tune(many, "--lr", "1e30")
+    said = tune(many, "--lr", "1e30", status=2)
+    assert f"not everything is done (failed: {len(NAMES)}): " in said and "use one: " not in said
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert sorted(results["failed"]) == NAMES and not results["tasks"]
     for name, reason in results["failed"].items():
         assert "training has diverged" in reason and f"failed: {name}: {reason}" in said
         assert not (tmp_path / "out" / "tasks" / name / "prompt").exists()
     before = len(steps)
-    tune(many, "--lr", "1e30", "--resume_from", str(tmp_path / "out"))
+    tune(many, "--lr", "1e30", "--resume_from", str(tmp_path / "out"), status=2)
     assert len(steps) == before
 
 
@@ -344,7 +347,7 @@ def test_a_task_that_has_begun_is_gone_on_with_whoever_takes_its_name(
     (many / "before.toml").write_text(
         'name = "capital"\n' + capital.replace("{place} :", "{place} -")
     )
-    said = tune(many, "--resume_from", str(tmp_path / "out"))
+    said = tune(many, "--resume_from", str(tmp_path / "out"), status=2)
     assert f"skipped: {many}/before.toml: cannot resume from" in said
     assert_same(tmp_path / "out", whole)
 
@@ -356,7 +359,7 @@ def test_a_task_whose_checkpoint_is_damaged_goes_on_from_the_one_that_is_named(
     tune(many, status=128 + signal.SIGTERM)
     kept = tmp_path / "out" / "tasks" / "city" / "checkpoint"
     (kept / "step-000010" / "state.pt").write_bytes(b"")
-    said = tune(many, "--resume_from", str(tmp_path / "out"))
+    said = tune(many, "--resume_from", str(tmp_path / "out"), status=2)
     assert f"there is --resume_from {kept}/step-000008; remove {kept.parent} to begin" in said
     assert not json.loads((tmp_path / "out" / "results.json").read_text())["tasks"].get("city")
     tune(many, "--resume_from", str(kept / "step-000008"))
@@ -390,7 +393,7 @@ def test_a_task_that_servers_do_not_take_fails_alone(
         text = text.replace(f"{name}.jsonl", "long.jsonl")
     (many / "long.toml").write_text(text)
     with served(tiny_gpt2, pass_tokens=36) as url:
-        tune(many, "--backbone", url)
+        tune(many, "--backbone", url, status=2)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["failed"].keys() == {"long"}
     assert "more than the 36 of a pass" in results["failed"]["long"]
