@@ -19,3 +19,7 @@ class UserError(Exception):
         """The message as it is printed: what it quotes may be as long as a file."""
         text = str(self)
         return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
+
+
+class PartlyDone(UserError):
+    """What was asked was right, and some of it is done; the message says what is not."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptune_scale.errors import UserError
+from ptune_scale.errors import PartlyDone, UserError
 from ptune_scale.files import NotWritten, remove_remains, write_json, write_text
 from ptune_scale.reading import has_file, is_there, read_object, read_text
 from ptune_scale.run.config import RunConfig
@@ -92,7 +92,7 @@ def told(world: "World", output: Path, command: str, flags: Mapping[str, Any]) -
     world.on_main(begin)
     try:
         yield
-    except NotWritten:
+    except (NotWritten, PartlyDone):
         raise  # nothing is wrong with what it was told
     except UserError:
         if world.is_main:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ptune_scale.backbone import Backbone
-from ptune_scale.parallel import PromptFunction, TextLimit, parallelize
+from ptune_scale.parallel import PromptFunction, StopSignal, TextLimit, parallelize
 from ptune_scale.parallel.remote.description import Description
 from ptune_scale.run.self_check import self_check
 from ptune_scale.run.site import Site
@@ -57,8 +57,7 @@ def run(checked: CheckedServer, site: Site) -> None:
         self_check(backbone, site.mesh, lambda: _sentences(backbone))
     site.stop.check()
     if backbone.shortcuts.compiled_layers:
-        _compile(function, backbone)
-        site.stop.check()
+        _compile(function, backbone, config.capacity.pass_tokens, site.stop)
     if not world.is_main:
         world.on_main(lambda: None)
         answer_requests(function, site.stop, None, lambda: None, lambda pieces, seconds: None)
@@ -111,19 +110,26 @@ def _rows(backbone: Backbone, *, text: int) -> list[Example]:
     ]
 
 
-def _compile(function: PromptFunction, backbone: Backbone) -> None:
+def _compile(
+    function: PromptFunction, backbone: Backbone, pass_tokens: int, stop: StopSignal
+) -> None:
     """Make one pass of each kind, so that nobody's first request waits for the compiler.
 
     The compiler tells a single line of tokens from several, a pass with gradients from one without,
-    and rows behind a kept text from others.
+    and rows that begin with their slots from those behind a little text and behind a kept one.
+
+    Raises:
+        Stopped: the server was told to end.
     """
     prompts = torch.zeros(1, _SLOTS, backbone.hidden_size)
-    for text in (0, _TEXT) if function.has_cache else (0,):
-        rows = _rows(backbone, text=text)
+    for text in (0, _LENGTH // 2, _TEXT) if function.has_cache else (0, _LENGTH // 2):
+        rows = _rows(backbone, text=text)[: max(2, pass_tokens // (text + _LENGTH))]
         for few in (rows, rows[:1]):
             batch = collate(few)
             function.loss_and_gradient(batch, prompts, mean_cross_entropy)
+            stop.check()
             function.top(batch, prompts, 1)
+            stop.check()
 
 
 def _front(

@@ -38,7 +38,6 @@ from ptune_scale.task.task import Splits, Task, Wording
 
 _DEV_SHARE = 0.1
 _TEST_SHARE = 0.2
-_FEW_TO_CHOOSE_ON = 16
 _MOST_LABELS = 50
 _LONGEST_LABEL = 40
 _KEYS = {"name", "label", "pattern", "manual", "max_length", "metrics", "select_on", "chat"}
@@ -228,11 +227,6 @@ def _task(
         notes.append(f"{name}: {len(test)} records were held out of train to be tested on")
     if not isinstance(definition.dev, str):
         train, dev = hold_out(train, float(definition.dev), pattern.names)
-    if 0 < len(dev) < _FEW_TO_CHOOSE_ON:
-        notes.append(
-            f"{name}: {len(dev)} records choose the step whose prompt is kept, which is little "
-            "more than chance; name more of them, or a larger share, as dev"
-        )
     seen = {tuple(record.fields[n] for n in pattern.names) for record in train}
     both = sum(tuple(record.fields[n] for n in pattern.names) in seen for record in test)
     if both:

@@ -188,7 +188,12 @@ class TaskList:
             tell(f"skipped: {line}")
 
     def _look(self, now: bool) -> None:
-        for file, stamp, error in self.world.together(lambda: self._new_files(now))[0]:
+        found, gone = self.world.together(lambda: self._changes(now))[0]
+        for file in gone:
+            self._again.discard(file)
+            self.refused.pop(_as_text(file), None)
+            self._seen.pop(file, None)
+        for file, stamp, error in found:
             self._seen[file] = stamp
             self._again.discard(file)
             self.refused.pop(_as_text(file), None)
@@ -197,13 +202,16 @@ class TaskList:
             else:
                 self._files.append(file)
 
-    def _new_files(self, now: bool) -> list[tuple[str, tuple[int, int], str]]:
-        """New files, when and how large they were written, and what is wrong with their TOML."""
+    def _changes(self, now: bool) -> tuple[list[tuple[str, tuple[int, int], str]], list[str]]:
+        """New files, when and how large they were written, and what is wrong with their TOML; and
+        those that could not be used and are gone."""
         started = time.monotonic()
         if not self.world.is_main or (started < self._next_look and not now):
-            return []
+            return [], []
         found: list[tuple[str, tuple[int, int], str]] = []
-        for file in files_of(self.directory):
+        files = files_of(self.directory)
+        gone = sorted(self._again.difference(files))
+        for file in files:
             if file in self._done or (file in self._seen and file not in self._again):
                 continue
             stamp = _written(self.directory / file)
@@ -218,7 +226,7 @@ class TaskList:
         ended = time.monotonic()
         pause = _SECONDS_BETWEEN_LOOKS * max(1.0, (ended - started) / _LONG_LOOK)
         self._next_look = ended + pause
-        return found
+        return found, gone
 
     def _read(self, file: str) -> list[ListedTask]:
         """The tasks of a file that are not done yet.

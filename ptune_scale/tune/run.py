@@ -27,11 +27,20 @@ def run(checked: CheckedTasks, site: Site) -> None:
     site.world.on_main(lambda: _report(job, results))
 
 
+_FEW_TO_CHOOSE_ON = 16
+
+
 def left_out(job: Job) -> list[str]:
-    """What was not used of the tasks' files, or is slower here than elsewhere, a line each."""
+    """What was not used of the tasks' files, or is slower or less sure here, a line each."""
     lines: list[str] = []
+    is_chosen = any(METHODS[name].trains_prompts for name in job.config.methods)
     for task in job.tasks:
         lines += task.splits.notes
+        if is_chosen and 0 < (count := len(task.splits.dev)) < _FEW_TO_CHOOSE_ON:
+            lines.append(
+                f"{task.name}: {count} records choose the step whose prompt is kept, which is "
+                "little more than chance; name more of them, or a larger share, as dev"
+            )
         lines += [
             f"{task.name}: dropped {count} x {why}"
             for why, count in task.splits.dropped.items()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ptune_scale.errors import UserError
+from ptune_scale.errors import PartlyDone
 from ptune_scale.files import write_json
 from ptune_scale.flags import MOST
 from ptune_scale.parallel import Stopped
@@ -28,8 +28,7 @@ def run_list(checked: CheckedList, site: Site) -> None:
 
     Raises:
         UserError: the model, the layout or the settings do not fit, or results cannot be written.
-            At the end, where everything else is done and written: tasks failed, or files were
-            skipped.
+        PartlyDone: tasks failed, or files were skipped; everything else is done and written.
         Stopped: the job was asked to stop.
     """
     config, directory = checked.config, Path(checked.config.many.task_list)
@@ -65,7 +64,7 @@ def _finish(summary: Summary, output: Path) -> None:
     """Say how prompts are used, and, for whoever runs this from a script, whether all is well.
 
     Raises:
-        UserError: it is not.
+        PartlyDone: it is not.
     """
     if summary.done:
         print(
@@ -73,7 +72,7 @@ def _finish(summary: Summary, output: Path) -> None:
             "--input NEW.jsonl --output ANSWERS.jsonl"
         )
     if summary.left_out:
-        raise UserError(
+        raise PartlyDone(
             f"not everything is done ({summary.left_out}): {output}/results.md says why; skipped "
             f"files are looked at again with --resume_from {output}, and what failed is trained "
             f"again when its directory in {output}/{TASKS} is removed"

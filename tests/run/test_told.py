@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ptune_scale.errors import UserError
+from ptune_scale.errors import PartlyDone, UserError
 from ptune_scale.files import NotWritten
 from ptune_scale.parallel import World
 from ptune_scale.run.told import RUN_FILE, find_run, read_told, told
@@ -62,6 +62,14 @@ def test_a_disk_that_is_full_is_nothing_wrong_with_what_it_was_told(tmp_path):
     with pytest.raises(NotWritten), told(World(), tmp_path, "lama", {"seed": 3}):
         raise NotWritten("no space")
     assert read_told(tmp_path, "lama") == {"seed": 3}
+
+
+def test_what_could_be_done_in_part_was_told_nothing_wrong(tmp_path):
+    with told(World(), tmp_path, "tune", {"backbone": "http://old"}):
+        pass
+    with pytest.raises(PartlyDone), told(World(), tmp_path, "tune", {"backbone": "http://new"}):
+        raise PartlyDone("not everything is done")
+    assert read_told(tmp_path, "tune") == {"backbone": "http://new"}
 
 
 def test_a_run_whose_directory_was_removed_can_go_on_with_what_came_after(tmp_path):

@@ -73,9 +73,7 @@ def test_a_task_file_says_everything(own) -> None:
     assert splits.test[0].fields["premise"] == "It rains 36" and splits.test[0].answer == LABELS[0]
     assert list(task.manual) == ["{premise}? [Y]", "{hypothesis} [Y]"]
     assert all(wording.answer == task.wording.answer for wording in task.manual.values())
-    [note] = splits.notes
-    assert note.startswith("cb: 6 records choose the step whose prompt is kept") and "dev" in note
-    assert not splits.dropped
+    assert not splits.notes and not splits.dropped
 
 
 def test_what_is_not_said_has_a_default(own, tmp_path: Path) -> None:
@@ -84,9 +82,7 @@ def test_what_is_not_said_has_a_default(own, tmp_path: Path) -> None:
     assert (task.metrics, task.select_on) == (("accuracy", "macro_f1"), ("accuracy",))
     splits = task.splits
     assert [len(part) for part in (splits.train, splits.dev, splits.test)] == [22, 2, 6]
-    held_out, few = splits.notes
-    assert held_out == "own: 6 records were held out of train to be tested on"
-    assert few.startswith("own: 2 records choose the step whose prompt is kept")
+    assert splits.notes == ("own: 6 records were held out of train to be tested on",)
     [again] = own('pattern = "{premise} [P] [Y]"\n[data]\ntrain = "train.jsonl"\n')
     assert again.splits == splits
     path = tmp_path / "own.toml"

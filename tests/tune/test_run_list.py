@@ -272,6 +272,17 @@ def test_a_file_that_is_mended_is_looked_at_again(
     assert_same(tmp_path / "out", whole)
 
 
+def test_a_file_that_cannot_be_used_and_is_gone_is_forgotten(
+    many: Path, whole: Path, tmp_path: Path, tune, before_steps
+) -> None:
+    broken = many / "broken.toml"
+    broken.write_text("name = [")
+    before_steps(lambda made: broken.unlink(missing_ok=True) if made == 14 else None)
+    said = tune(many)
+    assert said.count("skipped: ") == 1 and "not everything is done" not in said
+    assert_same(tmp_path / "out", whole)
+
+
 def test_a_run_that_follows_waits_for_tasks_until_it_is_told_to_stop(
     many: Path, whole: Path, tmp_path: Path, tune, monkeypatch
 ) -> None:

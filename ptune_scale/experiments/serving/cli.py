@@ -57,6 +57,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     output: Path = known.pop("output_dir")
     config = ServingConfig(**known)
     check_flags([config])
+    if config.task_lists and config.cores == "apart":
+        raise UserError("--cores apart is for clients; leave it out with --task_lists")
     from ptune_scale.experiments.serving.measure import Cores, ManyClients, latency, serving
 
     if output.exists() and any(output.iterdir()):
@@ -83,8 +85,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     ]
     print("\n".join(lines))
     print(
-        f"\na request for losses and dP: {found.p50:.3f} s (median), {found.p90:.3f} s (90 %), "
-        f"{found.p99:.3f} s (99 %); {found.shared:.1f} requests in a pass"
+        f"\na request for losses and dP: {found.mean:.3f} s (mean), {found.p50:.3f} s (median), "
+        f"{found.p90:.3f} s (90 %), {found.p99:.3f} s (99 %); {found.shared:.1f} requests in a pass"
     )
     made = {"ways": [asdict(row) for row in rows], "latency": asdict(found)}
     write_text(output / "serving.json", json.dumps(made, indent=1) + "\n")

@@ -44,6 +44,7 @@ class Latency:
         shared: requests in a pass, on average.
     """
 
+    mean: float
     p50: float
     p90: float
     p99: float
@@ -189,8 +190,11 @@ def latency(url: str) -> Latency:
     buckets = [(float(bound), float(count)) for bound, count in re.findall(name, text)]
     sums = dict(re.findall(r"^(ptune_pass_requests_\w+) (.+)$", text, re.MULTILINE))
     shared = float(sums["ptune_pass_requests_sum"]) / float(sums["ptune_pass_requests_count"])
+    name = f'^ptune_request_seconds_(sum|count){{path="{_ROUTE}"}} (.+)$'
+    seconds = dict(re.findall(name, text, re.MULTILINE))
+    mean = float(seconds["sum"]) / float(seconds["count"])
     half, most, nearly_all = (percentile(buckets, share) for share in (0.5, 0.9, 0.99))
-    return Latency(half, most, nearly_all, shared)
+    return Latency(mean, half, most, nearly_all, shared)
 
 
 def percentile(buckets: Sequence[tuple[float, float]], share: float) -> float:

@@ -28,6 +28,7 @@ def test_a_server_is_measured_beside_local_jobs(
     ]
     assert all(f"| {way['name']} | " in said for way in made["ways"])
     assert made["latency"]["shared"] == 1.0
+    assert 0 < made["latency"]["mean"] < made["latency"]["p99"] * 1.25
 
 
 def test_jobs_of_few_and_of_more_tasks_are_measured(
@@ -44,6 +45,8 @@ def test_jobs_of_few_and_of_more_tasks_are_measured(
     assert all(0 < each["training_cpu_seconds"] < each["cpu_seconds"] for each in made)
     assert main([*flags[:-4], "--task_lists", "few", "--output_dir", str(tmp_path / "no")]) == 2
     assert "--task_lists 'few'" in capsys.readouterr().err
+    assert main([*flags, "--cores", "apart"]) == 2
+    assert "--cores apart is for clients" in capsys.readouterr().err
 
 
 def test_clients_can_be_kept_off_the_core_of_the_models() -> None:
