@@ -1,12 +1,7 @@
 """Small models of the families that layouts know, and how to run a layout of them."""
 
-import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -32,9 +27,9 @@ from transformers import (
 from ptune_scale.backbone.megatron import MegatronConfig, MegatronForCausalLM
 from ptune_scale.parallel import Degrees, World
 from ptune_scale.plan import LayoutPlan, Planner, Request
+from tests.forked import run_ranks
+from tests.parallel import layout_worker
 
-ROOT = Path(__file__).resolve().parents[2]
-WORKER = Path(__file__).with_name("layout_worker.py")
 VOCABULARY = 65
 """Not a multiple of two: vocabulary shards are padded."""
 
@@ -93,47 +88,26 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 @pytest.fixture(scope="session")
 def run_layouts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
-    """Run several layouts of a model one after another, in one torchrun of so many ranks.
+    """Run several layouts of a model one after another, on so many ranks.
 
-    A single rank runs here, without one. What has run once is not run again.
+    A single rank is this process. What has run once is not run again.
     """
     done: dict[tuple[Path, int, str], dict[str, Any]] = {}
 
     def run(model: Path, ranks: int, layouts: list[str]) -> list[dict[str, Any]]:
         new = [layout for layout in layouts if (model, ranks, layout) not in done]
         if new and ranks == 1:
-            worker = _worker()
-            done.update(
-                {(model, 1, one): worker.run_layout(str(model), one, World()) for one in new}
-            )
+            for layout in new:
+                done[model, 1, layout] = layout_worker.run_layout(str(model), layout, World())
         elif new:
             output = tmp_path_factory.mktemp("layout")
-            _torchrun(ranks, [str(model), str(output), *new])
+            run_ranks(ranks, output, layout_worker.main, str(model), output, new)
             for layout in new:
                 result = torch.load(output / f"{layout}.pt", weights_only=True)
                 done[model, ranks, layout] = result
         return [done[model, ranks, layout] for layout in layouts]
 
     return run
-
-
-def _worker() -> ModuleType:
-    specification = importlib.util.spec_from_file_location(WORKER.stem, WORKER)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-def _torchrun(ranks: int, arguments: list[str]) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-    ended = subprocess.run(
-        [sys.executable, *torchrun, str(WORKER), *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr[-4000:]
 
 
 @pytest.fixture(scope="session")

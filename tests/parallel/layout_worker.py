@@ -1,10 +1,10 @@
-"""Run by torchrun: losses, prompt gradients and ranks of fixed batches, in several layouts.
+"""Run on ranks: losses, prompt gradients and ranks of fixed batches, in several layouts.
 
-Arguments: model directory, output directory, layouts as TENSOR-PIPELINE-ZERO_STAGE, optionally
-with "bf16" behind it, or for ZeRO-3 the name of a file in ds_configs.
+Layouts are TENSOR-PIPELINE-ZERO_STAGE, optionally with "bf16" behind it, or for ZeRO-3 the name of
+a file in ds_configs.
 """
 
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
@@ -137,15 +137,11 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     return result
 
 
-def main() -> None:
-    model, output, *layouts = sys.argv[1:]
+def main(model: str, output: Path, layouts: Sequence[str]) -> None:
+    """Results go to files in ``output``, by layout."""
     world = World.start()
     for layout in layouts:
         result = run_layout(model, layout, world)
         if world.is_main:
-            torch.save(result, Path(output) / f"{layout}.pt")
+            torch.save(result, output / f"{layout}.pt")
     world.finish()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Whatever the layout, the losses, prompt gradients and ranks of one process come out.
 
-Real torchrun runs over gloo; within one run several layouts are built one after another.
+Real ranks over gloo; within one run of them several layouts are built one after another.
 """
 
 import pytest

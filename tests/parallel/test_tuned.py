@@ -1,9 +1,6 @@
 """A backbone that trains through DeepSpeed takes the steps of a plain PyTorch loop."""
 
-import importlib.util
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +20,8 @@ from ptune_scale.parallel import (
     check_tuned,
     single,
 )
-
-WORKER = Path(__file__).with_name("tuned_worker.py")
-specification = importlib.util.spec_from_file_location(WORKER.stem, WORKER)
-worker = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(worker)
+from tests.forked import run_ranks
+from tests.parallel import tuned_worker as worker
 
 RELATIVE = 1e-5
 """Tolerance in fp32, relative to the largest value of a tensor, or to 0.01 if all are smaller."""
@@ -181,23 +175,11 @@ def test_nothing_is_left_behind_in_the_process(small_model):
 
 
 def test_two_ranks_take_the_steps_of_one(small_model, tmp_path):
-    """Replicas and ZeRO-3, in one launch."""
+    """Replicas and ZeRO-3, on the same ranks."""
     directory = small_model("llama")
     with tuned(directory) as (function, prompts):
         one = worker.steps(function, prompts, range(3))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    ended = subprocess.run(
-        [sys.executable, *torchrun, str(WORKER), str(directory), str(tmp_path), "0", "3"],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(WORKER.parents[2]),
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    run_ranks(2, tmp_path, worker.main, str(directory), tmp_path, ["0", "3"])
     whole = sum(weight.numel() for weight in one["weights"].values())
     for layout in ("0", "3"):
         other = torch.load(tmp_path / f"{layout}.pt", weights_only=True)

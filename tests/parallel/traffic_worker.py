@@ -1,10 +1,10 @@
-"""Run by torchrun: the payloads that the first rank gives to collectives in a step.
+"""Run on ranks: the payloads that the first rank gives to collectives in a step.
 
-Arguments: model directory, output directory, layouts as TENSOR-PIPELINE-ZERO_STAGE.
+Layouts are TENSOR-PIPELINE-ZERO_STAGE.
 """
 
 import json
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,11 @@ def payloads(model: str, layout: str, world: World) -> dict[str, int]:
     return found.bytes
 
 
-def main() -> None:
-    model, output, *layouts = sys.argv[1:]
+def main(model: str, output: Path, layouts: Sequence[str]) -> None:
+    """What was found goes to files in ``output``, by layout."""
     world = World.start()
     for layout in layouts:
         found = payloads(model, layout, world)
         if world.is_main:
-            (Path(output) / f"{layout}.json").write_text(json.dumps(found))
+            (output / f"{layout}.json").write_text(json.dumps(found))
     world.finish()
-
-
-if __name__ == "__main__":
-    main()

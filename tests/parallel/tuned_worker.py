@@ -1,9 +1,9 @@
-"""Run by torchrun, or called in this process: three steps of a tuned backbone on fixed batches.
+"""Run on ranks, or in this process: three steps of a tuned backbone on fixed batches.
 
-Arguments: model directory, output directory, layouts as ZERO_STAGE, optionally with "-bf16".
+Layouts are ZERO_STAGE, optionally with "-bf16".
 """
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,11 @@ def run_layout(model: str, layout: str, world: World) -> dict[str, Any]:
     return {**result, "local": sum(shards)}
 
 
-def main() -> None:
-    model, output, *layouts = sys.argv[1:]
+def main(model: str, output: Path, layouts: Sequence[str]) -> None:
+    """Results go to files in ``output``, by layout."""
     world = World.start()
     for layout in layouts:
         result = run_layout(model, layout, world)
         if world.is_main:
-            torch.save(result, Path(output) / f"{layout}.pt")
+            torch.save(result, output / f"{layout}.pt")
     world.finish()
-
-
-if __name__ == "__main__":
-    main()
