@@ -1,9 +1,6 @@
 """The SuperGLUE run as its users start it."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,7 @@ from ptune_scale.superglue.config import SuperglueConfig
 from ptune_scale.superglue.launcher import main
 from ptune_scale.superglue.methods import METHODS
 from ptune_scale.superglue.report import Done
-
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCHER = str(ROOT / "launchers" / "superglue.py")
+from tests.forked import run_ranks
 
 
 @pytest.fixture
@@ -118,14 +113,11 @@ def test_two_replicas_give_what_one_process_does(job_of, tiny_masked, tiny_tasks
     flags = {"method": ",".join(methods), "dtype": "float32", "zero_stage": 0, "lr": 0.01}
     flags |= {"max_steps": 3, "eval_every": 1, "batch_size": 3}
     out = tmp_path / "two"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [LAUNCHER, "--model", str(tiny_masked), "--data_dir", str(tiny_tasks)]
+    typed = ["--model", str(tiny_masked), "--data_dir", str(tiny_tasks), "--tasks", "COPA"]
     # Each encoder on one of the ranks: what is learned is the same.
-    command += ["--tasks", "COPA", "--output_dir", str(out), "--encoder_placement", "owned"]
-    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    typed += ["--output_dir", str(out), "--encoder_placement", "owned"]
+    typed += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    run_ranks(2, tmp_path, main, typed)
     summary = json.loads((out / "results.json").read_text())
     assert summary["world_size"] == 2
     two = summary["tasks"]["COPA"]["methods"]

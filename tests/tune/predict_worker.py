@@ -1,9 +1,5 @@
-"""Run by torchrun: the same answers in several layouts, one after another.
+"""Run on ranks: the same answers in several layouts, one after another."""
 
-Arguments: prompt, input, output directory.
-"""
-
-import sys
 from pathlib import Path
 
 from ptune_scale.parallel import Mesh, StopSignal, World
@@ -18,11 +14,12 @@ LAYOUTS = {
 }
 
 
-def main() -> None:
-    prompt, source, directory = sys.argv[1:]
+def main(prompt: Path, source: Path, directory: Path) -> None:
+    """Answers go to files in ``directory``, by layout."""
     world = World.start()
     for name, layout in LAYOUTS.items():
-        files = {"prompt": prompt, "input": source, "output": f"{directory}/{name}.jsonl"}
+        files = {"prompt": prompt, "input": source, "output": directory / f"{name}.jsonl"}
+        files = {flag: str(path) for flag, path in files.items()}
         how = {"dtype": "float32", "batch_size": 6, "chunk": 9, **layout}
         checked = answer_file.check(PredictConfig.from_flags({**files, **how}))
         mesh = Mesh.build(world, checked.degrees)
@@ -30,7 +27,3 @@ def main() -> None:
         answer_file.run(checked, Site(mesh, StopSignal(world), Path()))
         world.gather(None)
     world.finish()
-
-
-if __name__ == "__main__":
-    main()

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +9,12 @@ from typing import Any
 import pytest
 
 from ptune_scale.parallel import Stopped, StopSignal
+from ptune_scale.tune import predict as predicting
 from ptune_scale.use.prompt import load_prompt
+from tests.forked import run_ranks
+from tests.tune import predict_worker
 
 NAMES = ["where", "capital", "choice", "city"]
-ROOT = Path(__file__).resolve().parents[2]
-WORKER = Path(__file__).with_name("predict_worker.py")
 Rows = list[dict[str, Any]]
 
 
@@ -127,24 +125,13 @@ def test_answers_are_the_same_in_every_layout(
         str(tmp_path / "ranks.jsonl"),
     ]
     flags = ["--dtype", "float32", "--batch_size", "6", "--num_gpus", "2"]
-    _start("-m", "ptune_scale", "predict", *files, *flags)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    said = _start(*torchrun, str(WORKER), str(prompt), str(new), str(tmp_path))
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    run_ranks(2, logs, predicting.main, [*files, *flags])
+    said = run_ranks(2, logs, predict_worker.main, prompt, new, tmp_path)
     # Of all layouts only stages keep no keys and values.
     assert said.count("texts are written without a cache") == 1
     for name in ("ranks", "zero3", "stages", "tensor"):
         for line, other in zip(read(tmp_path / f"{name}.jsonl"), expected, strict=True):
             assert line["answer"] == other["answer"] and line.keys() == other.keys(), name
             assert line["score"] == pytest.approx(other["score"], rel=1e-3), name
-
-
-def _start(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stderr

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,27 +14,27 @@ import torch
 from ptune_scale.tune import launcher, listed, pool, run_list
 from ptune_scale.tune.pool_report import Summary
 from ptune_scale.use.export import PromptExport
+from tests.forked import fork, run_ranks
 from tests.serving import served
 from tests.tune.conftest import SMALL, TASKS
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(TASKS)
 # Two train at a time, with three records of each in a step.
 LISTED = (*SMALL, "--tasks_per_batch", "2")
 
-KILLED = """
-import os, signal, sys
-from ptune_scale.tune import launcher, pool
-step, made = pool.step_together, []
-def killed(*given):
-    made.append(given)
-    if len(made) == 22:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(*given)
-pool.step_together = killed
-launcher.main(sys.argv[1:])
-"""
-"""Two tasks have had their twelve steps, and two of theirs nine, when it is killed."""
+
+def run_until_killed(flags: list[str]) -> int:
+    """Two tasks have had their twelve steps, and two of theirs nine, when it is killed."""
+    step, made = pool.step_together, []
+
+    def killed(*given: Any) -> Any:
+        made.append(given)
+        if len(made) == 22:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*given)
+
+    pool.step_together = killed
+    return launcher.main(flags)
 
 
 def _copied(source: Path, directory: Path) -> Path:
@@ -179,14 +177,8 @@ def test_a_run_that_was_killed_goes_on_from_each_tasks_own_checkpoint(
 ) -> None:
     out = tmp_path / "out"
     flags = ["--task_list", str(many), *LISTED, "--model", str(tiny_gpt2)]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, *flags, "--output_dir", str(out)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    job = fork(tmp_path / "log", run_until_killed, [*flags, "--output_dir", str(out)])
+    assert job.wait() == -signal.SIGKILL, job.said
     before = {path: path.stat().st_mtime_ns for path in (out / "tasks").glob("*/results.json")}
     assert len(before) == 2
     # As a process leaves behind that is killed while it writes.
@@ -416,14 +408,7 @@ def test_ranks_that_share_encoders_out_make_no_difference(
 ) -> None:
     flags = ["--task_list", str(many), *LISTED, "--model", str(tiny_gpt2)]
     flags += ["--num_gpus", "2", "--zero_stage", "0", "--encoder_placement", "owned"]
-    done = subprocess.run(
-        [sys.executable, "launchers/tune.py", *flags, "--output_dir", str(tmp_path / "out")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    run_ranks(2, tmp_path, launcher.main, [*flags, "--output_dir", str(tmp_path / "out")])
     assert_same(tmp_path / "out", whole)
 
 
