@@ -10,20 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ptune_scale.lama import launcher
+from tests.forked import fork_ranks, run_ranks
+
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCHER = [sys.executable, str(ROOT / "launchers" / "lama.py")]
-DEEPSPEED = [sys.executable, "-m", "deepspeed.launcher.runner", LAUNCHER[1]]
+LAUNCHER = str(ROOT / "launchers" / "lama.py")
 SMALL = [
     *("--dtype", "float32", "--max_steps", "30", "--batch_size", "8", "--lr", "1e-2"),
     *("--warmup", "0", "--dev_facts", "1", "--candidates", "full_vocab"),
 ]
-
-
-def run(command: list[str], *flags: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [*command, *flags], env=environment, capture_output=True, text=True, timeout=300
-    )
 
 
 @pytest.fixture
@@ -32,9 +27,15 @@ def flags(tiny_gpt2: Path, tiny_facts: Path, tmp_path: Path) -> list[str]:
     return [*model, *SMALL, "--output_dir", str(tmp_path / "out")]
 
 
-@pytest.mark.parametrize("command", [LAUNCHER, DEEPSPEED], ids=["python", "deepspeed"])
-def test_ranks_train_as_many_as_asked_for(command, flags, tmp_path):
-    done = run(command, *flags, "--num_gpus", "2", "--encoder_placement", "owned")
+def test_deepspeed_s_launcher_gets_as_many_ranks_as_were_asked_for(flags, tmp_path):
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", LAUNCHER, *flags]
+    done = subprocess.run(
+        [*command, "--num_gpus", "2", "--encoder_placement", "owned"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (results["world_size"], results["layout"]) == (2, "dp2")
@@ -48,8 +49,7 @@ def test_ranks_train_as_many_as_asked_for(command, flags, tmp_path):
 def test_objects_of_any_length_on_two_ranks_are_answered_as_by_one_process(flags, tmp_path, main):
     flags += ["--objects", "all", "--method", "manual,ptuning", "--max_steps", "4"]
     two = tmp_path / "two"
-    done = run(LAUNCHER, *flags, "--num_gpus", "2", "--output_dir", str(two))
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_ranks(2, tmp_path, launcher.main, [*flags, "--num_gpus", "2", "--output_dir", str(two)])
     assert main(*flags) == 0
     answers = []
     for out in (tmp_path / "out", two):
@@ -98,8 +98,9 @@ def test_a_masked_model_learns_its_training_facts(tiny_bert, flags, tmp_path, ma
     assert (tmp_path / "out" / "prompt").is_dir() and (tmp_path / "out/plots/p_at_1.png").is_file()
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(ranks, tiny_gpt2, flags, tmp_path):
+def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(
+    tiny_gpt2, flags, tmp_path, main, capsys
+):
     broken = tmp_path / "broken"
     broken.mkdir()
     for path in tiny_gpt2.iterdir():
@@ -109,18 +110,21 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(ranks, tiny_gpt2
         weights["transformer.ln_f.weight"], float("nan")
     )
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    flags += ["--model", str(broken), "--method", "ptuning", "--num_gpus", str(ranks)]
-    done = run(LAUNCHER, *flags, "--self_check", "off")
-    assert done.returncode == 2
-    assert done.stderr.count("lama.py: error: the loss is nan at step 1") == 1
-    assert "Traceback" not in done.stderr and "FAILED" not in done.stderr
-    assert not (tmp_path / "out" / "results.json").exists()
-    if ranks > 1:  # what is not trained is not scored either, and the weight is named
-        out = ["--output_dir", str(tmp_path / "out2")]
-        done = run(LAUNCHER, *flags, *out, "--method", "manual", "--self_check", "off")
-        assert done.returncode == 2
-        named = "not finite: weight 'transformer.ln_f.weight' holds NaN"
-        assert done.stderr.count(named) == 1
+    flags += ["--model", str(broken), "--self_check", "off"]
+    assert main(*flags, "--method", "ptuning") == 2
+    not_a_number = "ptune lama: error: the loss is nan at step 1"
+    assert capsys.readouterr().err.count(not_a_number) == 1
+    # On ranks too; and what is not trained is not scored either.
+    named = "not finite: weight 'transformer.ln_f.weight' holds NaN"
+    for method, line in (("ptuning", not_a_number), ("manual", named)):
+        out = ["--num_gpus", "2", "--output_dir", str(tmp_path / method)]
+        ranks = fork_ranks(2, tmp_path, launcher.main, [*flags, "--method", method, *out])
+        assert [rank.wait() for rank in ranks] == [2, 2]
+        said = "".join(rank.said for rank in ranks)
+        assert said.count(line) == 1
+        assert "Traceback" not in said and "FAILED" not in said
+    for out in ("out", "ptuning", "manual"):
+        assert not (tmp_path / out / "results.json").exists()
 
 
 def test_an_exported_prompt_is_asked_for_whole_words(flags, tmp_path, main, capsys):
