@@ -1,7 +1,6 @@
 """``eval`` measures what ``predict`` answers, and says what is wrong before anything is loaded."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from ptune_scale.evaluate import launcher
 from ptune_scale.use.prompt import load_prompt
 from tests.evaluate.conftest import BEHIND, PLACES, Save
+from tests.forked import run_ranks
 
 
 @pytest.fixture
@@ -103,18 +103,15 @@ def test_the_harness_is_asked_by_the_command_too(prompt, data, tmp_path, capsys)
 
 def test_several_ranks_measure_what_one_does(prompt, data, records, tmp_path) -> None:
     pytest.importorskip("lm_eval", reason="pip install lm-eval")
-    found = []
-    for ranks in (1, 2):
-        output = tmp_path / f"{ranks}.json"
-        command = [sys.executable, "-m", "ptune_scale", "eval", "--prompt", str(prompt)]
-        command += ["--task", "CB", "--input", str(records), "--harness", "ptune_cb"]
-        command += ["--data_dir", str(data), "--dtype", "float32", "--output", str(output)]
-        command += ["--num_gpus", "2", "--pipeline_parallel", "2"] if ranks == 2 else []
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        scores = json.loads(output.read_text())
-        found.append([scores["tasks"], scores["harness"]])
-    assert found[0] == found[1]
+    given = ["--prompt", str(prompt), "--task", "CB", "--input", str(records)]
+    given += ["--harness", "ptune_cb", "--data_dir", str(data), "--dtype", "float32"]
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert launcher.main([*given, "--output", str(one)]) == 0
+    layout = ["--num_gpus", "2", "--pipeline_parallel", "2"]
+    run_ranks(2, tmp_path, launcher.main, [*given, *layout, "--output", str(two)])
+    found, expected = (json.loads(path.read_text()) for path in (two, one))
+    for part in ("tasks", "harness"):
+        assert found[part] == expected[part]
 
 
 def test_a_harness_that_is_not_there_is_named_with_its_command(prompt, monkeypatch, capsys) -> None:
