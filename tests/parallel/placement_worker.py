@@ -1,11 +1,11 @@
-"""Run by torchrun, or alone: the same training with encoders in several places.
+"""Run on ranks, or alone: the same training with encoders in several places.
 
-Arguments: model directory, output directory, runs as NAME=PLACEMENT-PIPELINE or, to go on from the
-checkpoint of run OTHER, NAME=PLACEMENT-PIPELINE-OTHER. Each run saves a checkpoint half way.
+Runs are NAME=PLACEMENT-PIPELINE or, to go on from the checkpoint of run OTHER,
+NAME=PLACEMENT-PIPELINE-OTHER. Each run saves a checkpoint half way.
 """
 
 import functools
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from string import ascii_lowercase
@@ -113,15 +113,11 @@ def run(model: str, output: Path, world: World, name: str, how: str) -> dict[str
     }
 
 
-def main() -> None:
-    model, output, *runs = sys.argv[1:]
+def main(model: str, output: Path, runs: Sequence[str]) -> None:
+    """Results go to files in ``output``, by run."""
     world = World.start()
     for name, how in (one.split("=") for one in runs):
-        result = run(model, Path(output), world, name, how)
+        result = run(model, output, world, name, how)
         if world.is_main:
-            torch.save(result, Path(output) / f"{name}.pt")
+            torch.save(result, output / f"{name}.pt")
     world.finish()
-
-
-if __name__ == "__main__":
-    main()

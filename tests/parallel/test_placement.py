@@ -1,29 +1,25 @@
 """Encoders on every rank or on one each: the same training, less memory; any layout goes on."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
 from ptune_scale.parallel import Degrees, EncoderPlacement, Mesh, World
 from ptune_scale.prompt.encoder import count_parameters
 from ptune_scale.train import checkpoint
+from ptune_scale.tune import launcher
+from tests.forked import Forked, fork_ranks, run_ranks
+from tests.parallel import placement_worker
 
-ROOT = Path(__file__).resolve().parents[2]
-WORKER = Path(__file__).with_name("placement_worker.py")
-LAUNCHER = ROOT / "launchers" / "tune.py"
-TWO_RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+STEPS = 400
+"""Of a job that is killed and stopped before it has made them."""
 
 
 def placements(kind: str, degrees: Degrees, num_groups: int) -> list[EncoderPlacement]:
@@ -61,22 +57,13 @@ def test_replicated_encoders_are_on_the_whole_first_stage_and_the_main_rank_spea
 
 @pytest.fixture(scope="module")
 def results(small_model, tmp_path_factory) -> Callable[[str], dict[str, Any]]:
-    """Runs of ``placement_worker.py`` on two ranks and on one, by name."""
+    """Runs of ``placement_worker`` on two ranks and on one, by name."""
     model, output = small_model("gpt2"), tmp_path_factory.mktemp("placement")
     on_two = ["owned=owned-1", "replicated=replicated-1", "stages=replicated-2"]
     on_two += ["to_replicated=replicated-1-owned", "to_owned=owned-1-stages"]
-    for ranks, runs in (
-        (TWO_RANKS, on_two),
-        ([], ["single=replicated-1", "to_single=replicated-1-owned"]),
-    ):
-        done = subprocess.run(
-            [sys.executable, *ranks, str(WORKER), str(model), str(output), *runs],
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-8000:]
+    run_ranks(2, output, placement_worker.main, str(model), output, on_two)
+    on_one = ["single=replicated-1", "to_single=replicated-1-owned"]
+    placement_worker.main(str(model), output, on_one)
     return lambda name: torch.load(output / f"{name}.pt", weights_only=True)
 
 
@@ -123,14 +110,13 @@ def test_each_rank_has_the_memory_of_what_it_holds(results) -> None:
     assert results("stages")["groups"] == [{0, 1, 2, 3}, set()]
 
 
-def start(*flags: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *TWO_RANKS, str(LAUNCHER), *flags],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def wait_for(ranks: list[Forked], is_so: Callable[[], object]) -> None:
+    """Until running ranks have done something."""
+    deadline = time.monotonic() + 300
+    while not is_so():
+        assert all(rank.poll() is None for rank in ranks), [rank.said for rank in ranks]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -157,27 +143,22 @@ def test_a_job_with_owned_encoders_is_killed_refused_stopped_and_goes_on(
     tiny_gpt2: Path, two_tasks: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    job = start(
+    flags = [
         *("--model", str(tiny_gpt2), *two_tasks, "--output_dir", str(out)),
         *("--dtype", "float32", "--method", "ptuning"),
-        *("--batch_size", "8", "--max_steps", "800", "--zero_stage", "0"),
+        *("--batch_size", "8", "--max_steps", str(STEPS), "--zero_stage", "0"),
         *("--encoder_sharing", "none", "--encoder_placement", "owned", "--checkpoint_every", "50"),
         *("--patience", "0"),
-    )
-    deadline = time.monotonic() + 300
-    while not list(out.glob("checkpoint/**/step-*")):
-        assert job.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    tree = psutil.Process(job.pid).children(recursive=True)
-    [rank] = [p for p in tree if p.environ().get("RANK") == "1"]
-    rank.send_signal(signal.SIGKILL)
-    job.communicate(timeout=60)
-    assert job.returncode != 0
+    ]
+    job = fork_ranks(2, tmp_path, launcher.main, flags)
+    wait_for(job, lambda: list(out.glob("checkpoint/**/step-*")))
+    job[1].send_signal(signal.SIGKILL)
+    assert [rank.wait() for rank in job] == [1, -signal.SIGKILL]
 
     # 1. No rank has all encoders, so what remains is the last checkpoint that all ranks made.
     newest = checkpoint.find(out)
     step = checkpoint.read_meta(newest)["step"]
-    assert 0 < step < 800 and step % 50 == 0
+    assert 0 < step < STEPS and step % 50 == 0
     names = ["encoder-capital.pt", "encoder-continent.pt", "meta.json", "state.pt"]
     assert sorted(path.name for path in newest.iterdir()) == names
 
@@ -186,33 +167,33 @@ def test_a_job_with_owned_encoders_is_killed_refused_stopped_and_goes_on(
     shutil.copytree(out, damaged)
     broken = damaged / newest.relative_to(out)
     (broken / "encoder-continent.pt").write_bytes(b"junk")
-    refused = start("--resume_from", str(damaged), "--output_dir", str(tmp_path / "refused"))
-    text = refused.communicate(timeout=120)[0]
-    assert refused.returncode != 0
-    assert f"tune.py: error: checkpoint {broken}: encoder-continent.pt is missing" in text
-    assert text.count("tune.py: error:") == 1 and "UserError" not in text
+    flags = ["--resume_from", str(damaged), "--output_dir", str(tmp_path / "refused")]
+    refused = fork_ranks(2, tmp_path, launcher.main, flags)
+    assert [rank.wait() for rank in refused] == [2, 2]
+    text = "".join(rank.said for rank in refused)
+    assert f"ptune tune: error: checkpoint {broken}: encoder-continent.pt is missing" in text
+    assert text.count("ptune tune: error:") == 1 and "UserError" not in text
 
     # 3. The intact one goes on; told to stop, all ranks save together.
     written = (newest / "meta.json").stat().st_mtime_ns
-    stopped = start("--resume_from", str(out), "--checkpoint_every", "0")
     before = set(out.glob("tensorboard/*"))
-    while set(out.glob("tensorboard/*")) == before:
-        assert stopped.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    stopped.send_signal(signal.SIGTERM)
-    text = stopped.communicate(timeout=60)[0]
-    assert "stopped by SIGTERM" in text, text[-3000:]
+    flags = ["--resume_from", str(out), "--checkpoint_every", "0"]
+    stopped = fork_ranks(2, tmp_path, launcher.main, flags)
+    wait_for(stopped, lambda: set(out.glob("tensorboard/*")) != before)
+    for rank in stopped:
+        rank.send_signal(signal.SIGTERM)
+    assert [rank.wait() for rank in stopped] == [128 + signal.SIGTERM] * 2
+    text = "".join(rank.said for rank in stopped)
+    assert text.count("stopped by SIGTERM") == 1, text[-3000:]
     newest = checkpoint.find(out)
     assert (newest / "meta.json").stat().st_mtime_ns > written
     assert sorted(path.name for path in newest.iterdir()) == names
 
     # 4. And to the end.
-    resumed = start("--resume_from", str(out))
-    text = resumed.communicate(timeout=200)[0]
-    assert resumed.returncode == 0, text[-3000:]
+    run_ranks(2, tmp_path, launcher.main, ["--resume_from", str(out)])
     results = json.loads((out / "results.json").read_text())
     training = results["methods"]["ptuning"]["training"]
-    assert training["steps"] == 800
+    assert training["steps"] == STEPS
     assert training["encoder_placement"] == "owned"
     one, other = training["encoder_bytes_per_rank"]
     assert one == other > 3 * 4 * training["trainable_parameters"] // 2
