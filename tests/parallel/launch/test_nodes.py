@@ -21,6 +21,8 @@ import pytest
 import torch
 
 from ptune_scale.train import checkpoint
+from ptune_scale.tune.launcher import main
+from tests.forked import fork
 
 ROOT = Path(__file__).resolve().parents[3]
 LAUNCHER = str(ROOT / "launchers" / "tune.py")
@@ -201,11 +203,11 @@ def test_lost_node_is_one_clear_line_and_the_job_goes_on(flags, alone, tmp_path)
 
 
 def test_what_is_wrong_on_the_second_node_only_is_said_there(tmp_path):
-    environment = {**ENVIRONMENT, "RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-    command = [sys.executable, LAUNCHER, "--task", str(tmp_path / "nothing.toml")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 2
-    [line] = clear_lines(done.stderr)
+    second = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    flags = ["--task", str(tmp_path / "nothing.toml")]
+    rank = fork(tmp_path / "log", main, flags, environment=second)
+    assert rank.wait() == 2
+    [line] = [text for text in rank.said.splitlines() if text.startswith("ptune tune: ")]
     assert "nothing.toml" in line
 
 
