@@ -1,45 +1,37 @@
 """A run may stop in one layout and go on in another, again and again, to the same result."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import torch
 
+from ptune_scale.lama import launcher
 from ptune_scale.train import checkpoint
 from ptune_scale.use.export import PromptExport
+from tests.forked import fork_ranks
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 240
 
 
-def start(*flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "launchers" / "lama.py"), *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 def train_a_while(run: Path, *flags: str) -> None:
-    """Stop a run by SIGTERM soon after it began to train; it has to save what it did."""
+    """Stop a run of two ranks by SIGTERM soon after it began to train; it has to save its work."""
     before, events = _latest(run), set(run.glob("tensorboard/*"))
-    process = start(*flags)
+    ranks = fork_ranks(2, run.parent, launcher.main, flags)
     deadline = time.monotonic() + 200
     while set(run.glob("tensorboard/*")) == events:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        assert all(rank.poll() is None for rank in ranks), [rank.said for rank in ranks]
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=100)[0]
-    assert process.returncode != 0
-    assert re.search("lama.py: stopped by SIGTERM; .*--resume_from", output), output[-3000:]
-    assert "lama.py: error" not in output
+    for rank in ranks:
+        rank.send_signal(signal.SIGTERM)
+    assert [rank.wait() for rank in ranks] == [128 + signal.SIGTERM] * 2
+    output = "".join(rank.said for rank in ranks)
+    assert re.search("ptune lama: stopped by SIGTERM; .*--resume_from", output), output[-3000:]
+    assert "ptune lama: error" not in output
     # There are no periodic checkpoints: this one is that of the stop.
     assert before < _latest(run) < STEPS
 
