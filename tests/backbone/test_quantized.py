@@ -2,11 +2,8 @@
 
 import copy
 import json
-import os
-import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -31,8 +28,9 @@ from ptune_scale.parallel import Degrees, Mesh, World, parallelize, single
 from ptune_scale.run.check import check_layout, check_parts, open_backbone
 from ptune_scale.run.config import ModelConfig, ParallelConfig
 from ptune_scale.task.example import NO_SLOT, Batch, Example, collate
+from ptune_scale.tune import launcher
+from tests.forked import run_ranks
 
-ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY, SLOTS = 65, 4
 
 needs_library = pytest.mark.skipif(
@@ -204,11 +202,8 @@ def test_bits_do_not_belong_to_a_model_s_identity(tiny_gpt2):
 
 
 @needs_library
-@pytest.mark.parametrize(
-    ("bits", "layout"),
-    [("8", ["--num_gpus", "1"]), ("4", ["--num_gpus", "2", "--zero_stage", "0"])],
-)
-def test_a_run_from_the_command_line(bits, layout, tiny_gpt2, tmp_path):
+@pytest.mark.parametrize(("bits", "ranks"), [("8", 1), ("4", 2)])
+def test_a_run_from_the_command_line(bits, ranks, tiny_gpt2, tmp_path):
     records = [{"country": "Norway", "city": "Oslo"}, {"country": "France", "city": "Paris"}] * 6
     facts = tmp_path / "facts.jsonl"
     facts.write_text("\n".join(map(json.dumps, records)))
@@ -230,15 +225,8 @@ def test_a_run_from_the_command_line(bits, layout, tiny_gpt2, tmp_path):
             "0",
         ),
     ]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "launchers" / "tune.py"), *typed, *layout],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "kernel" not in done.stderr
+    typed += ["--num_gpus", str(ranks), "--zero_stage", "0"]
+    assert "kernel" not in run_ranks(ranks, tmp_path, launcher.main, typed)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     losses = results["methods"]["ptuning"]["training"]["losses"]
     assert len(losses) == 30 and sum(losses[-5:]) < sum(losses[:5])
