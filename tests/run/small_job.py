@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +22,7 @@ from ptune_scale.run.site import Site
 class HowConfig:
     """the end"""
 
-    end: Literal["well", "refused", "crash", "stopped", "killed"] = flag("well", "how it ends")
+    end: Literal["well", "refused", "crash", "stopped", "never"] = flag("well", "how it ends")
     checked: Literal["good", "bad"] = flag("good", "whether that is all right")
 
 
@@ -55,19 +56,18 @@ def run(checked: Checked, site: Site) -> None:
         raise ValueError("a bug")
     if end == "stopped" and world.is_main:
         os.kill(os.getpid(), signal.SIGTERM)
-    if end == "killed" and not world.is_main:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if end == "killed":
-        time.sleep(0.5)
+    while end == "never":
+        site.stop.check()
+        time.sleep(0.05)
     site.stop.check()
     world.gather(None)
     result = {"ranks": everyone, "seen": sorted(path.name for path in site.output.iterdir())}
     world.on_main(lambda: (site.output / "results.json").write_text(json.dumps(result)))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     program = Program("small_job", "Ends as told.", "  %(prog)s", SmallConfig, check, run)
-    return run_command(program)
+    return run_command(program, arguments)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.forked import fork
+from tests.run import small_job
+
 ROOT = Path(__file__).resolve().parents[2]
-JOB = str(Path(__file__).with_name("small_job.py"))
+JOB = small_job.__file__
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
@@ -25,11 +29,23 @@ def run(*flags: str, launcher: tuple[str, ...] = (), cwd: Path) -> subprocess.Co
     )
 
 
-def line_of(done: subprocess.CompletedProcess[str]) -> str:
+def line_of(said: str, name: str = "small_job.py") -> str:
     """The one line that the job itself said; none of it twice, and no traceback."""
-    assert "Traceback" not in done.stderr and "FAILED" not in done.stderr, done.stderr[-3000:]
-    [line] = [text for text in done.stderr.splitlines() if text.startswith("small_job.py: ")]
-    return line.removeprefix("small_job.py: ")
+    assert "Traceback" not in said and "FAILED" not in said, said[-3000:]
+    [line] = [text for text in said.splitlines() if text.startswith(f"{name}: ")]
+    return line.removeprefix(f"{name}: ")
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Run the job as one process; returns its exit status and what it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def job(*flags: str) -> tuple[int, str]:
+        process = fork(tmp_path / "log", small_job.main, flags)
+        return process.wait(), process.said
+
+    return job
 
 
 def told(directory: Path) -> dict:
@@ -58,44 +74,36 @@ def test_a_job_runs_in_the_layout_asked_for_and_is_told_its_flags(
     assert not {"output_dir", "resume_from"} & saved["flags"].keys()
 
 
-def test_results_go_into_runs_where_no_directory_is_named(tmp_path):
-    assert run(cwd=tmp_path).returncode == 0
+def test_results_go_into_runs_where_no_directory_is_named(tmp_path, alone):
+    assert alone()[0] == 0
     [made] = (tmp_path / "runs").iterdir()
     assert (made / "results.json").is_file()
 
 
-def test_a_run_goes_on_with_its_flags_though_it_has_no_checkpoint_yet(tmp_path):
+def test_a_run_goes_on_with_its_flags_though_it_has_no_checkpoint_yet(tmp_path, alone):
     out = tmp_path / "out"
-    stopped = run("--end", "stopped", "--output_dir", "out", cwd=tmp_path)
-    assert stopped.returncode == 128 + 15
-    assert line_of(stopped) == "stopped by SIGTERM; go on with --resume_from out"
-    done = run("--resume_from", "out", "--end", "well", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    status, said = alone("--end", "stopped", "--output_dir", "out")
+    assert status == 128 + 15
+    line = line_of(said, "ptune small_job")
+    assert line == "stopped by SIGTERM; go on with --resume_from out"
+    assert alone("--resume_from", "out", "--end", "well")[0] == 0
     assert (out / "results.json").is_file() and told(out)["flags"]["end"] == "well"
 
 
 def test_what_the_check_refuses_leaves_nothing_behind(tmp_path):
     done = run("--checked", "bad", "--num_gpus", "2", "--output_dir", "out", cwd=tmp_path)
     assert done.returncode == 2
-    assert line_of(done) == "error: --checked bad: choose another"
+    assert line_of(done.stderr) == "error: --checked bad: choose another"
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_job_refuses_is_not_what_the_run_was_told(tmp_path):
+def test_what_the_job_refuses_is_not_what_the_run_was_told(tmp_path, alone):
     done = run("--end", "refused", "--num_gpus", "2", "--output_dir", "out", cwd=tmp_path)
-    assert done.returncode == 2 and line_of(done) == "error: not like that"
+    assert done.returncode == 2 and line_of(done.stderr) == "error: not like that"
     assert [path.name for path in (tmp_path / "out").iterdir()] in ([".lock"], [])
-    assert run("--output_dir", "out", cwd=tmp_path).returncode == 0
-    assert run("--resume_from", "out", "--end", "refused", cwd=tmp_path).returncode == 2
+    assert alone("--output_dir", "out")[0] == 0
+    assert alone("--resume_from", "out", "--end", "refused")[0] == 2
     assert told(tmp_path / "out")["flags"]["end"] == "well"
-
-
-def test_a_rank_that_is_killed_ends_the_others_with_one_line(tmp_path):
-    flags = ["--end", "killed", "--num_gpus", "2"]
-    done = run(*flags, "--output_dir", "out", cwd=tmp_path)
-    assert done.returncode not in (0, 2)
-    lost = [text for text in done.stderr.splitlines() if "lost contact" in text]
-    assert len(lost) == 1 and lost[0].endswith("go on with --resume_from out")
 
 
 def test_a_bug_is_loud(tmp_path):

@@ -15,25 +15,25 @@ from ptune_scale.parallel.launch import agent as agent_script
 from ptune_scale.parallel.launch.relaunch import Ending, agent_command
 
 ROOT = Path(__file__).resolve().parents[3]
-LAUNCHER = str(ROOT / "launchers" / "tune.py")
+JOB = str(ROOT / "tests" / "run" / "small_job.py")
 
 
 @pytest.fixture
-def start(job_flags, tmp_path):
-    """Start two ranks that train until they are stopped."""
+def start(tmp_path):
+    """Start two ranks that go on until they are stopped."""
     jobs = []
 
     def start_job() -> tuple[psutil.Popen, Path]:
         out = tmp_path / "out"
-        command = [sys.executable, LAUNCHER, "--num_gpus", "2", "--output_dir", str(out)]
-        command += [*job_flags, "--max_steps", "100000", "--checkpoint_every", "2"]
+        command = [sys.executable, JOB, "--num_gpus", "2", "--output_dir", str(out)]
+        command += ["--end", "never"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         job = psutil.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         jobs.append(job)
         deadline = time.monotonic() + 200
-        while not list(out.glob("checkpoint/step-*")):
+        while not (out / "run.json").is_file():
             assert job.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         return job, out
@@ -52,8 +52,8 @@ def test_stop_is_one_line_and_the_status_of_the_signal(start):
     job.send_signal(signal.SIGTERM)
     text = job.communicate(timeout=60)[1]
     assert job.returncode == 128 + signal.SIGTERM
-    lines = [line for line in text.splitlines() if line.startswith("tune.py: ")]
-    assert lines == [f"tune.py: stopped by SIGTERM; go on with --resume_from {out}"]
+    lines = [line for line in text.splitlines() if line.startswith("small_job.py: ")]
+    assert lines == [f"small_job.py: stopped by SIGTERM; go on with --resume_from {out}"]
     assert "Traceback" not in text and "closing signal" not in text
     assert not psutil.wait_procs(ranks, timeout=30)[1]
 
@@ -66,8 +66,9 @@ def test_killed_rank_ends_the_job_with_its_status_and_another_says_how_to_go_on(
     ranks[killed].send_signal(signal.SIGKILL)
     text = job.communicate(timeout=60)[1]
     assert job.returncode == 128 + signal.SIGKILL
-    lines = [line for line in text.splitlines() if line.startswith("tune.py: ")]
+    lines = [line for line in text.splitlines() if line.startswith("small_job.py: ")]
     assert [line.endswith(f"go on with --resume_from {out}") for line in lines] == [True, False]
+    assert "lost contact with another rank" in lines[0]
     assert f"rank {killed} was killed by SIGKILL" in lines[1]
     assert "Traceback" not in text
     assert not psutil.wait_procs(ranks, timeout=30)[1]
