@@ -140,9 +140,8 @@ def flags(job_flags: list[str]) -> list[str]:
 def alone(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of an uninterrupted run of one process."""
     out = tmp_path_factory.mktemp("alone") / "out"
-    command = [sys.executable, LAUNCHER, *flags, "--output_dir", str(out)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    job = fork(out.parent / "log", main, [*flags, "--output_dir", str(out)])
+    assert job.wait() == 0, job.said[-3000:]
     return out
 
 
