@@ -55,7 +55,8 @@ def wait_for_metric(url: str, line: str, seconds: float = 60) -> None:
 def served(model: Path, *, port: int = 0, **flags: Any) -> Iterator[str]:
     """The address of a server of a model, until the end of the context."""
     port = port or free_port()
-    known = {"model": str(model), "dtype": "float32", "self_check": "off", "port": port, **flags}
+    known = {"model": str(model), "dtype": "float32", "self_check": "off", "speed": "plain"}
+    known |= {"port": port, **flags}
     checked = check(ServeConfig.from_flags(known))
     world = World()
     stop = StopSignal(world)
