@@ -85,6 +85,12 @@ def test_the_words_are_not_overwritten(inputs: tuple[Tensor, ...]) -> None:
     assert torch.equal(inputs[0], before)
 
 
+def test_without_slots_the_gradient_is_zero_and_not_missing(inputs: tuple[Tensor, ...]) -> None:
+    words, prompts, tasks, slots = inputs
+    splice_reference(words, prompts, tasks, torch.full_like(slots, NO_SLOT)).sum().backward()
+    assert prompts.grad is not None and not prompts.grad.any()
+
+
 def test_without_slots_the_words_pass_through(inputs: tuple[Tensor, ...]) -> None:
     words, _, tasks, slots = inputs
     none = torch.full_like(slots, NO_SLOT)
