@@ -102,12 +102,12 @@ class Summary(NamedTuple):
     Attributes:
         line: all of it, to be printed.
         done: how many tasks have a prompt.
-        left_out: how many failed and were skipped; empty where there are none.
+        undone: how many failed and were skipped; empty where there are none.
     """
 
     line: str
     done: int
-    left_out: str
+    undone: str
 
 
 def write_summary(job: Job, refused: Mapping[str, str]) -> Summary:
@@ -133,9 +133,9 @@ def write_summary(job: Job, refused: Mapping[str, str]) -> Summary:
         "versions": versions(),
     }
     table = _table(ended, names, means)
-    left_out = [f"failed: {len(failed)}"] if failed else []
-    left_out += [f"files skipped: {len(refused)}"] if refused else []
-    counts = ", ".join([f"tasks done: {len(ended)}", *left_out])
+    undone = [f"failed: {len(failed)}"] if failed else []
+    undone += [f"files skipped: {len(refused)}"] if refused else []
+    counts = ", ".join([f"tasks done: {len(ended)}", *undone])
     said = [f"Percent, but for perplexity; {INTERVALS}.", counts, *job.notes]
     said += [f"failed: {name}: {why}" for name, why in failed.items()]
     said += [f"skipped: {why}" for why in refused.values()]
@@ -147,7 +147,7 @@ def write_summary(job: Job, refused: Mapping[str, str]) -> Summary:
         job.output,
     )
     shown = [f"mean of {name} {100 * mean:.1f}" for name, mean in means.items()]
-    return Summary("; ".join([counts, *shown]), len(ended), ", ".join(left_out))
+    return Summary("; ".join([counts, *shown]), len(ended), ", ".join(undone))
 
 
 def _mean(ended: Sequence[Results], name: str) -> float | None:

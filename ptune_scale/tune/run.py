@@ -11,6 +11,8 @@ from ptune_scale.tune.job import Job, MethodResult
 from ptune_scale.tune.methods import METHODS
 from ptune_scale.tune.scores import answers_of, build_results
 
+_FEW_TO_CHOOSE_ON = 16
+
 
 def run(checked: CheckedTasks, site: Site) -> None:
     """Run all methods and write what they came to, on all ranks.
@@ -25,9 +27,6 @@ def run(checked: CheckedTasks, site: Site) -> None:
         job.note(line)
     results = [result for name in checked.methods for result in METHODS[name].run(job)]
     site.world.on_main(lambda: _report(job, results))
-
-
-_FEW_TO_CHOOSE_ON = 16
 
 
 def left_out(job: Job) -> list[str]:

@@ -71,9 +71,9 @@ def _finish(summary: Summary, output: Path) -> None:
             f"use one: {runnable('predict')} --prompt {output}/{TASKS}/NAME/prompt "
             "--input NEW.jsonl --output ANSWERS.jsonl"
         )
-    if summary.left_out:
+    if summary.undone:
         raise PartlyDone(
-            f"not everything is done ({summary.left_out}): {output}/results.md says why; skipped "
+            f"not everything is done ({summary.undone}): {output}/results.md says why; skipped "
             f"files are looked at again with --resume_from {output}, and what failed is trained "
             f"again when its directory in {output}/{TASKS} is removed"
         )

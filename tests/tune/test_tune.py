@@ -139,6 +139,16 @@ def test_another_run_is_not_gone_on_with(
     assert json.loads((out / "run.json").read_text())["flags"]["lr"] == 0.01
 
 
+def test_who_lets_few_records_choose_a_prompt_is_told(
+    own: Own, tiny_bert: Path, tmp_path: Path, capsys
+) -> None:
+    flags = [*own("where"), "--model", str(tiny_bert), "--dtype", "float32", "--max_steps", "2"]
+    for method, told in (("manual", False), ("ptuning", True)):
+        assert main([*flags, "--method", method, "--output_dir", str(tmp_path / method)]) == 0
+        said = capsys.readouterr().out
+        assert ("records choose the step whose prompt is kept" in said) is told
+
+
 def test_a_first_try_needs_no_task_file(own: Own, tiny_bert: Path, tmp_path: Path, capsys) -> None:
     train = Path(own("where")[1]).with_name("train.jsonl")
     rows = [json.loads(line) for line in train.read_text().splitlines()]

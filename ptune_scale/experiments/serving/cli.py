@@ -59,7 +59,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     check_flags([config])
     if config.task_lists and config.cores == "apart":
         raise UserError("--cores apart is for clients; leave it out with --task_lists")
-    from ptune_scale.experiments.serving.measure import Cores, ManyClients, latency, serving
+    from ptune_scale.experiments.serving.cores import Cores
+    from ptune_scale.experiments.serving.latency import latency
+    from ptune_scale.experiments.serving.measure import ManyClients, serving
 
     if output.exists() and any(output.iterdir()):
         raise UserError(f"--output_dir {output} is in use; choose another")
@@ -68,7 +70,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         _measure_lists(names_in(config.task_lists), [*model, *flags], config.steps, output)
         return 0
     relations = names_in(config.relations)
-    cores = Cores.chosen(apart=config.cores == "apart")
+    cores = Cores.apart() if config.cores == "apart" else Cores()
     work = ManyClients(model, relations, config.steps, config.batch_size, output, cores)
     with serving([*model, *flags], cores) as url:
         rows = [work.served(url)]

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from ptune_scale.errors import UserError
+from ptune_scale.experiments.serving.cores import Cores, bound
 
 _READY_SECONDS = 3600.0
-_ROUTE = "/v1/loss"
 
 
 @dataclass(frozen=True)
@@ -34,52 +32,6 @@ class Measured:
     records: float
     training_seconds: float
     wall_seconds: float
-
-
-@dataclass(frozen=True)
-class Latency:
-    """What a server says of requests for losses and gradients, in seconds.
-
-    Attributes:
-        shared: requests in a pass, on average.
-    """
-
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-    shared: float
-
-
-@dataclass(frozen=True)
-class Cores:
-    """The processor's cores that processes are bound to.
-
-    Attributes:
-        models: of the server and of local jobs.
-        clients: of clients of the server.
-    """
-
-    models: frozenset[int]
-    clients: frozenset[int]
-
-    @classmethod
-    def chosen(cls, *, apart: bool) -> "Cores":
-        """All cores for everybody, or the first one for models and the others for clients.
-
-        Raises:
-            UserError: there is one core only, or this system binds no processes.
-        """
-        if not hasattr(os, "sched_setaffinity"):
-            if apart:
-                raise UserError("--cores apart: this system does not bind processes to cores")
-            return cls(frozenset(), frozenset())
-        cores = sorted(os.sched_getaffinity(0))
-        if not apart:
-            return cls(frozenset(cores), frozenset(cores))
-        if len(cores) < 2:
-            raise UserError("--cores apart needs two cores; this process may use one")
-        return cls(frozenset(cores[:1]), frozenset(cores[1:]))
 
 
 @dataclass(frozen=True)
@@ -183,39 +135,8 @@ def serving(flags: Sequence[str], cores: Cores) -> Iterator[str]:
         server.communicate()
 
 
-def latency(url: str) -> Latency:
-    """Percentiles of a server's seconds a request."""
-    text = httpx2.get(f"{url}/metrics", trust_env=False).text
-    name = f'ptune_request_seconds_bucket{{le="(.+?)",path="{_ROUTE}"}} (.+)'
-    buckets = [(float(bound), float(count)) for bound, count in re.findall(name, text)]
-    sums = dict(re.findall(r"^(ptune_pass_requests_\w+) (.+)$", text, re.MULTILINE))
-    shared = float(sums["ptune_pass_requests_sum"]) / float(sums["ptune_pass_requests_count"])
-    name = f'^ptune_request_seconds_(sum|count){{path="{_ROUTE}"}} (.+)$'
-    seconds = dict(re.findall(name, text, re.MULTILINE))
-    mean = float(seconds["sum"]) / float(seconds["count"])
-    half, most, nearly_all = (percentile(buckets, share) for share in (0.5, 0.9, 0.99))
-    return Latency(mean, half, most, nearly_all, shared)
-
-
-def percentile(buckets: Sequence[tuple[float, float]], share: float) -> float:
-    """The value that a share of a histogram lies below, evenly spread within a bucket.
-
-    Args:
-        buckets: upper bounds with how many lie below; the last bound is infinity.
-    """
-    wanted = share * buckets[-1][1]
-    lower = below = 0.0
-    for bound, count in buckets:
-        if count >= wanted:
-            if bound == float("inf") or count == below:
-                return lower
-            return lower + (bound - lower) * (wanted - below) / (count - below)
-        lower, below = bound, count
-    return lower
-
-
 def _start(command: str, flags: Sequence[str], cores: frozenset[int]) -> subprocess.Popen[str]:
-    with _bound(cores):  # a process inherits where it may run, and so do its threads
+    with bound(cores):  # a process inherits where it may run, and so do its threads
         return subprocess.Popen(
             [sys.executable, "-m", "ptune_scale", command, *flags],
             env={"OMP_NUM_THREADS": "1", **os.environ},
@@ -223,20 +144,6 @@ def _start(command: str, flags: Sequence[str], cores: frozenset[int]) -> subproc
             stderr=subprocess.STDOUT,
             text=True,
         )
-
-
-@contextlib.contextmanager
-def _bound(cores: frozenset[int]) -> Iterator[None]:
-    """Let this thread run on these cores only; on none: wherever it may."""
-    if not cores:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _finish(jobs: Sequence[Any]) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.serving.cli import main
-from ptune_scale.experiments.serving.measure import Cores, percentile
+from ptune_scale.experiments.serving.cores import Cores, bound
+from ptune_scale.experiments.serving.latency import percentile
 
 
 def test_a_server_is_measured_beside_local_jobs(
@@ -51,16 +54,20 @@ def test_jobs_of_few_and_of_more_tasks_are_measured(
 
 def test_clients_can_be_kept_off_the_core_of_the_models() -> None:
     mine = os.sched_getaffinity(0)
-    shared = Cores.chosen(apart=False)
-    assert shared.models == shared.clients == mine
     if len(mine) > 1:
-        apart = Cores.chosen(apart=True)
+        apart = Cores.apart()
         assert (len(apart.models), apart.models | apart.clients) == (1, mine)
         assert not apart.models & apart.clients
+        for cores, expected in ((apart.models, apart.models), (frozenset(), mine)):
+            with bound(cores):
+                asked = "import os; print(*os.sched_getaffinity(0))"
+                said = subprocess.check_output([sys.executable, "-c", asked], text=True)
+            assert set(map(int, said.split())) == expected
+        assert os.sched_getaffinity(0) == mine
     os.sched_setaffinity(0, {min(mine)})
     try:
         with pytest.raises(UserError, match="--cores apart needs two cores"):
-            Cores.chosen(apart=True)
+            Cores.apart()
     finally:
         os.sched_setaffinity(0, mine)
 
