@@ -64,7 +64,8 @@ def planned(config: MethodConfig, tasks: Sequence[Task], backbone: Backbone) -> 
     test = sum(len(task.splits.test) for task in tasks)
     return Planned(
         rows,
-        num_slots=max(task.num_slots for task in asked) if trains else 0,
+        # Also of rows that are asked alone: they are tried as they are.
+        num_slots=max(task.num_slots for task in asked),
         trained=int(steps * in_step),
         asked=int((evaluations * dev + len(config.methods) * test) * of_record),
     )

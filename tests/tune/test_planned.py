@@ -45,7 +45,14 @@ def test_epochs_are_counted_where_steps_are_not(checked):
 
 def test_without_training_only_answers_are_counted(checked):
     found = plan(checked("where", method="manual"))
-    assert found.trained == 0 < found.asked and found.num_slots == 0
+    assert found.trained == 0 < found.asked
+
+
+def test_there_is_a_prompt_for_each_slot_of_the_rows(checked):
+    # They are computed to find the fastest way, whatever method asks by them.
+    for method in ("manual", "ptuning"):
+        found = plan(checked("where", method=method))
+        assert 0 <= max(max(row.slots) for row in found.rows) < found.num_slots
 
 
 @pytest.mark.parametrize(("speed", "shortcuts"), [("auto", DEFAULT), ("plain", PLAIN)])
