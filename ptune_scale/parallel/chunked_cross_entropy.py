@@ -15,7 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 8192
-"""Columns that are in fp32 at once."""
+"""Columns that are in fp32 at once, on a CPU: what its caches hold."""
+
+_CHUNK_VALUES = 1 << 24
+"""Values in fp32 at once on a GPU: there each chunk costs kernels that have to be started."""
 
 
 def cross_entropy(logits: Tensor, answers: Tensor, *, chunked: bool = True) -> Tensor:
@@ -37,7 +40,7 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, answers: Tensor) -> Tensor:
         largest = logits.amax(-1, keepdim=True).float()
         total = torch.zeros_like(largest)
-        for chunk in logits.split(CHUNK, dim=-1):
+        for chunk in logits.split(_columns(logits), dim=-1):
             total += (chunk.float() - largest).exp_().sum(-1, keepdim=True)
         normalizer = total.log_() + largest
         ctx.save_for_backward(logits, answers, normalizer)
@@ -50,6 +53,12 @@ class _CrossEntropy(torch.autograd.Function):
         at_answer = logits.gather(-1, answers.unsqueeze(-1)).float() - normalizer
         at_answer = ((at_answer.exp_() - 1) * gradient).to(logits.dtype)
         result = logits.detach()
-        for chunk in result.split(CHUNK, dim=-1):
+        for chunk in result.split(_columns(logits), dim=-1):
             chunk.copy_((chunk.float() - normalizer).exp_().mul_(gradient))
         return result.scatter_(-1, answers.unsqueeze(-1), at_answer), None
+
+
+def _columns(logits: Tensor) -> int:
+    if not logits.is_cuda:
+        return CHUNK
+    return max(CHUNK, _CHUNK_VALUES // max(1, len(logits)))

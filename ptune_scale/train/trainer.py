@@ -227,8 +227,10 @@ class Trainer:
             Diverged: a loss, or its gradient, is not finite.
         """
         loss = float(losses.sum()) / len(tasks)
-        finite = losses.isfinite() & gradient.isfinite().flatten(1).all(1)
-        wild = [r for r in tasks if not bool(finite[r])]
+        # A GPU is waited for once, not for each task.
+        finite = (losses.isfinite() & gradient.isfinite().flatten(1).all(1)).tolist()
+        of_each = losses.tolist()
+        wild = [r for r in tasks if not finite[r]]
         if wild and self.halving and self.halving.drop(wild):
             return None
         if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
@@ -248,7 +250,7 @@ class Trainer:
         self.due = [r for r in tasks if self._is_due(r)]
         self.is_whole = True
         lr = max(rates.values())
-        of_task = {r: float(losses[r]) for r in tasks}
+        of_task = {r: of_each[r] for r in tasks}
         return StepResult(self.step, loss, lr, records, tokens, of_task)
 
     def _group_lr(self, group: int) -> float:
