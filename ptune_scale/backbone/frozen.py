@@ -90,6 +90,7 @@ class FrozenLM(nn.Module):
                 compile=asked.compiled_layers,
                 pack_weights=asked.packed_weights,
                 last_at_targets=asked.last_layer_at_targets,
+                graphs=asked.cuda_graphs and asked.head_at_targets,
             )
         return self
 
@@ -169,11 +170,16 @@ class FrozenLM(nn.Module):
         """Logits (N, K, V) by way of lines."""
         skips = self.shortcuts.skip_lead and torch.is_grad_enabled()
         skips = skips and can_go_on(self.model.config)
-        lines = pack(batch, prompts.shape[1], skip_lead=skips)
+        rounded = self.replays(batch.num_tokens)
+        lines = pack(batch, prompts.shape[1], skip_lead=skips, rounded=rounded)
         hidden = self._embed_lines(lines, prompts)
         if self.prepared is not None:
             return self._from_prepared(hidden, lines)
         return self._forward_layers(hidden, lines)
+
+    def replays(self, num_tokens: int) -> bool:
+        """Whether a pass over so many is one CUDA graph, which takes lines that are rounded up."""
+        return self.prepared is not None and self.prepared.replays(num_tokens)
 
     def _embed_lines(self, lines: Lines, prompts: Tensor) -> Tensor:
         cells = prompts.reshape(1, -1, prompts.shape[2])

@@ -8,7 +8,8 @@ own row. Positions count within the row, as if it stood alone.
     family 0: P P P | Os lo P P P | Stock holm P P P     family 1: P P P | ...
                 shared   row 0         row 1
 
-Shapes: N rows, B lines, L tokens in a line, K targets in a row, R tasks, S slots.
+Shapes: N rows, B lines, L tokens in a line, K targets in a row, F targets in a line, R tasks, S
+slots.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ptune_scale.backbone.arrange import Line, arrange, families, lead_length, shared_lengths
+from ptune_scale.backbone.arrange import (
+    Line,
+    arrange,
+    families,
+    first_fit,
+    lead_length,
+    shared_lengths,
+)
 from ptune_scale.task.example import NO_SLOT, Batch, Example
 
 SHARED = -1
@@ -38,9 +46,13 @@ class Lines:
         families: (B, L) int64, -1 at padding.
         rows: (B, L) int64, number of the row, or SHARED.
         targets: (N, K) int64, places in the flattened (B, L - lead) tokens behind ``lead``.
+        columns: (B, F) int64, the targets of each line by column behind ``lead``, filled up with 0.
+        places: (N, K) int64, where in the flattened ``columns`` each target is.
         lead: so many columns on the left hold nothing that depends on a prompt.
+        rounded: B, L, E and F are rounded up, by padding, so that few shapes occur.
         known: (B,) int64, tokens of a line's rows that lie before it, as keys and values; None
             where nothing does.
+        most_known: E, room for them: at least the most of any line.
     """
 
     ids: Tensor
@@ -49,48 +61,69 @@ class Lines:
     families: Tensor
     rows: Tensor
     targets: Tensor
+    columns: Tensor
+    places: Tensor
     lead: int
+    rounded: bool = False
     known: Tensor | None = None
+    most_known: int = 0
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """What each token adds to its attention scores, (B, 1, L, E + L): 0, or the least number.
-
-        E is the most known tokens of any line.
-        """
+        """What each token adds to attention scores, (B, 1, L, E + L): 0, or the least number."""
         same_family = self.families.unsqueeze(2) == self.families.unsqueeze(1)
         key_rows = self.rows.unsqueeze(1)
         visible = (key_rows == self.rows.unsqueeze(2)) | (key_rows == SHARED)
         visible &= same_family & (self.positions.unsqueeze(1) <= self.positions.unsqueeze(2))
         if self.known is not None:
-            places = torch.arange(int(self.known.max()), device=visible.device)
+            places = torch.arange(self.most_known, device=visible.device)
             before = (places < self.known.unsqueeze(1)).unsqueeze(1)
             visible = torch.cat([before.expand(-1, visible.shape[1], -1), visible], dim=2)
         hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         return hidden.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
 
 
-def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
+_PADDING = (0, NO_SLOT, 0, -1, SHARED)
+_LEAST_LINES, _LEAST_TOKENS, _LEAST_TARGETS = 4, 64, 8
+"""Of lines, of a line, and in one, where sizes are rounded up: a GPU does not notice so few."""
+
+
+def _rounded_up(size: int, least: int) -> int:
+    """The next power of two, so that few sizes occur."""
+    return max(least, 1 << (size - 1).bit_length())
+
+
+def pack(batch: Batch, num_slots: int, *, skip_lead: bool, rounded: bool = False) -> Lines:
     """Pack a batch; which row goes where depends on nothing but the batch.
 
     Args:
         num_slots: S.
         skip_lead: let tokens before the first slot stand in front, if they are many.
+        rounded: round sizes up, and let nothing stand in front.
     """
     rows = batch.examples
     family = families(rows)
     shared = shared_lengths(rows, family)
-    leads = [lead_length(row) if skip_lead else 0 for row in rows]
+    leads = [lead_length(row) if skip_lead and not rounded else 0 for row in rows]
     if sum(leads) < _WORTH_A_PASS * batch.num_tokens:
         leads = [0] * len(rows)
-    laid_out = [
-        _lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, family, shared)
-    ]
+    if rounded:
+        longest = max(len(row.ids) for row in rows)
+        arranged = first_fit(rows, family, shared, _rounded_up(longest, _LEAST_TOKENS))
+    else:
+        arranged = arrange(rows, family, shared)
+    laid_out = [_lay_out(line, rows, shared, leads, num_slots) for line in arranged]
     lead = max(len(front) for front, _ in laid_out)
-    return _lines(batch, [front.tokens(lead) for front, _ in laid_out], [r for _, r in laid_out])
+    fronts = [front.tokens(lead) for front, _ in laid_out]
+    return _lines(batch, fronts, [rest for _, rest in laid_out], rounded=rounded)
 
 
 def pack_behind(
-    batch: Batch, known: Sequence[int], num_slots: int, *, length: int = 0
+    batch: Batch,
+    known: Sequence[int],
+    num_slots: int,
+    *,
+    length: int = 0,
+    rounded: bool = False,
 ) -> tuple[Lines, list[int]]:
     """Pack what follows on known beginnings; rows of a task that are known alike share a line.
 
@@ -98,9 +131,10 @@ def pack_behind(
         known: of each row, how many of its first tokens are there as keys and values.
         num_slots: S.
         length: not 0 for a line a row, in their order, of so many tokens.
+        rounded: round sizes up.
 
     Returns:
-        lines, and of each the number of one of its rows.
+        lines, and of each that is not empty the number of one of its rows.
     """
     rows = batch.examples
     alike: dict[tuple[int, ...], list[int]] = {}
@@ -120,8 +154,17 @@ def pack_behind(
         for line, numbers in enumerate(parts)
     ]
     firsts = [numbers[0] for numbers in parts]
-    counts = torch.tensor([known[first] for first in firsts], device=batch.device)
-    return replace(_lines(batch, [[]] * len(rest), rest, length), known=counts), firsts
+    lines = _lines(batch, [[]] * len(rest), rest, length, rounded)
+    counts = [known[first] for first in firsts]
+    empty = [0] * (len(lines.ids) - len(firsts))
+    most = max(counts)
+    room = _rounded_up(most, _LEAST_TOKENS) if most and rounded else most
+    lines = replace(
+        lines,
+        known=torch.tensor([*counts, *empty], device=batch.device),
+        most_known=room,
+    )
+    return lines, firsts
 
 
 def _rows_per_line(counts: Sequence[int]) -> int:
@@ -142,6 +185,7 @@ def _lines(
     fronts: Sequence[Sequence[tuple[int, ...]]],
     rests: Sequence["_Columns"],
     length: int = 0,
+    rounded: bool = False,
 ) -> Lines:
     """Lines as tensors, from what stands in front of each and what follows.
 
@@ -150,7 +194,11 @@ def _lines(
         length: of what follows, at least.
     """
     lead, length = len(fronts[0]), max(length, *map(len, rests))
+    num_lines = len(rests)
+    if rounded:
+        length, num_lines = _rounded_up(length, _LEAST_TOKENS), _rounded_up(num_lines, _LEAST_LINES)
     tokens = [(*front, *rest.tokens(length)) for front, rest in zip(fronts, rests, strict=True)]
+    tokens += [tuple([_PADDING] * (lead + length))] * (num_lines - len(rests))
     start = {
         number: line * length + offset
         for line, rest in enumerate(rests)
@@ -160,11 +208,38 @@ def _lines(
         [start[n] + row.targets[min(k, len(row.targets) - 1)] for k in range(batch.num_targets)]
         for n, row in enumerate(batch.examples)
     ]
+    columns, in_columns = _by_line(targets, length, num_lines, rounded)
     # All five go to the device in one copy.
-    columns = torch.tensor(tokens).permute(2, 0, 1).contiguous().to(batch.device)
-    ids, cells, positions, of_family, of_row = columns
-    places = torch.tensor(targets, device=batch.device)
-    return Lines(ids, cells, positions, of_family, of_row, places, lead)
+    table = torch.tensor(tokens).permute(2, 0, 1).contiguous().to(batch.device)
+    ids, cells, positions, of_family, of_row = table
+
+    def there(numbers: list[list[int]]) -> Tensor:
+        return torch.tensor(numbers, device=batch.device)
+
+    return Lines(
+        *(ids, cells, positions, of_family, of_row),
+        *(there(targets), there(columns), there(in_columns), lead),
+        rounded=rounded,
+    )
+
+
+def _by_line(
+    targets: Sequence[Sequence[int]], length: int, num_lines: int, rounded: bool
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Targets (N, K) as columns of lines (B, F), and where each is in the flattened (B, F)."""
+    columns: list[list[int]] = [[] for _ in range(num_lines)]
+    found = []
+    for row in targets:
+        for target in row:
+            line, column = divmod(target, length)
+            found.append((line, len(columns[line])))
+            columns[line].append(column)
+    most = max(map(len, columns))
+    most = _rounded_up(most, _LEAST_TARGETS) if rounded else most
+    filled = [[*line, *[0] * (most - len(line))] for line in columns]
+    flat = [line * most + rank for line, rank in found]
+    per_row = len(targets[0])
+    return filled, [flat[i : i + per_row] for i in range(0, len(flat), per_row)]
 
 
 @dataclass
@@ -199,7 +274,7 @@ class _Columns:
 
     def tokens(self, length: int) -> list[tuple[int, ...]]:
         """(id, cell, position, family, row) of each, filled up with padding."""
-        padding = [(0, NO_SLOT, 0, -1, SHARED)] * (length - len(self))
+        padding = [_PADDING] * (length - len(self))
         table = zip(self.ids, self.cells, self.positions, self.families, self.rows, strict=True)
         return [*table, *padding]
 

@@ -8,6 +8,7 @@ Shapes: B lines, L tokens in a line, D hidden size, W size of a head, F targets 
 targets in a row.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ptune_scale.backbone.cuda_graphs import CudaGraphs, is_short
 from ptune_scale.backbone.families import family_of
 from ptune_scale.backbone.lines import Lines
 from ptune_scale.backbone.llama_layer import (
@@ -53,6 +55,10 @@ class PreparedLayers(nn.Module):
         compile: compile the layer, which all share.
         pack_weights: keep weights in oneDNN's formats too, where it is there for them.
         last_at_targets: the last layer computes keys and values of all tokens, the rest at targets.
+        graphs: on a GPU, start short passes as CUDA graphs; needs ``last_at_targets``.
+
+    Attributes:
+        graphs: what starts them; None where nothing does.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class PreparedLayers(nn.Module):
         compile: bool = False,
         pack_weights: bool = False,
         last_at_targets: bool = True,
+        graphs: bool = True,
     ) -> None:
         super().__init__()
         config, base = model.config, model.base_model
@@ -89,17 +96,25 @@ class PreparedLayers(nn.Module):
             torch._dynamo.config.recompile_limit = max(limit, _VARIANTS)
             self._layer = torch.compile(run_layer)
         self._is_compiled = compile
+        self._num_parameters = sum(parameter.numel() for parameter in base.layers.parameters())
+        self.graphs: CudaGraphs | None = None
+        if graphs and last_at_targets and model.device.type == "cuda":
+            self.graphs = CudaGraphs(self.at_targets)
 
     @property
     def has_packed_weights(self) -> bool:
         """Whether weights are there in oneDNN's formats."""
         return any(weights.qkv.packed is not None for weights in self._weights)
 
+    def replays(self, num_tokens: int) -> bool:
+        """Whether a pass over so many tokens, if its lines are rounded up, is one CUDA graph."""
+        return self.graphs is not None and is_short(num_tokens, self._num_parameters)
+
     def forward(
         self,
         hidden: Tensor,
         lines: Lines,
-        before: Sequence[Past] = (),
+        before: Sequence[tuple[Tensor, Tensor]] = (),
         *,
         everywhere: bool = False,
     ) -> Tensor:
@@ -124,15 +139,34 @@ class PreparedLayers(nn.Module):
                 )
         x, mask = hidden[:, lead:].contiguous(), mask[:, :, lead:].contiguous()
         rotation = self._rotation(x, lines.positions[:, lead:])
+        if everywhere or not self.last_at_targets:
+            for weights, known in zip(self._weights, past, strict=True):
+                x = self._run(x, mask, rotation, weights, known)[0]
+            return self._norm[0](x if everywhere else x.flatten(0, 1)[lines.targets])
+        if lines.rounded and self.graphs is not None:
+            flat = itertools.chain.from_iterable(before)
+            x = self.graphs(x, mask, rotation, lines.columns, *flat)
+        else:
+            x = self._at_targets(x, mask, rotation, lines.columns, past)
+        return self._norm[0](x.flatten(0, 1)[lines.places])
+
+    def at_targets(
+        self, x: Tensor, mask: Tensor, rotation: Tensor, columns: Tensor, *past: Tensor
+    ) -> Tensor:
+        """Hidden states (B, F, D) at some columns (B, F).
+
+        Args:
+            past: keys and values of each layer, one behind the other.
+        """
+        pairs = list(zip(past[::2], past[1::2], strict=True))
+        return self._at_targets(x, mask, rotation, columns, self._past(pairs))
+
+    def _at_targets(
+        self, x: Tensor, mask: Tensor, rotation: Tensor, columns: Tensor, past: Sequence[Past]
+    ) -> Tensor:
         for number, weights in enumerate(self._weights[:-1]):
             x = self._run(x, mask, rotation, weights, past[number])[0]
-        last, known = self._weights[-1], past[-1]
-        if everywhere or not self.last_at_targets:
-            x = self._run(x, mask, rotation, last, known)[0]
-            return self._norm[0](x if everywhere else x.flatten(0, 1)[lines.targets])
-        columns, places = _by_line(lines.targets, x.shape[1], len(x))
-        x = run_last_layer(x, columns, mask, rotation, last, self.shape, known).flatten(0, 1)
-        return self._norm[0](x[places])
+        return run_last_layer(x, columns, mask, rotation, self._weights[-1], self.shape, past[-1])
 
     @torch.no_grad()
     def keys_and_values(
@@ -201,22 +235,3 @@ def _behind_one_another(parts: Sequence[nn.Parameter]) -> Tensor:
     for part, view in zip(parts, merged.split([len(part) for part in parts]), strict=True):
         part.data = view
     return merged
-
-
-def _by_line(targets: Tensor, length: int, num_lines: int) -> tuple[Tensor, Tensor]:
-    """Targets as columns of their lines.
-
-    Returns:
-        columns (B, F), filled up with 0, and where in the flattened (B, F) each target (N, K) is.
-    """
-    flat = targets.flatten()
-    line = flat // length
-    order = line.argsort(stable=True)
-    counts = torch.bincount(line, minlength=num_lines)
-    starts = counts.cumsum(0) - counts
-    rank = torch.empty_like(flat)
-    rank[order] = torch.arange(len(flat), device=flat.device) - starts[line[order]]
-    most = int(counts.max())
-    columns = torch.zeros(num_lines, most, dtype=torch.int64, device=flat.device)
-    columns[line, rank] = flat % length
-    return columns, (line * most + rank).view_as(targets)

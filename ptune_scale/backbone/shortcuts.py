@@ -24,6 +24,8 @@ class Shortcuts:
         prepared_layers: merged projections, in layers of Llama, Mistral and Qwen2.
         packed_weights: prepared layers have their weights in oneDNN's formats too: faster on CPUs
             in bf16, thrice the memory.
+        cuda_graphs: on a GPU, short passes through prepared layers are recorded once for each shape
+            and started as a whole; needs ``last_layer_at_targets``.
         compiled_layers: prepared layers are compiled: faster, after some ten seconds at the start.
     """
 
@@ -34,6 +36,7 @@ class Shortcuts:
     chunked_loss: bool = True
     fused_splice: bool = True
     prepared_layers: bool = True
+    cuda_graphs: bool = True
     packed_weights: bool = False
     compiled_layers: bool = False
 

@@ -249,16 +249,27 @@ class TextCache:
                 if number + 1 < len(self.tiers):
                     self.tiers[number + 1].put(block, kept)
 
-    def behind(self, batch: Batch, num_slots: int, *, length: int = 0) -> Behind:
+    def behind(
+        self,
+        batch: Batch,
+        num_slots: int,
+        *,
+        length: int = 0,
+        rounds: Callable[[int], bool] = lambda num_tokens: False,
+    ) -> Behind:
         """A batch behind its texts, which are held.
 
         Args:
             num_slots: S.
             length: not 0 for a line a row, in their order, of so many tokens.
+            rounds: whether sizes are rounded up where so many tokens are to be computed.
         """
         texts = [text_of(row) for row in batch.examples]
-        lines, firsts = pack_behind(batch, list(map(len, texts)), num_slots, length=length)
-        return Behind(lines, self.gather([texts[first] for first in firsts], batch.device))
+        rounded = rounds(batch.num_tokens - sum(map(len, texts)))
+        lines, firsts = pack_behind(
+            batch, list(map(len, texts)), num_slots, length=length, rounded=rounded
+        )
+        return Behind(lines, self._before([texts[first] for first in firsts], lines))
 
     def behind_missing(
         self, missing: Sequence[Missing], device: torch.device, *, length: int = 0
@@ -275,22 +286,27 @@ class TextCache:
         batch = Batch(rows, (0.0,) * len(rows), device=device)
         length = length or max(len(text) - start for text, start in missing)
         lines, _ = pack_behind(batch, [start for _, start in missing], 0, length=length)
-        before = self.gather([text[:start] for text, start in missing], device)
-        return batch, Behind(lines, before, missing)
+        return batch, Behind(
+            lines, self._before([t[:start] for t, start in missing], lines), missing
+        )
 
-    def gather(self, texts: Sequence[Tokens], device: torch.device) -> Sequence[LayerPast]:
+    def _before(self, texts: Sequence[Tokens], lines: Lines) -> Sequence[LayerPast]:
         """Keys and values of texts that are held, layer by layer; shorter ones end in zeros.
 
-        For a backward pass all layers are needed at once; else each is put together when its turn
-        comes, so that one is in memory at a time.
+        For a backward pass and a CUDA graph all layers are needed at once; else each is put
+        together when its turn comes, so that one is in memory at a time.
+
+        Args:
+            texts: of the first lines; there is nothing before others.
         """
         if not any(texts):
             return []
+        device = lines.ids.device
         blocks = [[self._get(block) for block in _blocks_of(text)] for text in texts]
-        longest = max(map(len, texts))
-        if not torch.is_grad_enabled():
-            return _Layers(blocks, longest, device)
-        return _together(blocks, slice(None), longest, device)
+        blocks += [[] for _ in range(len(lines.ids) - len(texts))]
+        if torch.is_grad_enabled() or lines.rounded:
+            return _together(blocks, slice(None), lines.most_known, device)
+        return _Layers(blocks, lines.most_known, device)
 
     def _get(self, block: Tokens) -> Tensor:
         tier = self._tier_of(block)

@@ -128,4 +128,4 @@ class WholeEngine:
 
         if not cache.complete(texts, compute, self.agree):
             return None
-        return cache.behind(batch, prompts.shape[1])
+        return cache.behind(batch, prompts.shape[1], rounds=self.lm.replays)

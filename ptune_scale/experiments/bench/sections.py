@@ -48,17 +48,28 @@ class Bench:
         """Measure a section."""
         getattr(self, f"_{section}")(result)
 
-    def _main(self, result: Result, device: str = "cpu", clock: ClockName | None = None) -> None:
-        """Training on facts and on long texts, peak memory, and answering."""
+    def _main(
+        self,
+        result: Result,
+        device: str = "cpu",
+        clock: ClockName | None = None,
+        more: Sequence[str] = (),
+    ) -> None:
+        """Training on facts and on long texts, peak memory, and answering.
+
+        Args:
+            more: sides that train on facts too.
+        """
         asked = self.config.bench
         case = replace(self.case, device=torch.device(device)).at_its_fastest()
         clock = clock or asked.clock
-        self._compare(_of_names(MAIN, case), case, result, f"main on {device}", clock=clock)
+        names = (*MAIN, *more)
+        self._compare(_of_names(names, case), case, result, f"main on {device}", clock=clock)
         result["settings"] = self.config.as_dict()
         result["ours"] = {"attention": case.attention, "shortcuts": vars(case.shortcuts)}
         if asked.memory_steps:
             steps = [Feed(case).round(steps=asked.memory_steps)]
-            with bar("peak memory", len(MAIN), "sides", shown=True) as progress:
+            with bar("peak memory", len(names), "sides", shown=True) as progress:
                 for name, side in result["sides"].items():
                     side["memory_mb"] = peak_memory_mb(name, case, steps, asked.threads)
                     progress.update()
@@ -123,9 +134,12 @@ class Bench:
             points.append(point)
 
     def _cuda(self, result: Result) -> None:
-        """The main section on a GPU, by wall time: CPU time says little about what a GPU does."""
+        """The main section on a GPU, by wall time: CPU time says little about what a GPU does.
+
+        Ours also without CUDA graphs, which short steps are made of.
+        """
         if torch.cuda.is_available():
-            self._main(result, "cuda", "wall")
+            self._main(result, "cuda", "wall", [f"{OURS}_cuda_graphs_off"])
             return
         built = torch.version.cuda
         why = f"built for CUDA {built}, but finds no GPU" if built else "built without CUDA"

@@ -1,0 +1,165 @@
+"""Recorded passes give what the same passes give without a recording.
+
+Recordings are made on a GPU alone: elsewhere one that writes to fixed places, as those do, stands
+in for them, so that what surrounds them is tested everywhere.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ptune_scale.backbone import FrozenLM
+from ptune_scale.backbone.cuda_graphs import CudaGraphs, is_short
+from ptune_scale.backbone.shortcuts import PLAIN
+from ptune_scale.backbone.text_cache import TextCache
+from ptune_scale.backbone.tiers import MemoryTier
+from ptune_scale.parallel import World, single
+from ptune_scale.parallel.layout import replicated
+from tests.backbone.test_shortcuts import (
+    BATCHES,
+    SLOTS,
+    assert_same,
+    batch_of,
+    loss_and_gradient,
+    network,
+)
+
+
+class Recorder:
+    """What it makes writes to fixed places, and keeps for one backward pass at a time."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.started = 0
+
+    def __call__(self, function: Callable[..., Tensor], samples: tuple[Tensor, ...]) -> Any:
+        self.shapes.append(tuple(samples[0].shape))
+        kept: dict[str, Tensor] = {}
+        recorder = self
+
+        class Fixed(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+                recorder.started += 1
+                for sample, tensor in zip(samples, tensors, strict=True):
+                    assert sample.shape == tensor.shape
+                    sample.data.copy_(tensor)
+                with torch.set_grad_enabled(samples[0].requires_grad):
+                    result = function(*samples)
+                if "result" in kept:
+                    kept["result"].data.copy_(result)
+                else:
+                    kept["result"] = result.detach().clone()
+                kept["graph"] = result
+                return kept["result"].detach()
+
+            @staticmethod
+            def backward(ctx: Any, gradient: Tensor) -> Any:
+                found = torch.autograd.grad(kept["graph"], samples[0], gradient)
+                return (*found, *[None] * (len(samples) - 1))
+
+        return Fixed.apply
+
+
+@pytest.fixture
+def cubes() -> Iterator[tuple[CudaGraphs, Recorder]]:
+    recorder = Recorder()
+    yield CudaGraphs(lambda x, y: x**3 + y, recorder), recorder
+
+
+def numbers(*values: float) -> Tensor:
+    return torch.tensor(values).float().requires_grad_()
+
+
+def test_a_shape_is_recorded_when_it_comes_again(cubes: tuple[CudaGraphs, Recorder]) -> None:
+    graphs, recorder = cubes
+    for count in (2, 3, 2, 2):
+        graphs(torch.ones(count), torch.ones(count))
+    assert (recorder.shapes, recorder.started) == ([(2,)], 2)
+
+
+def test_passes_before_a_backward_pass_do_not_disturb_it(
+    cubes: tuple[CudaGraphs, Recorder],
+) -> None:
+    graphs, recorder = cubes
+    ones = torch.ones(2)
+    for _ in range(2):
+        graphs(numbers(1, 1), ones).sum().backward()
+    x, y = numbers(1, 2), numbers(3, 4)
+    first, second = graphs(x, ones), graphs(y, ones)
+    with torch.no_grad():
+        third = graphs(y, ones)
+    (first.sum() + 10 * second.sum()).backward()
+    assert first.tolist() == [2, 9] and second.tolist() == third.tolist() == [28, 65]
+    assert x.grad is not None and x.grad.tolist() == [3, 12]
+    assert y.grad is not None and y.grad.tolist() == [270, 480]
+    assert recorder.started == 2  # one of them by the recording, the others beside it
+    graphs(numbers(1, 1), ones)
+    assert recorder.started == 3
+
+
+def test_a_pass_that_nobody_asks_for_a_gradient_does_not_stop_recordings(
+    cubes: tuple[CudaGraphs, Recorder],
+) -> None:
+    graphs, recorder = cubes
+    for _ in range(4):
+        graphs(numbers(1, 1), torch.ones(2))
+    assert recorder.started == 3
+
+
+def test_long_passes_and_those_of_large_models_are_not_recorded() -> None:
+    assert is_short(400, 10**8) and is_short(400, 10**10)
+    assert not is_short(9000, 10**8) and not is_short(1000, 10**10)
+
+
+def recorded(lm: FrozenLM) -> Recorder:
+    recorder = Recorder()
+    assert lm.prepared is not None
+    lm.prepared.graphs = CudaGraphs(lm.prepared.at_targets, recorder)
+    return recorder
+
+
+@pytest.mark.parametrize("patterns", BATCHES.values(), ids=BATCHES)
+def test_recorded_passes_give_the_losses_and_gradients_of_plain_ones(patterns: tuple) -> None:
+    batch = batch_of(*patterns)
+    expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
+    lm = FrozenLM(network("llama")).prepare()
+    recorder = recorded(lm)
+    for _ in range(3):
+        assert_same(loss_and_gradient(lm, batch), expected)
+    assert recorder.started == 2
+
+
+def test_recorded_passes_behind_kept_texts_give_the_same() -> None:
+    batch = batch_of("wwwwpp", "wwwwwpwpp")
+    prompts = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(2))
+    plain = single(FrozenLM(network("llama"), shortcuts=PLAIN))
+    lm = FrozenLM(network("llama")).prepare()
+    lm.texts = TextCache(MemoryTier(1 << 30))
+    recorder, function = recorded(lm), single(lm)
+    for _ in range(3):
+        assert_same(
+            function.loss_and_gradient(batch, prompts), plain.loss_and_gradient(batch, prompts)
+        )
+        found = function.log_probabilities(batch, prompts)
+        torch.testing.assert_close(
+            found, plain.log_probabilities(batch, prompts), atol=1e-4, rtol=1e-5
+        )
+    assert lm.texts.reused and len(recorder.shapes) == 2 and recorder.started == 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_graphs_on_a_gpu_give_what_the_cpu_gives(attention: str) -> None:
+    batch = batch_of("ppwp", "wppp")
+    expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
+    lm = FrozenLM(network("llama", attention=attention).cuda()).prepare()
+    assert lm.prepared is not None and lm.prepared.graphs is not None
+    function = replicated(lm, World(device=torch.device("cuda")))
+    generator = torch.Generator().manual_seed(1)
+    prompts = torch.randn(2, SLOTS, 32, generator=generator)
+    for _ in range(3):
+        assert_same(function.loss_and_gradient(batch, prompts), expected)
