@@ -7,7 +7,7 @@ together. A recording has its tensors in fixed places, so it serves one pass at 
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,9 +15,13 @@ from torch import Tensor
 from torch.autograd.graph import set_warn_on_accumulate_grad_stream_mismatch
 
 Function = Callable[..., Tensor]
+Shape = tuple[bool, tuple[torch.Size, ...]]
 Record = Callable[[Function, tuple[Tensor, ...]], Function]
 
 _MOST_SHAPES = 64
+_MOST_BYTES = 1 << 31
+"""Of what recordings are given, which each has in places of its own."""
+
 _SHORT_TOKENS = 8192
 """What is kept for the backward pass of a recording stays in memory."""
 
@@ -45,7 +49,9 @@ class CudaGraphs:
     def __init__(self, function: Function, record: Record | None = None) -> None:
         self._function = function
         self._record = record or _Recorder()
-        self._recorded: OrderedDict[Hashable, Function | None] = OrderedDict()
+        # By shape, the one that came last at the end.
+        self._recorded: OrderedDict[Shape, Function | None] = OrderedDict()
+        self._bytes: dict[Shape, int] = {}
         self._unfinished: Callable[[], object] = _nothing
 
     def __call__(self, *tensors: Tensor) -> Tensor:
@@ -62,19 +68,27 @@ class CudaGraphs:
         return result.clone()
 
     def _of_shape(self, trains: bool, tensors: tuple[Tensor, ...]) -> Function | None:
-        shape = (trains, *(tensor.shape for tensor in tensors))
+        shape = (trains, tuple(tensor.shape for tensor in tensors))
         is_first = shape not in self._recorded
         recorded = self._recorded.setdefault(shape, None)
         self._recorded.move_to_end(shape)
-        if is_first:
-            # Most shapes of a short job come once. What is set up at first use is, too.
-            if len(self._recorded) > _MOST_SHAPES:
-                self._recorded.popitem(last=False)
-        elif recorded is None:
+        # Most shapes of a short job come once. What is set up at first use is, too.
+        if recorded is None and not is_first:
+            self._bytes[shape] = sum(tensor.nbytes for tensor in tensors)
+            self._forget()
             samples = [tensor.detach().clone() for tensor in tensors]
             samples[0].requires_grad_(trains)
             recorded = self._recorded[shape] = self._record(self._function, tuple(samples))
+        self._forget()
         return recorded
+
+    def _forget(self) -> None:
+        """Let go of what came longest ago, but not of what comes now."""
+        while len(self._recorded) > 1 and (
+            len(self._recorded) > _MOST_SHAPES or sum(self._bytes.values()) > _MOST_BYTES
+        ):
+            shape, _ = self._recorded.popitem(last=False)
+            self._bytes.pop(shape, None)
 
     def _finish(self, gradient: Tensor) -> None:
         self._unfinished = _nothing

@@ -59,6 +59,8 @@ BLOCK = 64
 
 # Texts of one pass, padding counted: enough to keep the machine busy.
 _PASS_TOKENS = 4096
+# Bytes of texts whose layers are all put together for a CUDA graph, before rounding up.
+_MOST_TOGETHER = 1 << 29
 # A row is worth the second pass that computes its text if so much of it is text.
 _WORTH_KEEPING = 0.5
 
@@ -265,7 +267,9 @@ class TextCache:
             rounds: whether sizes are rounded up where so many tokens are to be computed.
         """
         texts = [text_of(row) for row in batch.examples]
-        rounded = rounds(batch.num_tokens - sum(map(len, texts)))
+        kept = sum(map(len, set(texts)))
+        is_little = kept * self._bytes_per_token <= _MOST_TOGETHER
+        rounded = is_little and rounds(batch.num_tokens - sum(map(len, texts)))
         lines, firsts = pack_behind(
             batch, list(map(len, texts)), num_slots, length=length, rounded=rounded
         )

@@ -110,6 +110,18 @@ def test_a_pass_that_nobody_asks_for_a_gradient_does_not_stop_recordings(
     assert recorder.started == 3
 
 
+def test_what_came_longest_ago_is_forgotten_when_there_is_much(
+    cubes: tuple[CudaGraphs, Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs, recorder = cubes
+    monkeypatch.setattr(f"{CudaGraphs.__module__}._MOST_BYTES", 4 * (6 + 8))
+    for count in (2, 2, 3, 3, 2, 4, 4, 3, 2):  # 4 is one too many, and 3 has not come for longest
+        graphs(torch.ones(count), torch.ones(count))
+    assert recorder.shapes == [(2,), (3,), (4,)]
+    graphs(torch.ones(3), torch.ones(3))
+    assert recorder.shapes[3:] == [(3,)]
+
+
 def test_long_passes_and_those_of_large_models_are_not_recorded() -> None:
     assert is_short(400, 10**8) and is_short(400, 10**10)
     assert not is_short(9000, 10**8) and not is_short(1000, 10**10)
