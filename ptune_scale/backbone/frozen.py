@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from ptune_scale.backbone.families import can_go_on, can_pack
-from ptune_scale.backbone.lines import Lines, pack
+from ptune_scale.backbone.lines import Lines, pack, pack_rounded
 from ptune_scale.backbone.network import body_of
 from ptune_scale.backbone.past import Past, padding_mask
 from ptune_scale.backbone.prepared import PreparedLayers, can_prepare
@@ -170,15 +170,15 @@ class FrozenLM(nn.Module):
         """Logits (N, K, V) by way of lines."""
         skips = self.shortcuts.skip_lead and torch.is_grad_enabled()
         skips = skips and can_go_on(self.model.config)
-        rounded = self.replays(batch.num_tokens)
-        lines = pack(batch, prompts.shape[1], skip_lead=skips, rounded=rounded)
+        lines = pack_rounded(batch, prompts.shape[1], self.replays)
+        lines = lines or pack(batch, prompts.shape[1], skip_lead=skips)
         hidden = self._embed_lines(lines, prompts)
         if self.prepared is not None:
             return self._from_prepared(hidden, lines)
         return self._forward_layers(hidden, lines)
 
     def replays(self, num_tokens: int) -> bool:
-        """Whether a pass over so many is one CUDA graph, which takes lines that are rounded up."""
+        """Whether a pass over lines of so many tokens is one CUDA graph, and wants them rounded."""
         return self.prepared is not None and self.prepared.replays(num_tokens)
 
     def _embed_lines(self, lines: Lines, prompts: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ Shapes: N rows, B lines, L tokens in a line, K targets in a row, F targets in a 
 slots.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -92,29 +92,43 @@ def _rounded_up(size: int, least: int) -> int:
     return max(least, 1 << (size - 1).bit_length())
 
 
-def pack(batch: Batch, num_slots: int, *, skip_lead: bool, rounded: bool = False) -> Lines:
+def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
     """Pack a batch; which row goes where depends on nothing but the batch.
 
     Args:
         num_slots: S.
         skip_lead: let tokens before the first slot stand in front, if they are many.
-        rounded: round sizes up, and let nothing stand in front.
     """
     rows = batch.examples
     family = families(rows)
     shared = shared_lengths(rows, family)
-    leads = [lead_length(row) if skip_lead and not rounded else 0 for row in rows]
+    leads = [lead_length(row) if skip_lead else 0 for row in rows]
     if sum(leads) < _WORTH_A_PASS * batch.num_tokens:
         leads = [0] * len(rows)
-    if rounded:
-        longest = max(len(row.ids) for row in rows)
-        arranged = first_fit(rows, family, shared, _rounded_up(longest, _LEAST_TOKENS))
-    else:
-        arranged = arrange(rows, family, shared)
-    laid_out = [_lay_out(line, rows, shared, leads, num_slots) for line in arranged]
+    laid_out = [
+        _lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, family, shared)
+    ]
     lead = max(len(front) for front, _ in laid_out)
-    fronts = [front.tokens(lead) for front, _ in laid_out]
-    return _lines(batch, fronts, [rest for _, rest in laid_out], rounded=rounded)
+    return _lines(batch, [front.tokens(lead) for front, _ in laid_out], [r for _, r in laid_out])
+
+
+def pack_rounded(batch: Batch, num_slots: int, takes: Callable[[int], bool]) -> Lines | None:
+    """Pack a batch into lines of few sizes, no token in front; None if that gets too large.
+
+    Args:
+        num_slots: S.
+        takes: whether so many tokens, padding with them, are not too many.
+    """
+    rows = batch.examples
+    longest = max(len(row.ids) for row in rows)
+    if not takes(longest):  # at once, as they are arranged for nothing else
+        return None
+    family = families(rows)
+    shared = shared_lengths(rows, family)
+    arranged = first_fit(rows, family, shared, _rounded_up(longest, _LEAST_TOKENS))
+    rests = [_lay_out(line, rows, shared, [0] * len(rows), num_slots)[1] for line in arranged]
+    lines = _lines(batch, [[]] * len(rests), rests, rounded=True)
+    return lines if takes(lines.ids.numel()) else None
 
 
 def pack_behind(

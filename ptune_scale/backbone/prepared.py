@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ptune_scale.backbone.cuda_graphs import CudaGraphs, is_short
+from ptune_scale.backbone.cuda_graphs import CudaGraphs
 from ptune_scale.backbone.families import family_of
 from ptune_scale.backbone.lines import Lines
 from ptune_scale.backbone.llama_layer import (
@@ -96,10 +96,11 @@ class PreparedLayers(nn.Module):
             torch._dynamo.config.recompile_limit = max(limit, _VARIANTS)
             self._layer = torch.compile(run_layer)
         self._is_compiled = compile
-        self._num_parameters = sum(parameter.numel() for parameter in base.layers.parameters())
         self.graphs: CudaGraphs | None = None
         if graphs and last_at_targets and model.device.type == "cuda":
-            self.graphs = CudaGraphs(self.at_targets)
+            size = sum(parameter.numel() for parameter in base.layers.parameters())
+            about = torch.cuda.get_device_properties(model.device)
+            self.graphs = CudaGraphs(self.at_targets, size, about.multi_processor_count)
 
     @property
     def has_packed_weights(self) -> bool:
@@ -107,8 +108,8 @@ class PreparedLayers(nn.Module):
         return any(weights.qkv.packed is not None for weights in self._weights)
 
     def replays(self, num_tokens: int) -> bool:
-        """Whether a pass over so many tokens, if its lines are rounded up, is one CUDA graph."""
-        return self.graphs is not None and is_short(num_tokens, self._num_parameters)
+        """Whether a pass over lines of so many tokens, padding with them, is one CUDA graph."""
+        return self.graphs is not None and self.graphs.is_short(num_tokens)
 
     def forward(
         self,

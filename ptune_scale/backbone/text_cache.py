@@ -59,7 +59,7 @@ BLOCK = 64
 
 # Texts of one pass, padding counted: enough to keep the machine busy.
 _PASS_TOKENS = 4096
-# Bytes of texts whose layers are all put together for a CUDA graph, before rounding up.
+# Bytes of all layers of texts that are put together for a CUDA graph.
 _MOST_TOGETHER = 1 << 29
 # A row is worth the second pass that computes its text if so much of it is text.
 _WORTH_KEEPING = 0.5
@@ -264,15 +264,16 @@ class TextCache:
         Args:
             num_slots: S.
             length: not 0 for a line a row, in their order, of so many tokens.
-            rounds: whether sizes are rounded up where so many tokens are to be computed.
+            rounds: whether sizes are rounded up where so many tokens, padding with them, are to be
+                computed.
         """
         texts = [text_of(row) for row in batch.examples]
-        kept = sum(map(len, set(texts)))
-        is_little = kept * self._bytes_per_token <= _MOST_TOGETHER
-        rounded = is_little and rounds(batch.num_tokens - sum(map(len, texts)))
-        lines, firsts = pack_behind(
-            batch, list(map(len, texts)), num_slots, length=length, rounded=rounded
-        )
+        known = list(map(len, texts))
+        rounded = rounds(batch.num_tokens - sum(known))
+        lines, firsts = pack_behind(batch, known, num_slots, length=length, rounded=rounded)
+        num_bytes = len(lines.ids) * lines.most_known * self._bytes_per_token
+        if rounded and (num_bytes > _MOST_TOGETHER or not rounds(lines.ids.numel())):
+            lines, firsts = pack_behind(batch, known, num_slots, length=length)
         return Behind(lines, self._before([texts[first] for first in firsts], lines))
 
     def behind_missing(

@@ -227,7 +227,7 @@ class Trainer:
             Diverged: a loss, or its gradient, is not finite.
         """
         loss = float(losses.sum()) / len(tasks)
-        # A GPU is waited for once, not for each task.
+        # A GPU is waited for once for all tasks.
         finite = (losses.isfinite() & gradient.isfinite().flatten(1).all(1)).tolist()
         of_each = losses.tolist()
         wild = [r for r in tasks if not finite[r]]

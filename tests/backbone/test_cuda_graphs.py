@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptune_scale.backbone import FrozenLM
-from ptune_scale.backbone.cuda_graphs import CudaGraphs, is_short
+from ptune_scale.backbone.cuda_graphs import CudaGraphs
 from ptune_scale.backbone.shortcuts import PLAIN
 from ptune_scale.backbone.text_cache import TextCache
 from ptune_scale.backbone.tiers import MemoryTier
@@ -67,7 +67,7 @@ class Recorder:
 @pytest.fixture
 def cubes() -> Iterator[tuple[CudaGraphs, Recorder]]:
     recorder = Recorder()
-    yield CudaGraphs(lambda x, y: x**3 + y, recorder), recorder
+    yield CudaGraphs(lambda x, y: x**3 + y, 1, 1, recorder), recorder
 
 
 def numbers(*values: float) -> Tensor:
@@ -110,27 +110,42 @@ def test_a_pass_that_nobody_asks_for_a_gradient_does_not_stop_recordings(
     assert recorder.started == 3
 
 
-def test_what_came_longest_ago_is_forgotten_when_there_is_much(
+def test_what_comes_when_recordings_are_full_is_computed_as_it_is(
     cubes: tuple[CudaGraphs, Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs, recorder = cubes
-    monkeypatch.setattr(f"{CudaGraphs.__module__}._MOST_BYTES", 4 * (6 + 8))
-    for count in (2, 2, 3, 3, 2, 4, 4, 3, 2):  # 4 is one too many, and 3 has not come for longest
-        graphs(torch.ones(count), torch.ones(count))
-    assert recorder.shapes == [(2,), (3,), (4,)]
-    graphs(torch.ones(3), torch.ones(3))
-    assert recorder.shapes[3:] == [(3,)]
+    monkeypatch.setattr(f"{CudaGraphs.__module__}._MOST_BYTES", 2 * 4 * (2 + 3))
+    for _ in range(3):
+        for count in (2, 3, 4):
+            assert graphs(torch.ones(count), torch.ones(count)).tolist() == [2] * count
+    assert recorder.shapes == [(2,), (3,)] and recorder.started == 4
+
+
+def test_a_shape_that_is_too_much_to_record_is_computed_as_it_is() -> None:
+    asked = []
+
+    def record(function: Callable[..., Tensor], samples: tuple[Tensor, ...]) -> Any:
+        asked.append(samples)
+        raise torch.OutOfMemoryError
+
+    graphs = CudaGraphs(lambda x: 2 * x, 1, 1, record)
+    assert [graphs(torch.ones(1)).item() for _ in range(4)] == [2] * 4
+    assert len(asked) == 1 and not graphs.num_recorded
 
 
 def test_long_passes_and_those_of_large_models_are_not_recorded() -> None:
-    assert is_short(400, 10**8) and is_short(400, 10**10)
-    assert not is_short(9000, 10**8) and not is_short(1000, 10**10)
+    def most(num_parameters: int, num_processors: int) -> CudaGraphs:
+        return CudaGraphs(torch.clone, num_parameters, num_processors, Recorder())
+
+    assert most(10**8, 132).is_short(4000) and not most(10**8, 132).is_short(5000)
+    assert most(10**10, 132).is_short(80) and not most(10**10, 132).is_short(400)
+    assert not most(10**8, 40).is_short(4000)
 
 
 def recorded(lm: FrozenLM) -> Recorder:
     recorder = Recorder()
     assert lm.prepared is not None
-    lm.prepared.graphs = CudaGraphs(lm.prepared.at_targets, recorder)
+    lm.prepared.graphs = CudaGraphs(lm.prepared.at_targets, 10**4, 132, recorder)
     return recorder
 
 
@@ -163,15 +178,39 @@ def test_recorded_passes_behind_kept_texts_give_the_same() -> None:
     assert lm.texts.reused and len(recorder.shapes) == 2 and recorder.started == 4
 
 
+def test_texts_of_many_lines_are_not_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line has its own copy of a text: what counts is their number, not that of texts."""
+    lm = FrozenLM(network("llama")).prepare()
+    lm.texts = TextCache(MemoryTier(1 << 30))
+    recorder, function = recorded(lm), single(lm)
+    batch = batch_of("w" * 9 + "pp", "w" * 10 + "pp")
+    prompts = torch.randn(2, 2, 32, generator=torch.Generator().manual_seed(2))
+    of_token = 3 * 2 * 2 * 8 * 4  # layers, keys and values, heads, width, bytes
+    lines = 16  # ten texts
+    for room, started in ((lines * 128 * of_token - 1, 0), (lines * 128 * of_token, 2)):
+        monkeypatch.setattr(f"{TextCache.__module__}._MOST_TOGETHER", room)
+        for _ in range(3):
+            function.loss_and_gradient(batch, prompts)
+        assert recorder.started == started
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_graphs_on_a_gpu_give_what_the_cpu_gives(attention: str) -> None:
-    batch = batch_of("ppwp", "wppp")
-    expected = loss_and_gradient(FrozenLM(network("llama"), shortcuts=PLAIN), batch)
+    """Two shapes that share their memory in turn, with and without gradient, behind kept texts."""
+    batches = [batch_of("ppwp", "wppp"), batch_of(*["wwwwpp"] * 9)]
+    generator = torch.Generator().manual_seed(1)
+    prompts = torch.randn(9, SLOTS, 32, generator=generator)
+    plain = single(FrozenLM(network("llama"), shortcuts=PLAIN))
     lm = FrozenLM(network("llama", attention=attention).cuda()).prepare()
+    lm.texts = TextCache(MemoryTier(1 << 30))
     assert lm.prepared is not None and lm.prepared.graphs is not None
     function = replicated(lm, World(device=torch.device("cuda")))
-    generator = torch.Generator().manual_seed(1)
-    prompts = torch.randn(2, SLOTS, 32, generator=generator)
-    for _ in range(3):
-        assert_same(function.loss_and_gradient(batch, prompts), expected)
+    for batch in 3 * batches:
+        found = function.loss_and_gradient(batch, prompts)
+        assert_same(found, plain.loss_and_gradient(batch, prompts))
+        scores = function.log_probabilities(batch, prompts)
+        torch.testing.assert_close(
+            scores, plain.log_probabilities(batch, prompts), atol=1e-4, rtol=1e-5
+        )
+    assert lm.prepared.graphs.num_recorded == 4
