@@ -1,5 +1,6 @@
 """A job as it is started: claimed, told, on the ranks asked for, and every end one line."""
 
+import gc
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ptune_scale.run.command import no_garbage_yet
 from tests.forked import fork
 from tests.run import small_job
 
@@ -133,3 +135,12 @@ def test_a_command_called_from_python_starts_its_ranks_with_its_own_arguments(tm
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "out" / "results.json").read_text())["world_size"] == 2
+
+
+def test_what_libraries_make_is_not_looked_through_for_garbage_again():
+    gc.unfreeze()
+    with no_garbage_yet():
+        assert not gc.isenabled()
+        kept: list[object] = [[]]
+        kept.append(kept)
+    assert gc.isenabled() and not any(kept is each for each in gc.get_objects())
