@@ -16,9 +16,10 @@ past.py         keys and values that a next pass goes on behind
 tuned.py        the forward pass with weights that train, also under a new head
 splicing_embedding.py  word embeddings with prompts among them, in one pass
 lines.py        rows of a batch behind one another, without padding, behind what they share
-arrange.py      which rows share a line
+arrange.py      which rows share a line; lay_out.py: their tokens in it, as numbers
 prepared.py     all layers of a Llama model, weights merged; llama_layer.py: one of them;
-                lean.py: norm and gate; packed_linear.py: products in oneDNN's formats
+                lean.py: norm and gate; packed_linear.py: products in oneDNN's formats;
+                cuda_graphs.py: all of it started at once on a GPU
 quantized.py    layers in 8 or 4 bits; quantized_linear.py: one such layer
 megatron/       MegatronLM-11B from its fairseq checkpoint
 

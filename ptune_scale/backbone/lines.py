@@ -13,7 +13,7 @@ slots.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,10 +26,8 @@ from ptune_scale.backbone.arrange import (
     lead_length,
     shared_lengths,
 )
-from ptune_scale.task.example import NO_SLOT, Batch, Example
-
-SHARED = -1
-"""Stands for the row number of tokens that all rows of a family share; padding has it too."""
+from ptune_scale.backbone.lay_out import PADDING, SHARED, Columns, by_line, lay_out, rounded_up
+from ptune_scale.task.example import Batch
 
 # A second pass through all layers is not worth it for less of the tokens.
 _WORTH_A_PASS = 0.2
@@ -82,14 +80,8 @@ class Lines:
         return hidden.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
 
 
-_PADDING = (0, NO_SLOT, 0, -1, SHARED)
 _LEAST_LINES, _LEAST_TOKENS, _LEAST_TARGETS = 4, 64, 8
 """Of lines, of a line, and in one, where sizes are rounded up: a GPU does not notice so few."""
-
-
-def _rounded_up(size: int, least: int) -> int:
-    """The next power of two, so that few sizes occur."""
-    return max(least, 1 << (size - 1).bit_length())
 
 
 def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
@@ -106,7 +98,7 @@ def pack(batch: Batch, num_slots: int, *, skip_lead: bool) -> Lines:
     if sum(leads) < _WORTH_A_PASS * batch.num_tokens:
         leads = [0] * len(rows)
     laid_out = [
-        _lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, family, shared)
+        lay_out(line, rows, shared, leads, num_slots) for line in arrange(rows, family, shared)
     ]
     lead = max(len(front) for front, _ in laid_out)
     return _lines(batch, [front.tokens(lead) for front, _ in laid_out], [r for _, r in laid_out])
@@ -121,12 +113,12 @@ def pack_rounded(batch: Batch, num_slots: int, takes: Callable[[int], bool]) -> 
     """
     rows = batch.examples
     longest = max(len(row.ids) for row in rows)
-    if not takes(longest):  # at once, as they are arranged for nothing else
+    if not takes(longest):  # before rows are arranged for nothing
         return None
     family = families(rows)
     shared = shared_lengths(rows, family)
-    arranged = first_fit(rows, family, shared, _rounded_up(longest, _LEAST_TOKENS))
-    rests = [_lay_out(line, rows, shared, [0] * len(rows), num_slots)[1] for line in arranged]
+    arranged = first_fit(rows, family, shared, rounded_up(longest, _LEAST_TOKENS))
+    rests = [lay_out(line, rows, shared, [0] * len(rows), num_slots)[1] for line in arranged]
     lines = _lines(batch, [[]] * len(rests), rests, rounded=True)
     return lines if takes(lines.ids.numel()) else None
 
@@ -164,7 +156,7 @@ def pack_behind(
             family[number] = line
     shared = shared_lengths(rows, family)
     rest = [
-        _lay_out(Line({line: numbers}), rows, shared, known, num_slots)[1]
+        lay_out(Line({line: numbers}), rows, shared, known, num_slots)[1]
         for line, numbers in enumerate(parts)
     ]
     firsts = [numbers[0] for numbers in parts]
@@ -172,7 +164,7 @@ def pack_behind(
     counts = [known[first] for first in firsts]
     empty = [0] * (len(lines.ids) - len(firsts))
     most = max(counts)
-    room = _rounded_up(most, _LEAST_TOKENS) if most and rounded else most
+    room = rounded_up(most, _LEAST_TOKENS) if most and rounded else most
     lines = replace(
         lines,
         known=torch.tensor([*counts, *empty], device=batch.device),
@@ -197,7 +189,7 @@ def _rows_per_line(counts: Sequence[int]) -> int:
 def _lines(
     batch: Batch,
     fronts: Sequence[Sequence[tuple[int, ...]]],
-    rests: Sequence["_Columns"],
+    rests: Sequence[Columns],
     length: int = 0,
     rounded: bool = False,
 ) -> Lines:
@@ -210,9 +202,9 @@ def _lines(
     lead, length = len(fronts[0]), max(length, *map(len, rests))
     num_lines = len(rests)
     if rounded:
-        length, num_lines = _rounded_up(length, _LEAST_TOKENS), _rounded_up(num_lines, _LEAST_LINES)
+        length, num_lines = rounded_up(length, _LEAST_TOKENS), rounded_up(num_lines, _LEAST_LINES)
     tokens = [(*front, *rest.tokens(length)) for front, rest in zip(fronts, rests, strict=True)]
-    tokens += [tuple([_PADDING] * (lead + length))] * (num_lines - len(rests))
+    tokens += [tuple([PADDING] * (lead + length))] * (num_lines - len(rests))
     start = {
         number: line * length + offset
         for line, rest in enumerate(rests)
@@ -222,7 +214,7 @@ def _lines(
         [start[n] + row.targets[min(k, len(row.targets) - 1)] for k in range(batch.num_targets)]
         for n, row in enumerate(batch.examples)
     ]
-    columns, in_columns = _by_line(targets, length, num_lines, rounded)
+    columns, in_columns = by_line(targets, length, num_lines, _LEAST_TARGETS if rounded else 0)
     # All five go to the device in one copy.
     table = torch.tensor(tokens).permute(2, 0, 1).contiguous().to(batch.device)
     ids, cells, positions, of_family, of_row = table
@@ -235,82 +227,3 @@ def _lines(
         *(there(targets), there(columns), there(in_columns), lead),
         rounded=rounded,
     )
-
-
-def _by_line(
-    targets: Sequence[Sequence[int]], length: int, num_lines: int, rounded: bool
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Targets (N, K) as columns of lines (B, F), and where each is in the flattened (B, F)."""
-    columns: list[list[int]] = [[] for _ in range(num_lines)]
-    found = []
-    for row in targets:
-        for target in row:
-            line, column = divmod(target, length)
-            found.append((line, len(columns[line])))
-            columns[line].append(column)
-    most = max(map(len, columns))
-    most = _rounded_up(most, _LEAST_TARGETS) if rounded else most
-    filled = [[*line, *[0] * (most - len(line))] for line in columns]
-    flat = [line * most + rank for line, rank in found]
-    per_row = len(targets[0])
-    return filled, [flat[i : i + per_row] for i in range(0, len(flat), per_row)]
-
-
-@dataclass
-class _Columns:
-    """Tokens behind one another, by what is known of each.
-
-    Attributes:
-        starts: row -> where its first token is, or would be if its tokens all stood here.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    cells: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    families: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    starts: dict[int, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def add(
-        self, row: Example, family: int, number: int, start: int, stop: int, num_slots: int
-    ) -> None:
-        """Append the tokens [start, stop) of a row."""
-        self.starts[number] = len(self) - start
-        cell = row.task * num_slots
-        self.ids += row.ids[start:stop]
-        self.cells += [NO_SLOT if s == NO_SLOT else cell + s for s in row.slots[start:stop]]
-        self.positions += range(start, stop)
-        self.families += [family] * (stop - start)
-        self.rows += [number] * (stop - start)
-
-    def tokens(self, length: int) -> list[tuple[int, ...]]:
-        """(id, cell, position, family, row) of each, filled up with padding."""
-        padding = [_PADDING] * (length - len(self))
-        table = zip(self.ids, self.cells, self.positions, self.families, self.rows, strict=True)
-        return [*table, *padding]
-
-
-def _lay_out(
-    line: Line,
-    rows: Sequence[Example],
-    shared: dict[int, int],
-    leads: Sequence[int],
-    num_slots: int,
-) -> tuple[_Columns, _Columns]:
-    """Tokens that stand in front of all others, and those behind."""
-    front, rest = _Columns(), _Columns()
-
-    def add(row: Example, family: int, number: int, start: int, stop: int, lead: int) -> None:
-        border = min(max(start, lead), stop)
-        front.add(row, family, number, start, border, num_slots)
-        rest.add(row, family, number, border, stop, num_slots)
-
-    for family, numbers in line.rows.items():
-        begun = shared[family]
-        add(rows[numbers[0]], family, SHARED, 0, begun, leads[numbers[0]])
-        for number in numbers:
-            add(rows[number], family, number, begun, len(rows[number].ids), leads[number])
-    return front, rest

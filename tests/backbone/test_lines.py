@@ -2,7 +2,8 @@
 
 import torch
 
-from ptune_scale.backbone.lines import SHARED, pack
+from ptune_scale.backbone.lay_out import SHARED
+from ptune_scale.backbone.lines import pack, pack_behind, pack_rounded
 from ptune_scale.task.example import Example, collate
 
 
@@ -107,3 +108,36 @@ def test_long_rows_have_lines_of_their_own() -> None:
     lines = pack(collate(rows), 3, skip_lead=True)
     assert lines.ids.shape[0] == 3
     assert lines.ids.shape[1] == len(rows[-1].ids)
+
+
+def test_rounded_lines_have_few_sizes_and_hold_the_same() -> None:
+    rows = [leading(task, *range(5, 6 + length)) for task in range(5) for length in range(4)]
+    lines = pack_rounded(collate(rows), 3, lambda num_tokens: True)
+    assert lines is not None and lines.rounded and lines.lead == 0
+    assert lines.ids.shape == (4, 64) and lines.columns.shape == (4, 32)
+    exact = pack(collate(rows), 3, skip_lead=False)
+    for each in (lines, exact):
+        targets = [(*divmod(place, each.ids.shape[1]),) for [place] in each.targets.tolist()]
+        flat = each.columns.flatten()[each.places.flatten()].tolist()
+        assert flat == [column for _, column in targets]
+        assert [each.rows[place] for place in targets] == list(range(len(rows)))
+    own = [
+        torch.stack((each.rows, each.positions, each.ids))[:, each.rows >= 0].T.tolist()
+        for each in (lines, exact)
+    ]
+    assert sorted(own[0]) == sorted(own[1])
+
+
+def test_lines_that_would_be_too_large_are_not_rounded() -> None:
+    rows = [leading(0, 5), leading(0, 6)]
+    assert pack_rounded(collate(rows), 3, lambda num_tokens: num_tokens < 4 * 64) is None
+    assert pack_rounded(collate(rows), 3, lambda num_tokens: num_tokens <= 4 * 64) is not None
+
+
+def test_rounded_lines_behind_texts_have_room_for_more_than_is_known() -> None:
+    batch = collate([leading(0, 5), leading(1, 6)])
+    lines, firsts = pack_behind(batch, [2, 1], 3, rounded=True)
+    assert firsts == [0, 1] and lines.known is not None
+    assert lines.known.tolist() == [2, 1, 0, 0] and lines.most_known == 64
+    seen = lines.mask(torch.float32)[:, 0, :, :64] == 0
+    assert seen.sum(2).unique(dim=1).flatten().tolist() == [2, 1, 0, 0]
