@@ -22,7 +22,7 @@ def rounded_up(size: int, least: int) -> int:
 
 
 @dataclass
-class Columns:
+class LaidOut:
     """Tokens behind one another, by what is known of each.
 
     Attributes:
@@ -64,9 +64,9 @@ def lay_out(
     shared: dict[int, int],
     leads: Sequence[int],
     num_slots: int,
-) -> tuple[Columns, Columns]:
+) -> tuple[LaidOut, LaidOut]:
     """Tokens that stand in front of all others, and those behind."""
-    front, rest = Columns(), Columns()
+    front, rest = LaidOut(), LaidOut()
 
     def add(row: Example, family: int, number: int, start: int, stop: int, lead: int) -> None:
         border = min(max(start, lead), stop)

@@ -26,7 +26,7 @@ from ptune_scale.backbone.arrange import (
     lead_length,
     shared_lengths,
 )
-from ptune_scale.backbone.lay_out import PADDING, SHARED, Columns, by_line, lay_out, rounded_up
+from ptune_scale.backbone.lay_out import PADDING, SHARED, LaidOut, by_line, lay_out, rounded_up
 from ptune_scale.task.example import Batch
 
 # A second pass through all layers is not worth it for less of the tokens.
@@ -189,7 +189,7 @@ def _rows_per_line(counts: Sequence[int]) -> int:
 def _lines(
     batch: Batch,
     fronts: Sequence[Sequence[tuple[int, ...]]],
-    rests: Sequence[Columns],
+    rests: Sequence[LaidOut],
     length: int = 0,
     rounded: bool = False,
 ) -> Lines:
