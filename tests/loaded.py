@@ -1,5 +1,6 @@
 """What ranks and jobs import, imported once for many of them; see ``tests.forked``."""
 
+import gc
 import importlib
 
 from ptune_scale.run.command import no_garbage_yet
@@ -12,7 +13,8 @@ MODULES = (
     *(f"ptune_scale.{command}.run" for command in ("lama", "superglue", "tune")),
 )
 
-# Forked processes need not look through it for garbage, nor copy it by doing so.
 with no_garbage_yet():
     for name in MODULES:
         importlib.import_module(name)
+# Forked processes need not look through it for garbage, nor copy it by doing so.
+gc.freeze()

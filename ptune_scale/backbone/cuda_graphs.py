@@ -5,7 +5,8 @@ thousands in a step. PyTorch records the kernels of a forward and of a backward 
 together. A recording has its tensors in fixed places, so it serves one pass at a time.
 
 All recordings share the memory that is between their inputs and their results: what the largest
-pass takes stays taken. Inputs lie in places of each recording's own, and are bounded.
+pass takes stays taken. Inputs and results lie in places of each recording's own; the bytes of
+inputs are bounded, results are small beside them. Once they are full, no more are recorded.
 """
 
 import weakref
@@ -103,9 +104,9 @@ class CudaGraphs:
         has_room = len(self._recorded) < _MOST_SHAPES and self._bytes + size <= _MOST_BYTES
         if is_first or not has_room or shape in self._refused:
             return None
-        samples = [tensor.detach().clone() for tensor in tensors]
-        samples[0].requires_grad_(trains)
         try:
+            samples = [tensor.detach().clone() for tensor in tensors]
+            samples[0].requires_grad_(trains)
             self._recorded[shape] = self._record(self._function, tuple(samples))
         except torch.OutOfMemoryError:  # the pass by itself needs less
             self._refused.add(shape)

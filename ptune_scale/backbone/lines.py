@@ -118,9 +118,11 @@ def pack_rounded(batch: Batch, num_slots: int, takes: Callable[[int], bool]) -> 
     family = families(rows)
     shared = shared_lengths(rows, family)
     arranged = first_fit(rows, family, shared, rounded_up(longest, _LEAST_TOKENS))
+    most = max(line.length for line in arranged)
+    if not takes(rounded_up(len(arranged), _LEAST_LINES) * rounded_up(most, _LEAST_TOKENS)):
+        return None
     rests = [lay_out(line, rows, shared, [0] * len(rows), num_slots)[1] for line in arranged]
-    lines = _lines(batch, [[]] * len(rests), rests, rounded=True)
-    return lines if takes(lines.ids.numel()) else None
+    return _lines(batch, [[]] * len(rests), rests, rounded=True)
 
 
 def pack_behind(

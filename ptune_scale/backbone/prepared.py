@@ -148,21 +148,21 @@ class PreparedLayers(nn.Module):
             flat = itertools.chain.from_iterable(before)
             x = self.graphs(x, mask, rotation, lines.columns, *flat)
         else:
-            x = self._at_targets(x, mask, rotation, lines.columns, past)
+            x = self._run_to_targets(x, mask, rotation, lines.columns, past)
         return self._norm[0](x.flatten(0, 1)[lines.places])
 
     def at_targets(
         self, x: Tensor, mask: Tensor, rotation: Tensor, columns: Tensor, *past: Tensor
     ) -> Tensor:
-        """Hidden states (B, F, D) at some columns (B, F).
+        """Hidden states (B, F, D) at some columns (B, F), from tensors alone, as graphs take them.
 
         Args:
             past: keys and values of each layer, one behind the other.
         """
         pairs = list(zip(past[::2], past[1::2], strict=True))
-        return self._at_targets(x, mask, rotation, columns, self._past(pairs))
+        return self._run_to_targets(x, mask, rotation, columns, self._past(pairs))
 
-    def _at_targets(
+    def _run_to_targets(
         self, x: Tensor, mask: Tensor, rotation: Tensor, columns: Tensor, past: Sequence[Past]
     ) -> Tensor:
         for number, weights in enumerate(self._weights[:-1]):

@@ -25,7 +25,7 @@ class Shortcuts:
         packed_weights: prepared layers have their weights in oneDNN's formats too: faster on CPUs
             in bf16, thrice the memory.
         cuda_graphs: on a GPU, short passes through prepared layers are recorded once for each shape
-            and started as a whole; needs ``last_layer_at_targets``.
+            and started as a whole; needs ``last_layer_at_targets`` and ``head_at_targets``.
         compiled_layers: prepared layers are compiled: faster, after some ten seconds at the start.
     """
 

@@ -1,6 +1,7 @@
 """From a command line to a job on all its ranks, and from whatever ends it to an exit status."""
 
 import argparse
+import atexit
 import contextlib
 import gc
 import signal
@@ -89,6 +90,8 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
         0; 2 where the user has to change something; 128 + the number of a signal that stopped it;
         1 where another rank was lost. Each but 0 goes with one line on standard error.
     """
+    # The interpreter looks through all objects once more when it ends, which takes it a second.
+    atexit.register(gc.freeze)
     with guarded(program.name):
         try:
             typed = program.parse(sys.argv[1:] if arguments is None else arguments)
@@ -175,7 +178,7 @@ def _run_job(
 @contextlib.contextmanager
 def no_garbage_yet() -> Iterator[None]:
     """While libraries are imported, which make half a million objects that all stay, do not look
-    through them for garbage again and again: that would be a sixth of the time. Nor afterwards."""
+    through them for garbage again and again: that would be a sixth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -183,8 +186,6 @@ def no_garbage_yet() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-            if not gc.get_freeze_count():
-                gc.freeze()
 
 
 def _become_agent(name: str, config: RanksConfig, arguments: Sequence[str] | None) -> NoReturn:

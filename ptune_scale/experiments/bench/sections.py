@@ -117,9 +117,10 @@ class Bench:
     def _ablations(self, result: Result) -> None:
         """Ours with each thing switched off, in the same rounds."""
         asked, case = self.config.bench, self.case.at_its_fastest()
-        names: Sequence[str] = names_in(asked.ablations)
         if asked.ablations == "all":  # on a CPU there are no CUDA graphs to do without
             names = [name for name in ABLATIONS if name != "cuda_graphs_off"]
+        else:
+            names = list(names_in(asked.ablations))
         sides = _of_names([OURS, *(f"{OURS}_{name}" for name in names)], case)
         self._compare(sides, case, result, "ablations", rounds=asked.section_rounds)
 
