@@ -61,7 +61,8 @@ class Member:
         for line in left_out(job):
             job.note(line)
         [asked] = job.asked()
-        seated = ask(task, job.backbone, seat, job.config.train.seed)
+        train = job.config.train
+        seated = ask(task, job.backbone, seat, train.seed, class_weighting=train.class_weighting)
         problem = job.problem([asked])
         trainer = build_trainer(job, [seated], job.config.train, None, problem, placement)
         # What the main rank finds decides for all.

@@ -21,6 +21,7 @@ def ask(
     *,
     wording: Wording | None = None,
     beginning: Sequence[int] = (),
+    class_weighting: float = 0.0,
 ) -> AskedTask:
     """A task, ready for a model.
 
@@ -28,6 +29,7 @@ def ask(
         index: its row of the prompt matrix.
         wording: how it is asked; None for the task's own.
         beginning: token ids that its rows begin with.
+        class_weighting: see ``TrainConfig``.
 
     Raises:
         UserError: the wording does not fit the model.
@@ -40,6 +42,7 @@ def ask(
         context_length=context_length(backbone.config),
         seed=seed,
         beginning=beginning,
+        class_weighting=class_weighting,
     )
 
 
