@@ -1,7 +1,6 @@
 """From a command line to a job on all its ranks, and from whatever ends it to an exit status."""
 
 import argparse
-import atexit
 import contextlib
 import gc
 import signal
@@ -90,8 +89,6 @@ def run_command(program: Program[Config, Checked], arguments: Sequence[str] | No
         0; 2 where the user has to change something; 128 + the number of a signal that stopped it;
         1 where another rank was lost. Each but 0 goes with one line on standard error.
     """
-    # The interpreter looks through all objects once more when it ends, which takes it a second.
-    atexit.register(gc.freeze)
     with guarded(program.name):
         try:
             typed = program.parse(sys.argv[1:] if arguments is None else arguments)

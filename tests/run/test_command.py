@@ -133,10 +133,3 @@ def test_a_command_called_from_python_starts_its_ranks_with_its_own_arguments(tm
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "out" / "results.json").read_text())["world_size"] == 2
-
-
-def test_libraries_objects_are_not_looked_through_when_the_interpreter_ends():
-    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0))"
-    code += "; from ptune_scale.run.main import run; run('lama', ['--nonsense'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "True\n", done.stderr
