@@ -24,7 +24,6 @@ class EncoderPlan:
         num_slots: S of these tasks.
         seed: of the initial values.
         vector_std: standard deviation of the initial vectors.
-        residual: so much of the vectors is added to what the encoder makes of them.
         center: (H,), where the initial prompt embeddings lie around; None for wherever the
             encoder puts them.
         start: (len(tasks), S, H), what the prompt embeddings begin as, whatever the encoder;
@@ -37,7 +36,6 @@ class EncoderPlan:
     kind: EncoderKind = "lstm"
     seed: int = 0
     vector_std: float = 1.0
-    residual: float = 0.0
     center: Tensor | None = None
     start: Tensor | None = None
 
@@ -50,7 +48,6 @@ def plan_encoders(
     sharing: EncoderSharing = "all",
     seed: int = 34,
     vector_std: float = 1.0,
-    residual: float = 0.0,
     center: Tensor | None = None,
     start: Tensor | None = None,
 ) -> list[EncoderPlan]:
@@ -72,7 +69,6 @@ def plan_encoders(
             kind=kind,
             seed=stable_seed(seed, "prompt", "" if shares else task_ids[group[0]]),
             vector_std=vector_std,
-            residual=residual,
             center=center,
             start=None if start is None else start[group],
         )
@@ -89,13 +85,12 @@ class EncoderGroup(nn.Module):
         shape = (len(plan.tasks), plan.num_slots, hidden_size)
         self.vectors = nn.Parameter(torch.randn(shape) * plan.vector_std)
         self.encoder = build_encoder(plan.kind, hidden_size)
-        self._residual = plan.residual
         self.register_buffer("start", None)
         if plan.start is not None and plan.kind == "none":
             self.vectors.data.copy_(plan.start)
         elif plan.start is not None:
             # The encoder learns what is added to it, beginning with nothing.
-            self.start = plan.start - plan.residual * self.vectors.detach()
+            self.start = plan.start.clone()
             silence(self.encoder)
         elif plan.center is not None and plan.kind == "none":
             self.vectors.data += plan.center
@@ -106,10 +101,7 @@ class EncoderGroup(nn.Module):
         """P of some of the group's tasks, (len(tasks), S, H)."""
         rows = torch.tensor([self.position[task] for task in tasks])
         rows = rows.to(self.vectors.device)
-        vectors = self.vectors.index_select(0, rows)
-        encoded = self.encoder(vectors)
-        if self._residual:
-            encoded = encoded + self._residual * vectors
+        encoded = self.encoder(self.vectors.index_select(0, rows))
         return encoded if self.start is None else encoded + self.start.index_select(0, rows)
 
 

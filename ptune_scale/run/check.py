@@ -108,11 +108,8 @@ def check_encoder(prompt: PromptConfig, backbone: Backbone) -> None:
     """Make sure that prompts of the model's embedding size can be encoded.
 
     Raises:
-        UserError: the two directions of an LSTM cannot share it, or there is no encoder to which
-            anything could be added.
+        UserError: the two directions of an LSTM cannot share it.
     """
-    if prompt.residual and prompt.encoder == "none":
-        raise UserError("--residual with --encoder none: the prompt is its own vectors already")
     size = backbone.hidden_size
     if prompt.encoder == "lstm" and size % 2:
         raise UserError(

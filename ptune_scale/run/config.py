@@ -86,12 +86,6 @@ class PromptConfig:
     """the prompt"""
 
     encoder: EncoderKind = flag("lstm", "prompt encoder; none trains the prompt itself")
-    residual: float = flag(
-        0.0,
-        "a prompt's own vectors, so many standard deviations of word embeddings large, are added "
-        "to what the encoder makes of them (0.4, say); 0: they are not",
-        at_least=0,
-    )
     encoder_sharing: EncoderSharing = flag(
         "all", "all: one encoder for all tasks; none: one each, as in the paper"
     )

@@ -211,7 +211,6 @@ def planned_encoders(
         # Without an encoder the vectors go straight in among word embeddings, so they start at
         # that scale; an encoder gets the standard normal of the published code.
         vector_std=words.spread if prompt.encoder == "none" else 1.0,
-        residual=prompt.residual * words.spread if prompt.encoder != "none" else 0.0,
         center=words.center if prompt.prompt_start == "mean_word" else None,
         start=start,
     )

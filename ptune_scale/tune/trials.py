@@ -38,7 +38,7 @@ Wordings = Mapping[str, Callable[[Task], Wording]]
 
 # Steps, batches and evaluations are those of the job: rows of different trials are compared.
 _TRAIN = ("lr", "schedule", "warmup", "weight_decay", "max_grad_norm", "seed")
-_PROMPT = ("encoder", "residual", "encoder_sharing", "prompt_start")
+_PROMPT = ("encoder", "encoder_sharing", "prompt_start")
 _MOST_TRIALS = 256
 
 

@@ -45,7 +45,6 @@ def test_a_task_that_makes_no_sense_is_refused_in_one_line_and_nothing_is_writte
         (["--train", "x.jsonl", "--words", "a", "--pattern", "{a} [P] [Y]"], "'a' is no name=val"),
         (["--train", "x.jsonl", "--method", "magic"], "choose from majority, manual, ptuning"),
         (["--train", "x.jsonl", "--max_step", "3"], "did you mean --max_steps"),
-        (["--train", "x.jsonl", "--residual", "-1"], "--residual must be 0 or more"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused_in_one_line(
@@ -54,14 +53,6 @@ def test_flags_that_make_no_sense_are_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     refused([*flags, "--model", str(tiny_gpt2), "--output_dir", "out"], message)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_residual_without_an_encoder_is_refused(
-    own: Own, tiny_gpt2: Path, tmp_path: Path, refused
-) -> None:
-    flags = [*own("where"), "--model", str(tiny_gpt2), "--encoder", "none", "--residual", "0.4"]
-    refused([*flags, "--output_dir", str(tmp_path / "out")], "the prompt is its own vectors")
-    assert not (tmp_path / "out").exists()
 
 
 def test_two_tasks_of_one_name_are_refused(
