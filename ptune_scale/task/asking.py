@@ -1,8 +1,6 @@
 """Tasks bound to a model: their records as questions, and panels of tasks that share batches."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from random import Random
 from typing import TypeVar
@@ -34,8 +32,6 @@ class AskedTask:
         context_length: most tokens that the model takes; None for no limit.
         seed: for what a kind of answer leaves to chance.
         beginning: token ids that every row begins with.
-        class_weighting: questions to train on weigh their answer's frequency among them to the
-            power of minus this; 0: all alike, 1: each answer alike.
 
     Raises:
         UserError: the wording does not fit the model.
@@ -51,10 +47,8 @@ class AskedTask:
         context_length: int | None = None,
         seed: int = 34,
         beginning: Sequence[int] = (),
-        class_weighting: float = 0.0,
     ) -> None:
         self.task = task
-        self.class_weighting = class_weighting
         self.index = index
         self.wording = wording or task.wording
         self.seed = seed
@@ -86,14 +80,7 @@ class AskedTask:
     @cached_property
     def learn(self) -> list[Question]:
         """Questions to train on."""
-        questions = self.questions(self.task.splits.learned, "train")
-        if not self.class_weighting:
-            return questions
-        frequency = Counter(question.record.answer for question in questions)
-        return [
-            replace(each, weight=frequency[each.record.answer] ** -self.class_weighting)
-            for each in questions
-        ]
+        return self.questions(self.task.splits.learned, "train")
 
     @cached_property
     def dev(self) -> list[Question]:
@@ -157,8 +144,7 @@ class Panels:
         for key, places in _places(questions, self._key).items():
             part = [questions[i] for i in places]
             rows = [row for question in part for row in question.rows]
-            weights = [question.weight for question in part for _ in question.rows]
-            batch = collate(rows, group_size=len(part[0].rows), weights=weights)
+            batch = collate(rows, group_size=len(part[0].rows))
             made.append((batch, self._panels[key].objective))
         return made
 

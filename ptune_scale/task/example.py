@@ -170,9 +170,7 @@ class Batch:
         return torch.tensor(values, device=self.device)
 
 
-def collate(
-    examples: Sequence[Example], *, group_size: int = 1, weights: Sequence[float] | None = None
-) -> Batch:
+def collate(examples: Sequence[Example], *, group_size: int = 1) -> Batch:
     """Batch examples so that each task's weights add up to one.
 
     The loss of a batch is then the sum over its tasks of the mean over that task's rows: a task's
@@ -180,13 +178,11 @@ def collate(
 
     Args:
         group_size: so many examples behind one another belong together.
-        weights: of each beside others of its task; None for all alike.
     """
-    weights = weights or [1.0] * len(examples)
-    totals: dict[int, float] = {}
-    for example, weight in zip(examples, weights, strict=True):
-        totals[example.task] = totals.get(example.task, 0.0) + weight
-    shares = tuple(w / totals[e.task] for e, w in zip(examples, weights, strict=True))
+    counts: dict[int, int] = {}
+    for example in examples:
+        counts[example.task] = counts.get(example.task, 0) + 1
+    weights = tuple(1.0 / counts[example.task] for example in examples)
     if group_size > 1:
         examples = [replace(e, question=place // group_size) for place, e in enumerate(examples)]
-    return Batch(tuple(examples), shares, group_size)
+    return Batch(tuple(examples), weights, group_size)

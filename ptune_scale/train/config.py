@@ -59,12 +59,6 @@ class TrainConfig:
     max_grad_norm: float = flag(
         1.0, "an encoder's gradient is scaled down to this norm, 0: never", at_least=0
     )
-    class_weighting: float = flag(
-        0.0,
-        "a record weighs the frequency of its answer in the task's training records to the power "
-        "of minus this; 0: all alike, 1: each answer alike",
-        at_least=0,
-    )
     eval_every: int = flag(
         25, "a task's own steps between evaluations on dev, 0: each epoch", at_least=0
     )

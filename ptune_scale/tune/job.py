@@ -233,7 +233,6 @@ class Job:
                 self.backbone,
                 index,
                 self.config.train.seed,
-                class_weighting=self.config.train.class_weighting,
                 wording=wordings[index] if wordings else None,
                 beginning=beginnings[index] if beginnings else (),
             )

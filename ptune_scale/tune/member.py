@@ -61,8 +61,7 @@ class Member:
         for line in left_out(job):
             job.note(line)
         [asked] = job.asked()
-        train = job.config.train
-        seated = ask(task, job.backbone, seat, train.seed, class_weighting=train.class_weighting)
+        seated = ask(task, job.backbone, seat, job.config.train.seed)
         problem = job.problem([asked])
         trainer = build_trainer(job, [seated], job.config.train, None, problem, placement)
         # What the main rank finds decides for all.

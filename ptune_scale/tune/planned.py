@@ -21,7 +21,6 @@ def ask(
     *,
     wording: Wording | None = None,
     beginning: Sequence[int] = (),
-    class_weighting: float = 0.0,
 ) -> AskedTask:
     """A task, ready for a model.
 
@@ -29,7 +28,6 @@ def ask(
         index: its row of the prompt matrix.
         wording: how it is asked; None for the task's own.
         beginning: token ids that its rows begin with.
-        class_weighting: see ``TrainConfig``.
 
     Raises:
         UserError: the wording does not fit the model.
@@ -42,7 +40,6 @@ def ask(
         context_length=context_length(backbone.config),
         seed=seed,
         beginning=beginning,
-        class_weighting=class_weighting,
     )
 
 

@@ -114,28 +114,6 @@ def test_loss_and_gradient_are_those_of_full_logits(
     torch.testing.assert_close(gradient, leaf.grad, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("weighting", "shares"), [(0.0, (4, 1)), (0.5, (2, 1)), (1.0, (1, 1))])
-def test_classes_weigh_what_their_frequency_says(
-    weighting: float, shares: tuple[float, float], llama: Backbone, task_of, ask
-) -> None:
-    rows = _rows("no", "yes", "no", "no", "no")
-    made = task_of(PATTERN, Words({"yes": ("Asia",), "no": ("Oslo",)}), *rows)
-    task = AskedTask(made, llama.tokens, 0, class_weighting=weighting)
-    _, asker = ask(llama, made)
-    function = single(llama.lm)
-
-    def losses(*questions: Question) -> tuple[Tensor, Tensor]:
-        batches = Panels([task]).batches(questions)
-        return loss_and_gradient(function, batches, asker.prompts)[:2]
-
-    together = losses(*task.learn)
-    alone = [losses(each) for each in task.learn]
-    for found, (no, yes, *more) in zip(together, zip(*alone, strict=True), strict=True):
-        often = (no + sum(more)) / 4
-        expected = (shares[0] * often + shares[1] * yes) / sum(shares)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-
-
 def test_a_task_learns_the_same_whatever_else_is_in_the_step(llama: Backbone, task_of, ask) -> None:
     kinds = ["words", "two choices", "text", "ranked", "three choices", "spelled out", "phrases"]
     made = [_made(kind, task_of) for kind in kinds]

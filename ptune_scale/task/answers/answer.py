@@ -26,13 +26,11 @@ class Question:
         record: what is asked about.
         rows: one, or one for each option.
         cut: how many tokens of the record's texts were left out to fit the length.
-        weight: in the loss, beside the other records of its task.
     """
 
     record: Record
     rows: tuple[Example, ...]
     cut: int = 0
-    weight: float = 1.0
 
     @property
     def task(self) -> int:
