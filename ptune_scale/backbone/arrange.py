@@ -95,7 +95,7 @@ def arrange(rows: Sequence[Example], family: Sequence[int], shared: dict[int, in
         shared: tokens that a family begins with.
     """
     longest = max(len(row.ids) for row in rows)
-    order = _in_order(rows, family)
+    order = in_order(rows, family)
     fewest_tokens = sum(
         len(row.ids) - shared[key] for row, key in zip(rows, family, strict=True)
     ) + sum(shared.values())
@@ -117,7 +117,7 @@ def arrange(rows: Sequence[Example], family: Sequence[int], shared: dict[int, in
         for count in counts
         for more in more_tokens
     }
-    found += [first_fit(rows, family, shared, length) for length in sorted(lengths)]
+    found += [first_fit(rows, order, family, shared, length) for length in sorted(lengths)]
     return min(found, key=cost)
 
 
@@ -141,20 +141,25 @@ def _balanced(
     return [line for line in lines if line.rows]
 
 
-def _in_order(rows: Sequence[Example], family: Sequence[int]) -> list[int]:
+def in_order(rows: Sequence[Example], family: Sequence[int]) -> list[int]:
     """Rows of a family behind one another, the longest first."""
     return sorted(range(len(rows)), key=lambda i: (family[i], -len(rows[i].ids), i))
 
 
 def first_fit(
     rows: Sequence[Example],
+    order: Sequence[int],
     family: Sequence[int],
     shared: dict[int, int],
     longest: int,
 ) -> list[Line]:
-    """Lines of at most this length: few repeated beginnings where there are many families."""
+    """Lines of at most this length: few repeated beginnings where there are many families.
+
+    Args:
+        order: in which rows are dealt out, see ``in_order``.
+    """
     lines: list[Line] = []
-    for number in _in_order(rows, family):
+    for number in order:
         key = family[number]
         own = len(rows[number].ids) - shared[key]
         whole = own + shared[key]

@@ -23,6 +23,7 @@ from ptune_scale.backbone.arrange import (
     arrange,
     families,
     first_fit,
+    in_order,
     lead_length,
     shared_lengths,
 )
@@ -117,7 +118,8 @@ def pack_rounded(batch: Batch, num_slots: int, takes: Callable[[int], bool]) -> 
         return None
     family = families(rows)
     shared = shared_lengths(rows, family)
-    arranged = first_fit(rows, family, shared, rounded_up(longest, _LEAST_TOKENS))
+    length = rounded_up(longest, _LEAST_TOKENS)
+    arranged = first_fit(rows, in_order(rows, family), family, shared, length)
     most = max(line.length for line in arranged)
     if not takes(rounded_up(len(arranged), _LEAST_LINES) * rounded_up(most, _LEAST_TOKENS)):
         return None

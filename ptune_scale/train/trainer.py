@@ -227,13 +227,13 @@ class Trainer:
             Diverged: a loss, or its gradient, is not finite.
         """
         loss = float(losses.sum()) / len(tasks)
-        # A GPU is waited for once for all tasks.
+        # Asked for as lists: a GPU is waited for once for all tasks, not for each.
         finite = (losses.isfinite() & gradient.isfinite().flatten(1).all(1)).tolist()
         of_each = losses.tolist()
         wild = [r for r in tasks if not finite[r]]
         if wild and self.halving and self.halving.drop(wild):
             return None
-        if not math.isfinite(loss) or not bool(gradient.isfinite().all()):
+        if not math.isfinite(loss) or not all(finite):
             what = f"loss is {loss}"
             if math.isfinite(loss):
                 what = f"gradient of a loss of {loss} is not finite"

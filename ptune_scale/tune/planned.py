@@ -64,7 +64,7 @@ def planned(config: MethodConfig, tasks: Sequence[Task], backbone: Backbone) -> 
     test = sum(len(task.splits.test) for task in tasks)
     return Planned(
         rows,
-        # Also of rows that are asked alone: they are tried as they are.
+        # Whether anything trains or not: these rows have slots, and are computed to be timed.
         num_slots=max(task.num_slots for task in asked),
         trained=int(steps * in_step),
         asked=int((evaluations * dev + len(config.methods) * test) * of_record),

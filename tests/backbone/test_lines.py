@@ -117,7 +117,7 @@ def test_rounded_lines_have_few_sizes_and_hold_the_same() -> None:
     assert lines.ids.shape == (4, 64) and lines.columns.shape == (4, 32)
     exact = pack(collate(rows), 3, skip_lead=False)
     for each in (lines, exact):
-        targets = [(*divmod(place, each.ids.shape[1]),) for [place] in each.targets.tolist()]
+        targets = [divmod(place, each.ids.shape[1]) for [place] in each.targets.tolist()]
         flat = each.columns.flatten()[each.places.flatten()].tolist()
         assert flat == [column for _, column in targets]
         assert [each.rows[place] for place in targets] == list(range(len(rows)))
