@@ -95,7 +95,7 @@ class BoundReference(BoundRanked):
         longest = self.filler.max_length
         if longest is not None and len(ids) > longest:
             raise UserError(
-                f"{record.source or f'record {record.id}'} of {self.filler.whose} is "
+                f"{record.place} of {self.filler.whose} is "
                 f"{len(ids) - longest} tokens too long for max_length {longest}"
             )
         end, mask = len(ids) - 1, len(prefix) + first

@@ -119,7 +119,8 @@ class Filler:
                 instead of leaving it to the answer's token.
 
         Raises:
-            UserError: the record lacks a field, or does not fit even without what may be cut.
+            UserError: the record lacks a field, does not fit even without what may be cut, or puts
+                nothing in front of the target for a causal model to predict from.
         """
         parts: list[Part] = []
         before: str | None = None
@@ -150,13 +151,15 @@ class Filler:
                     parts.append(Part(ids, piece.may_be_cut))
                     before = text[-1]
         total = sum(len(part.ids) for part in parts) + target_room + self._reserved
-        return parts, self._cut(parts, total, record)
+        cut = self._cut(parts, total, record)
+        self._check_context(parts, record)
+        return parts, cut
 
     def _text(self, piece: TextPiece, record: Record) -> str:
         missing = [name for name in piece.names if name not in record.fields]
         if missing:
             raise UserError(
-                f"{record.source or f'record {record.id}'}: no field "
+                f"{record.place}: no field "
                 f"{', '.join(map(repr, missing))}, which the pattern of {self.whose} needs; it has "
                 f"{', '.join(record.fields)}"
             )
@@ -174,21 +177,30 @@ class Filler:
                 left -= gone
         if left > 0:
             raise UserError(
-                f"{record.source or f'record {record.id}'} of {self.whose} is {left} tokens too "
+                f"{record.place} of {self.whose} is {left} tokens too "
                 f"long for the {self.max_length} of max_length or of the model's context, even "
                 "without the texts that may be cut; mark a field that may be cut as {name...}, or "
                 "leave the record out"
             )
         return total - self.max_length
 
+    def _check_context(self, parts: Sequence[Part], record: Record) -> None:
+        if self.tokens.kind != "causal" or self._prefix or self.beginning:
+            return
+        for part in parts:
+            if part.is_target:
+                raise UserError(
+                    f"{record.place}: pattern {self.pattern.text!r} of {self.whose} leaves "
+                    "nothing to predict the target from"
+                )
+            if part.ids:
+                return
+
     def join(self, parts: Sequence[Part], answer: Sequence[int]) -> Row:
         """The row of filled parts with an answer of K tokens.
 
         A causal model reads all but the last of them; a masked one has a mask for each, fewer than
         were made for the longest answer.
-
-        Raises:
-            UserError: nothing stands in front of the target for a causal model to predict from.
         """
         ids = [*self._prefix, *self.beginning]
         slots = [NO_SLOT] * len(ids)
@@ -211,10 +223,6 @@ class Filler:
                 numbers = [NO_SLOT] * len(new)
             ids += new
             slots += numbers
-        if first < 0:
-            raise UserError(
-                f"pattern {self.pattern.text!r} leaves nothing to predict the target from"
-            )
         ids += self._suffix
         self.tokens.check_known(ids, self.whose)
         slots += [NO_SLOT] * len(self._suffix)

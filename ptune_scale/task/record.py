@@ -25,6 +25,11 @@ class Record:
     task: str = ""
     source: str = field(default="", compare=False)
 
+    @property
+    def place(self) -> str:
+        """Where it was read, for messages: "file:line", or by its id."""
+        return self.source or f"record {self.id}"
+
 
 def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
     """The values of a JSON object as texts, without space around them.

@@ -109,7 +109,7 @@ class Task:
             lacks = [name for name in needed if name not in record.fields]
             if lacks:
                 raise UserError(
-                    f"{record.source or record.id}: no field {', '.join(map(repr, lacks))}, which "
+                    f"{record.place}: no field {', '.join(map(repr, lacks))}, which "
                     f"the pattern {self.wording.pattern.text!r} needs; it has "
                     f"{', '.join(record.fields)}"
                 )

@@ -63,7 +63,7 @@ class Choices:
             place = int(answer)
             if answer in texts and texts[place] != answer:
                 raise UserError(
-                    f"{record.source or f'record {record.id}'}: the answer {answer!r} is the "
+                    f"{record.place}: the answer {answer!r} is the "
                     f"number of one choice and the text of another; write the field's name"
                 )
             return place
@@ -71,7 +71,7 @@ class Choices:
             if answer in known:
                 return list(known).index(answer)
         raise UserError(
-            f"{record.source or f'record {record.id}'}: the answer {record.answer!r} is no choice; "
+            f"{record.place}: the answer {record.answer!r} is no choice; "
             f"give a number from 0 to {len(self.fields) - 1}, {' or '.join(self.fields)}, or the "
             "text itself"
         )
@@ -89,10 +89,7 @@ class Choices:
             or not field_text(field, record.fields).strip()
         ]
         if empty:
-            raise UserError(
-                f"{record.source or f'record {record.id}'}: choice {', '.join(empty)} is empty or "
-                "missing"
-            )
+            raise UserError(f"{record.place}: choice {', '.join(empty)} is empty or missing")
         return [field_text(field, record.fields).strip() for field in self.fields]
 
     def check(self, record: Record) -> None:

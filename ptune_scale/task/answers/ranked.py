@@ -66,7 +66,7 @@ class Ranked:
         candidates = self.sets[self.first]
         if candidates is not None and record.answer not in candidates:
             raise UserError(
-                f"{record.source or f'record {record.id}'}: the answer {record.answer!r} is none "
+                f"{record.place}: the answer {record.answer!r} is none "
                 f"of the {len(candidates)} candidates; add it to them"
             )
 

@@ -48,17 +48,14 @@ class Span:
             UserError: the record lacks it.
         """
         if not record.fields.get(self.field):
-            raise UserError(
-                f"{record.source or f'record {record.id}'}: the phrase {self.field!r} is empty or "
-                "missing"
-            )
+            raise UserError(f"{record.place}: the phrase {self.field!r} is empty or missing")
         return record.fields[self.field]
 
     def check(self, record: Record) -> None:
         self.phrase(record)
         if record.answer not in (self.no, self.yes):
             raise UserError(
-                f"{record.source or f'record {record.id}'}: the answer {record.answer!r} is "
+                f"{record.place}: the answer {record.answer!r} is "
                 f"neither {self.no!r} nor {self.yes!r}"
             )
 

@@ -52,7 +52,7 @@ class Text:
 
     def check(self, record: Record) -> None:
         if not (record.answer or "").strip():
-            raise UserError(f"{record.source or f'record {record.id}'}: the answer is empty")
+            raise UserError(f"{record.place}: the answer is empty")
 
     def expected(self, record: Record) -> str:
         return record.answer or ""

@@ -70,7 +70,7 @@ class Words:
     def check(self, record: Record) -> None:
         if record.answer not in self.words:
             raise UserError(
-                f"{record.source or f'record {record.id}'}: label {record.answer!r} has no word; "
+                f"{record.place}: label {record.answer!r} has no word; "
                 f"there are words for {', '.join(self.words)}"
             )
 
