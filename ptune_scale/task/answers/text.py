@@ -94,7 +94,7 @@ class BoundText:
         if long and not self.answer.cut:
             first, most = known[long[0]], self.answer.max_tokens
             raise UserError(
-                f"{first.source or f'record {first.id}'}: the answer has {lengths[long[0]]} "
+                f"{first.place}: the answer has {lengths[long[0]]} "
                 f"tokens, more than max_tokens {most}, as {len(long)} of {len(known)} answers do; "
                 f"the longest has {max(lengths)}. Raise it, or set cut = true to learn from the "
                 "beginning of longer answers"
