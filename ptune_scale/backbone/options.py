@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 Attention = Literal["eager", "sdpa"]
 Speed = Literal["auto", "plain"]
 WeightBits = Literal["full", "8", "4"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from ptune_scale.backbone.options import Attention
+from ptune_scale.backbone.options import Attention, Dtype
 from ptune_scale.errors import UserError
 from ptune_scale.files import write_text
 from ptune_scale.parser import Parser
@@ -71,7 +71,6 @@ def _build_parser() -> Parser:
         "Plan a layout: memory, communication and the largest batch, by a dry run.",
         _EXAMPLES,
     )
-    parser.add_flags(ModelConfig, "dtype")
     parser.add_flags(PromptConfig, "encoder", "encoder_sharing")
     parser.add_flags(ParallelConfig, "encoder_placement")
     group = parser.add_argument_group("the model, the GPUs and the batch")
@@ -82,6 +81,11 @@ def _build_parser() -> Parser:
     )
     group.add_argument(
         "--attention", choices=get_args(Attention), help="of the layers (default: 'eager')"
+    )
+    group.add_argument(
+        "--dtype",
+        choices=[name for name in get_args(Dtype) if name != "auto"],
+        help="precision of the backbone (default: 'bfloat16')",
     )
     group.add_argument("--gpu_memory", help="of each, as 80GB or 79.6GiB (default: '80GB')")
     group.add_argument(
@@ -108,7 +112,7 @@ def _plan(typed: dict[str, Any]) -> tuple[Any, list[Any], str]:
 
     asked = {n.partition("_parallel")[0]: typed.pop(n) for n in _DEGREES if n in typed}
     name = typed.pop("model", ModelConfig().model)
-    dtype = getattr(torch, typed.pop("dtype", ModelConfig().dtype))
+    dtype = getattr(torch, typed.pop("dtype", "bfloat16"))
     size = parse_bytes(typed.pop("gpu_memory", "80GB"))
     config = find_config(name, dtype)
     request = Request(name=name, config=config, dtype=dtype, gpu_memory=size, **typed)

@@ -1,8 +1,7 @@
 """What can be found wrong with a model in a layout before ranks meet, whatever is to be done."""
 
-import torch
-
 from ptune_scale.backbone import Backbone, load_backbone
+from ptune_scale.backbone.precision import torch_dtype
 from ptune_scale.backbone.quantized import check_quantizable
 from ptune_scale.backbone.quantized_linear import load_library
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN
@@ -32,7 +31,7 @@ def check_layout(
         zero_stage=parallel.stage,
     )
     if parallel.deepspeed_json:
-        zero3.read_config(parallel.deepspeed_json, getattr(torch, model.dtype))
+        zero3.read_config(parallel.deepspeed_json, torch_dtype(model.dtype))
     # One process has nothing to shard: a run of several can go on in it with the same flags.
     if parallel.deepspeed_config and degrees.zero_stage != 3 and degrees.world_size > 1:
         raise UserError(
@@ -58,7 +57,7 @@ def open_backbone(model: ModelConfig, *, dropout: bool = False) -> Backbone:
     """
     return load_backbone(
         model.model,
-        dtype=getattr(torch, model.dtype),
+        dtype=torch_dtype(model.dtype),
         shortcuts=PLAIN if model.speed == "plain" else DEFAULT,
         weight_bits=model.weight_bits,
         dropout=dropout,

@@ -124,6 +124,7 @@ def _run_job(
         from ptune_scale.parallel import LostContact, Stopped, World
         from ptune_scale.parallel.launch import contact
         from ptune_scale.parallel.world import leave
+        from ptune_scale.run.precision import check_same, say_precision, with_precision
         from ptune_scale.run.site import check_output, choose_output, claimed
 
     transformers.logging.set_verbosity_error()
@@ -139,11 +140,14 @@ def _run_job(
     try:
         is_first = launch.is_first_rank()
         with no_garbage_yet(), doing("reading data and model", shown=is_first):
-            checked = program.check(config)
+            settled = with_precision(config)
+            checked = program.check(settled)
+        say_precision(config, settled)
         if isinstance(config, JobConfig):
             check_output(config.run)
         with contact.kept():
             world = World.start()
+            check_same(checked.config, world)
             # Machines may have unlike memories, by which a layout is chosen.
             degrees = world.gather(checked.degrees)[0]
             if isinstance(config, JobConfig):

@@ -147,9 +147,12 @@ def _devices() -> Iterator[str]:
     import psutil
     import torch
 
+    from ptune_scale.backbone.precision import fast_dtype
+
     memory = psutil.virtual_memory().total / 2**30
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
     yield f"CPU: {cores} cores, {memory:.0f} GiB, {torch.get_num_threads()} threads"
+    yield f"--dtype auto is {fast_dtype()}"
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
         yield f"GPU {index}: {device.name}, {device.total_memory / 2**30:.0f} GiB"

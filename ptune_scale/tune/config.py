@@ -157,7 +157,12 @@ class UseConfig:
     """the model"""
 
     model: str = flag("", "where the backbone is now; by default as in training", common=True)
-    dtype: Dtype = flag("bfloat16", "precision of the backbone", common=True)
+    dtype: Dtype = flag(
+        "auto",
+        "precision of the backbone; auto: bfloat16 where the machine multiplies it by itself, else "
+        "float32",
+        common=True,
+    )
     speed: Speed = flag(
         "auto", "auto: in the way that is fastest here; plain: as the model was written"
     )

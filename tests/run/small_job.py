@@ -14,7 +14,7 @@ from ptune_scale.flags import flag
 from ptune_scale.parallel import Degrees
 from ptune_scale.parallel.launch import relaunch
 from ptune_scale.run.command import Program, run_command
-from ptune_scale.run.config import JobConfig, ParallelConfig, RunConfig
+from ptune_scale.run.config import JobConfig, ModelConfig, ParallelConfig, RunConfig
 from ptune_scale.run.site import Site
 
 
@@ -29,6 +29,7 @@ class HowConfig:
 @dataclass(frozen=True, kw_only=True)
 class SmallConfig(JobConfig):
     how: HowConfig = HowConfig()
+    model: ModelConfig = ModelConfig()
     parallel: ParallelConfig = ParallelConfig()
     run: RunConfig = RunConfig()
 

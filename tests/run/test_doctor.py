@@ -14,7 +14,16 @@ from ptune_scale.use.formats import FORMATS
 def test_what_is_here_is_told(capsys) -> None:
     assert doctor.main([]) == 0
     text = capsys.readouterr().out
-    for name in ("torch", "CPU: ", "ZeRO-3", "splice: ", *FORMATS, *TRACKERS, *METHODS):
+    for name in (
+        "torch",
+        "CPU: ",
+        "--dtype auto is",
+        "ZeRO-3",
+        "splice: ",
+        *FORMATS,
+        *TRACKERS,
+        *METHODS,
+    ):
         assert name in text
     assert "all that is needed is here" in text
 

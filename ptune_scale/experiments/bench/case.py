@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ptune_scale.backbone import Backbone, load_backbone
+from ptune_scale.backbone.precision import torch_dtype
 from ptune_scale.backbone.shortcuts import DEFAULT, PLAIN, Shortcuts
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.config import BenchSections
@@ -101,7 +102,7 @@ class Case:
 
     @property
     def dtype(self) -> torch.dtype:
-        return getattr(torch, self.model.dtype)
+        return torch_dtype(self.model.dtype)
 
     @cached_property
     def backbone(self) -> Backbone:

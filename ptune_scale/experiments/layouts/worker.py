@@ -16,6 +16,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from ptune_scale.backbone.precision import torch_dtype
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.layouts.memory import sampled_memory
 from ptune_scale.files import writing
@@ -128,7 +129,7 @@ def _record(job: Job, given: list[Tensor], output: Path, loading_bytes: int) -> 
         "prompts": trainer.selection.prompts,
         "local": world.gather(count_local_elements(recorder.engine.lm)),
         "loading_bytes": world.gather(loading_bytes),
-        "element_size": getattr(torch, job.config.model.dtype).itemsize,
+        "element_size": torch_dtype(job.config.model.dtype).itemsize,
         "seconds_per_step": (seconds - recorder.extra_seconds) / timed,
         "bytes_per_step_and_rank": sent / timed / world.size / (2 if given else 1),
     }

@@ -31,7 +31,7 @@ class ServingConfig:
     """the work"""
 
     model: str = flag("smollm2-135m", "packaged model, directory, GGUF file or Hugging Face id")
-    dtype: Dtype = flag("bfloat16", "precision of the backbone")
+    dtype: Dtype = flag("auto", "precision of the backbone")
     relations: str = flag(_RELATIONS, "of the built-in facts, one for each client")
     steps: int = flag(40, "of each client", at_least=1)
     batch_size: int = flag(8, "facts in a step of a client", at_least=1)
