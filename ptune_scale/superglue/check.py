@@ -64,7 +64,7 @@ def check(config: SuperglueConfig) -> CheckedSplits:
         UserError: the first thing that is wrong.
     """
     methods = check_methods(config.methods, config.ask.method, METHODS)
-    found = [_read(config, own, methods) for own in _tasks(config)]
+    found = read_tasks(config, methods)
     degrees, backbone = open_model(
         config,
         methods,
@@ -75,6 +75,18 @@ def check(config: SuperglueConfig) -> CheckedSplits:
     )
     tasks = tuple(replace(each, task=_fitted(each.task, backbone, methods)) for each in found)
     return CheckedSplits(config, degrees, backbone, tasks, methods)
+
+
+def read_tasks(config: SuperglueConfig, methods: Collection[str] = ()) -> list[ReadTask]:
+    """The tasks that were asked for, with all their manual wordings.
+
+    Args:
+        methods: what the records are for.
+
+    Raises:
+        UserError: a file is missing, or a record cannot be used.
+    """
+    return [_read(config, own, methods) for own in _tasks(config)]
 
 
 def _tasks(config: SuperglueConfig) -> list[SuperglueTask]:

@@ -49,6 +49,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     from ptune_scale.experiments.bench.sections import Bench
     from ptune_scale.experiments.bench.sides import ABLATIONS
     from ptune_scale.experiments.bench.texts import long_texts
+    from ptune_scale.run.precision import with_precision
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -58,6 +59,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     output = Path(asked.output_dir or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}")
     if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output_dir {output} is in use; choose another")
+    config = with_precision(config)
     texts, facts = long_texts(config.data), read_facts(config.data)
     case = Case.of(config, facts)
     torch.set_num_threads(asked.threads)
@@ -77,7 +79,7 @@ def _run(bench: "Bench", output: Path) -> int:
     except KeyboardInterrupt:
         status = 130
     finally:
-        keys = ("sides", "points", "rates", "skipped")
+        keys = ("sides", "points", "rates", "trainings", "skipped")
         finished = {n: found for n, found in results.items() if any(map(found.get, keys))}
         if finished:
             text = write(finished, bench.config.bench.threads, output)

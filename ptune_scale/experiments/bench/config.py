@@ -16,7 +16,7 @@ from ptune_scale.run.config import (
     TuneConfig,
 )
 
-SECTIONS = ("main", "ablations", "ranks", "quality", "cuda")
+SECTIONS = ("main", "ablations", "ranks", "quality", "few_shot", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class BenchConfig:
     ranks: str = flag("1,2", "numbers of ranks for the section ranks")
     minutes: float = flag(
         40.0,
-        "CPU minutes for which the section quality trains PEFT's adapters, all relations together, "
-        "at each learning rate",
+        "CPU minutes for which the sections quality and few_shot train PEFT's prompts, all "
+        "relations or tasks together, at each learning rate",
         positive=True,
     )
-    peft_rates: str = flag("0.001,0.003,0.01", "learning rates of the section quality")
+    peft_rates: str = flag("0.001,0.003,0.01", "learning rates of quality and few_shot")
     test_facts: int = flag(
         0, "most test facts per relation of the section quality, 0 for all", at_least=0
     )
@@ -76,6 +76,15 @@ class BenchDataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FewShotBenchConfig:
+    """the section few_shot"""
+
+    few_shot: str = flag("", "directory of FewGLUE or SuperGLUE, with a directory for each task")
+    tasks: str = flag("all", "comma-separated names of its tasks, or 'all'")
+    repetitions: int = flag(3, "trainings of each task; seeds count on from --seed", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchSections(Sections):
     """All that a benchmark can be told; ours computes as a long job does."""
 
@@ -83,6 +92,7 @@ class BenchSections(Sections):
     model: ModelConfig = ModelConfig()
     data: BenchDataConfig = BenchDataConfig()
     prompt: PromptConfig = PromptConfig()
+    few_shot: FewShotBenchConfig = FewShotBenchConfig()
     # No flags: what a job of ours has besides.
     train: ClassVar[TrainConfig] = TrainConfig()
     tune: ClassVar[TuneConfig] = TuneConfig()
@@ -103,5 +113,7 @@ class BenchSections(Sections):
             rates = []
         if not rates or not all(0 < rate < math.inf for rate in rates):
             yield f"--peft_rates {self.bench.peft_rates!r}: write learning rates, as in 0.001,0.01"
+        if "few_shot" in names and not self.few_shot.few_shot:
+            yield "--sections few_shot: --few_shot DIR is needed, the directory of its tasks"
         if self.model.weight_bits != "full":
             yield "--weight_bits: the other sides have full weights, so ours has them too"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from ptune_scale.experiments.bench.machine import machine
@@ -77,6 +78,9 @@ def _page(sections: Mapping[str, Result], where: Result) -> Iterator[str]:
         if rates := result.get("rates"):
             yield "\nPEFT, an adapter for each relation, its fastest settings:\n"
             yield _table(_quality(rates))
+        if trainings := result.get("trainings"):
+            yield "\nPEFT's prompt tuning, the step chosen on dev; mean (deviation over seeds):\n"
+            yield _table(_few_shot(trainings))
 
 
 def _sides(result: Result) -> Iterator[list[str]]:
@@ -120,6 +124,33 @@ def _quality(points: Sequence[Result]) -> Iterator[list[str]]:
         minutes, mark = f"{point['cpu_seconds'] / 60:.1f}", "*" if dev == best else ""
         facts = str(point["records"])
         yield [f"{point['rate']:g}", minutes, facts, f"{dev:.1f}", f"{test:.1f}", mark]
+
+
+def _few_shot(points: Sequence[Result]) -> Iterator[list[str]]:
+    yield ["task", "learning rate", "CPU s each", "records", "dev", "test", "best on dev"]
+    by_task: dict[str, dict[float, list[Result]]] = {}
+    for point in points:
+        by_task.setdefault(point["task"], {}).setdefault(point["rate"], []).append(point)
+    for task, by_rate in by_task.items():
+        chosen_by = {
+            rate: [fmean(values) for values in zip(*(p["decisive"] for p in made), strict=True)]
+            for rate, made in by_rate.items()
+        }
+        for rate, made in by_rate.items():
+            seconds, records = (
+                fmean(point[name] for point in made) for name in ("cpu_seconds", "records")
+            )
+            dev, test = (
+                "/".join(_percent([point[part][name] for point in made]) for name in made[0][part])
+                for part in ("dev", "test")
+            )
+            mark = "*" if chosen_by[rate] == max(chosen_by.values()) else ""
+            yield [task, f"{rate:g}", f"{seconds:.0f}", f"{records:.0f}", dev, test, mark]
+
+
+def _percent(values: Sequence[float]) -> str:
+    deviation = f" ({100 * stdev(values):.1f})" if len(values) > 1 else ""
+    return f"{100 * fmean(values):.1f}{deviation}"
 
 
 def _share(counts: Mapping[str, Sequence[int]]) -> float:

@@ -11,6 +11,7 @@ from ptune_scale.experiments.bench.asking import OursAsked, PeftAsked, PlainAske
 from ptune_scale.experiments.bench.case import Case
 from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.experiments.bench.feed import Feed
+from ptune_scale.experiments.bench.few_shot import measure_few_shot
 from ptune_scale.experiments.bench.memory import peak_memory_mb
 from ptune_scale.experiments.bench.quality import measure_quality
 from ptune_scale.experiments.bench.ranks import throughputs
@@ -134,6 +135,12 @@ class Bench:
         """PEFT's P@1 after as much CPU time as was asked for."""
         points = result.setdefault("rates", [])
         for point in measure_quality(self.case):
+            points.append(point)
+
+    def _few_shot(self, result: Result) -> None:
+        """What PEFT's prompt tuning answers on SuperGLUE after as much CPU time."""
+        points = result.setdefault("trainings", [])
+        for point in measure_few_shot(self.case):
             points.append(point)
 
     def _cuda(self, result: Result) -> None:

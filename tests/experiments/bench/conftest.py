@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from ptune_scale.experiments.bench.case import Case
 from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.experiments.bench.facts import read_facts
+from tests.superglue.conftest import causal, tiny_causal, tiny_tasks  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")
