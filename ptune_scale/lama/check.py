@@ -54,7 +54,7 @@ def check(config: LamaConfig) -> CheckedFacts:
         methods,
         METHODS,
         config.ask.method,
-        length=_LONG_FACT * (1 + shows * config.ask.demonstrations),
+        length=_LONG_FACT * (1 + shows * config.ask.num_fixed),
         tasks=len(facts.relations),
     )
     if "random_model" in methods and not degrees.is_whole:
@@ -73,7 +73,7 @@ def check(config: LamaConfig) -> CheckedFacts:
     if config.ask.spelling == "reference":
         tasks = [_in_reference_layout(task) for task in tasks]
     if _retrieves(config, methods, tasks[0], backbone.tokens):
-        tasks = [with_retrieved(task, config.ask.demonstrations) for task in tasks]
+        tasks = [with_retrieved(task, config.ask.num_retrieved) for task in tasks]
     for name in methods:
         _check_fits(name, tasks, backbone, config)
     dropped = sum((task.splits.dropped for task in tasks), Counter(facts.dropped))

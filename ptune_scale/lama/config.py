@@ -82,15 +82,26 @@ class QuestionConfig:
         "the methods ptuning... train them), incontext, incontext_retrieved, manual (as they are)",
     )
     demonstrations: int = flag(
-        8,
-        "training facts that are shown in front of a question, where a method shows some",
-        at_least=1,
+        0,
+        "training facts that are shown in front of a question, where a method shows some; 0: 16 "
+        "that are the same for all questions of a relation, 8 that are retrieved for each",
+        at_least=0,
     )
     spelling: SpellingName = flag(
         "correct",
         "how the template becomes tokens, for --method ptuning; reference: as in the published "
         "code, --template then being three numbers, as '(3, 3, 3)'",
     )
+
+    @property
+    def num_fixed(self) -> int:
+        """Facts in front of all questions of a relation; they are computed once."""
+        return self.demonstrations or 16
+
+    @property
+    def num_retrieved(self) -> int:
+        """Facts in front of a question that has them to itself; each row computes its own."""
+        return self.demonstrations or 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +175,7 @@ class LamaConfig(JobConfig):
     model: ModelConfig = ModelConfig()
     served: ServedConfig = ServedConfig()
     prompt: PromptConfig = PromptConfig()
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = TrainConfig(eval_every=40)
     search: SearchConfig = SearchConfig()
     tune: TuneConfig = TuneConfig()
     discrete: DiscreteConfig = DiscreteConfig()

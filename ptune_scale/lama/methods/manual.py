@@ -146,7 +146,7 @@ MANUAL = LamaMethod("manual", run_manual, "the hand-written prompt", worded=manu
 
 def run_incontext(job: LamaJob) -> list[MethodResult]:
     """Score the manual prompt behind training facts in its own words; nothing is trained."""
-    count = job.config.ask.demonstrations
+    count = job.config.ask.num_fixed
     return [_shown(job, "incontext", incontext, f"manual prompt behind {count} training facts")]
 
 
@@ -161,7 +161,7 @@ INCONTEXT = LamaMethod(
 
 def run_incontext_retrieved(job: LamaJob) -> list[MethodResult]:
     """The same behind the facts most like each question, and their own vote as a control."""
-    count = job.config.ask.demonstrations
+    count = job.config.ask.num_retrieved
     described = f"manual prompt behind the {count} training facts whose subjects are most alike"
     vote = {task.name: _most_alike(task, job.backbone.tokens) for task in job.tasks}
     voted = "the objects of the training facts most alike, no model asked"

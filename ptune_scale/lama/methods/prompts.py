@@ -51,7 +51,9 @@ SEARCH = LamaMethod(
 
 
 def run_demonstrated(job: LamaJob) -> list[MethodResult]:
-    return _run_behind(job, "ptuning_demonstrated", demonstrated, "in the manual prompt's words")
+    count = job.config.ask.num_fixed
+    which = f"{count} training facts in the manual prompt's words"
+    return _run_behind(job, "ptuning_demonstrated", demonstrated, which)
 
 
 DEMONSTRATED = LamaMethod(
@@ -65,7 +67,8 @@ DEMONSTRATED = LamaMethod(
 
 
 def run_retrieved(job: LamaJob) -> list[MethodResult]:
-    return _run_behind(job, "ptuning_retrieved", retrieved, "whose subjects are most alike")
+    which = f"{job.config.ask.num_retrieved} training facts whose subjects are most alike"
+    return _run_behind(job, "ptuning_retrieved", retrieved, which)
 
 
 RETRIEVED = LamaMethod(
@@ -79,8 +82,7 @@ RETRIEVED = LamaMethod(
 
 
 def _run_behind(job: LamaJob, name: str, worded: Worded, which: str) -> list[MethodResult]:
-    count, pattern = job.config.ask.demonstrations, job.tasks[0].wording.pattern.text
-    described = f"tuned prompt {pattern} behind {count} training facts {which}"
+    described = f"tuned prompt {job.tasks[0].wording.pattern.text} behind {which}"
     return train_and_answer(job, name, worded, described)
 
 

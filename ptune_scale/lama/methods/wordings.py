@@ -121,7 +121,7 @@ def _behind(shown: str, wording: Wording, pattern: Pattern) -> Wording:
 
 
 def _fixed(task: Task, config: LamaConfig) -> str:
-    facts = chosen_facts(task.splits.train, config.ask.demonstrations)
+    facts = chosen_facts(task.splits.train, config.ask.num_fixed)
     return written_out(facts, task.manual["manual"].pattern.text)
 
 
