@@ -1,7 +1,7 @@
 """What a LAMA run can be told; see ``ptune_scale.run.config`` for what it shares with others."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ptune_scale.flags import OnOff, flag, names_in
 from ptune_scale.lama.methods import METHODS, TRAINED_CONTROLS
@@ -105,6 +105,14 @@ class QuestionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FactsTrainConfig(TrainConfig):
+    """training"""
+
+    steps_per_task: ClassVar[int] = 35
+    """Twice as many are worth a point; see docs/lama.md."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DiscreteConfig:
     """prompts made of words (methods lpaqa, autoprompt)"""
 
@@ -175,7 +183,7 @@ class LamaConfig(JobConfig):
     model: ModelConfig = ModelConfig()
     served: ServedConfig = ServedConfig()
     prompt: PromptConfig = PromptConfig()
-    train: TrainConfig = TrainConfig(eval_every=40)
+    train: TrainConfig = FactsTrainConfig(eval_every=40)
     search: SearchConfig = SearchConfig()
     tune: TuneConfig = TuneConfig()
     discrete: DiscreteConfig = DiscreteConfig()

@@ -16,7 +16,7 @@ from torch import Tensor
 from ptune_scale.errors import UserError
 from ptune_scale.files import NotWritten, is_of_disk
 from ptune_scale.parallel.launch import speaker
-from ptune_scale.parallel.launch.relaunch import host_memory, local_size
+from ptune_scale.parallel.launch.relaunch import host_memory, local_rank, local_size
 from ptune_scale.parallel.launch.store import own_store
 from ptune_scale.prompt.bank import stable_seed
 
@@ -51,14 +51,14 @@ class World:
             UserError: there is no GPU for this rank, where others have one.
         """
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        gpu = local_rank()
         if torch.cuda.is_available():
-            if local_rank >= torch.cuda.device_count():
+            if gpu >= torch.cuda.device_count():
                 raise UserError(
-                    f"this machine has {local_rank + 1} ranks or more, and a process sees "
+                    f"this machine has {gpu + 1} ranks or more, and a process sees "
                     f"{torch.cuda.device_count()} GPUs: give --num_gpus at most as many"
                 )
-            device = torch.device("cuda", local_rank)
+            device = torch.device("cuda", gpu)
             torch.cuda.set_device(device)
         else:
             device = torch.device("cpu")

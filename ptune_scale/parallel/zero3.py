@@ -48,7 +48,11 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
             raise UserError(f"DeepSpeed config {path}: remove {key!r}: the backbone is frozen")
     wants_bf16 = dtype == torch.bfloat16
     if config.get("bf16", {}).get("enabled", wants_bf16) != wants_bf16 or "fp16" in config:
-        raise UserError(f"DeepSpeed config {path}: its precision contradicts --dtype; remove it")
+        here = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"DeepSpeed config {path}: its precision is not the run's, {here}; remove it there, or "
+            "say which it is by --dtype"
+        )
     config["bf16"] = {"enabled": wants_bf16}
     # DeepSpeed insists on a batch size; ours is global and lives on the other side of the waist.
     config.setdefault("train_micro_batch_size_per_gpu", 1)

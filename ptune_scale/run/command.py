@@ -140,7 +140,7 @@ def _run_job(
     try:
         is_first = launch.is_first_rank()
         with no_garbage_yet(), doing("reading data and model", shown=is_first):
-            settled = with_precision(config)
+            settled = with_precision(config, gpu=launch.local_rank())
             checked = program.check(settled)
         say_precision(config, settled)
         if isinstance(config, JobConfig):

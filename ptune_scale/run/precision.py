@@ -17,16 +17,19 @@ from ptune_scale.parallel.launch import relaunch as launch
 Config = TypeVar("Config", bound=Sections)
 
 
-def with_precision(config: Config) -> Config:
+def with_precision(config: Config, *, gpu: int | None = 0) -> Config:
     """The configuration with the precision that is fast here in the place of "auto".
 
     Where the model is served it stays: the precision is the servers'.
+
+    Args:
+        gpu: see ``fast_dtype``.
     """
     name, section = _section(config)
     served = getattr(config, "served", None)
     if section is None or section.dtype != "auto" or (served is not None and served.backbone):
         return config
-    settled = replace(section, dtype=fast_dtype())
+    settled = replace(section, dtype=fast_dtype(gpu=gpu))
     return replace(config, **{name: settled})  # type: ignore[type-var]
 
 

@@ -1,7 +1,7 @@
 """How prompts, and backbones, are trained: the settings and their flags; imports nothing heavy."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ptune_scale.flags import OnOff, flag
 
@@ -22,6 +22,9 @@ reference_strict: as the published code on SuperGLUE: such a score, too, but all
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """training"""
+
+    steps_per_task: ClassVar[int] = 40
+    """Of a job of many tasks that is given no number of steps."""
 
     max_steps: int = flag(
         -1,

@@ -9,8 +9,6 @@ from ptune_scale.train.config import TrainConfig
 from ptune_scale.train.order import TaskOrder
 
 _DECAY_PER_EPOCH = 0.98
-_STEPS_PER_TASK = 35
-"""Of a job of many tasks: twice as many are worth a point on facts; see docs/lama.md."""
 
 
 def learning_rate(config: TrainConfig, visits: int, budget: int, visits_per_epoch: float) -> float:
@@ -72,7 +70,7 @@ def with_default_steps(config: TrainConfig, num_tasks: int) -> TrainConfig:
     """Replace max_steps -1 by a number that grows with the tasks."""
     if config.max_steps >= 0:
         return config
-    return replace(config, max_steps=max(480, _STEPS_PER_TASK * num_tasks))
+    return replace(config, max_steps=max(480, config.steps_per_task * num_tasks))
 
 
 def with_share_of_step(config: TrainConfig) -> TrainConfig:
@@ -82,7 +80,7 @@ def with_share_of_step(config: TrainConfig) -> TrainConfig:
     task has visits in such a job; a number that is given stands for them.
     """
     together = tasks_per_step(config, config.tasks_per_batch)
-    steps = config.max_steps if config.max_steps >= 0 else _STEPS_PER_TASK * together
+    steps = config.max_steps if config.max_steps >= 0 else config.steps_per_task * together
     tokens = tokens_per_visit(config, together)
     return replace(
         config,

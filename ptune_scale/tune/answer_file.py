@@ -141,6 +141,12 @@ def _begun(output: Path, identity: dict[str, str]) -> Begun:
         return Begun(identity)
     begun = Begun.read(path)
     whole = has_file(output) and output.stat().st_size >= begun.bytes
+    precision = begun.identity.get("dtype")
+    if whole and begun.identity == {**identity, "dtype": precision} != identity:
+        raise UserError(
+            f"--output {output}: its answers were begun in {precision}; go on with --dtype "
+            f"{precision}"
+        )
     if begun.identity != identity or not whole:
         raise UserError(
             f"--output {output} holds the unfinished answers of another prompt or input; remove it "

@@ -76,16 +76,16 @@ def test_a_step_is_shared_by_as_many_tasks_as_fit() -> None:
 
 def test_steps_grow_with_the_tasks_where_none_are_given() -> None:
     config = TrainConfig()
-    assert [with_default_steps(config, n).max_steps for n in (1, 12, 41)] == [480, 480, 1435]
+    assert [with_default_steps(config, n).max_steps for n in (1, 12, 41)] == [480, 480, 1640]
     assert with_default_steps(replace(config, max_steps=7), 41).max_steps == 7
 
 
 @pytest.mark.parametrize(
     ("given", "alone"),
     [
-        ({}, (280, 4, 0)),
+        ({}, (320, 4, 0)),
         ({"max_steps": 12, "batch_size": 20, "tasks_per_batch": 3}, (12, 6, 0)),
-        ({"batch_size": 4}, (140, 1, 0)),
+        ({"batch_size": 4}, (160, 1, 0)),
         ({"max_steps": 0, "batch_tokens": 1000}, (0, 4, 125)),
     ],
 )

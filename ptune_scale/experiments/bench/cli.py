@@ -46,10 +46,10 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     from ptune_scale.experiments.bench.case import Case
     from ptune_scale.experiments.bench.facts import read_facts
+    from ptune_scale.experiments.bench.few_shot import few_shot_tasks
     from ptune_scale.experiments.bench.sections import Bench
     from ptune_scale.experiments.bench.sides import ABLATIONS
     from ptune_scale.experiments.bench.texts import long_texts
-    from ptune_scale.run.precision import with_precision
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -59,9 +59,10 @@ def _main(arguments: Sequence[str] | None) -> int:
     output = Path(asked.output_dir or f"runs/bench-{time.strftime('%Y%m%d-%H%M%S')}")
     if os.path.exists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output_dir {output} is in use; choose another")
-    config = with_precision(config)
     texts, facts = long_texts(config.data), read_facts(config.data)
     case = Case.of(config, facts)
+    if "few_shot" in names_in(asked.sections):
+        few_shot_tasks(config)  # what is wrong with them is said before anything is measured
     torch.set_num_threads(asked.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return _run(Bench(config, case, texts), output)

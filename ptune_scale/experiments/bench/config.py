@@ -46,10 +46,10 @@ class BenchConfig:
     minutes: float = flag(
         40.0,
         "CPU minutes for which the sections quality and few_shot train PEFT's prompts, all "
-        "relations or tasks together, at each learning rate",
+        "relations or tasks together, at each learning rate and repetition",
         positive=True,
     )
-    peft_rates: str = flag("0.001,0.003,0.01", "learning rates of quality and few_shot")
+    peft_rates: str = flag("0.001,0.003,0.01", "learning rates of the section quality")
     test_facts: int = flag(
         0, "most test facts per relation of the section quality, 0 for all", at_least=0
     )
@@ -82,6 +82,7 @@ class FewShotBenchConfig:
     few_shot: str = flag("", "directory of FewGLUE or SuperGLUE, with a directory for each task")
     tasks: str = flag("all", "comma-separated names of its tasks, or 'all'")
     repetitions: int = flag(3, "trainings of each task; seeds count on from --seed", at_least=1)
+    prompt_rates: str = flag("0.003,0.03", "learning rates to try; PEFT's guide has 0.03")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +108,16 @@ class BenchSections(Sections):
             yield f"--ranks {self.bench.ranks!r}: write numbers of ranks, as in 1,2"
         if not names or not set(names) <= set(SECTIONS):
             yield f"--sections {self.bench.sections!r}: choose from {', '.join(SECTIONS)}"
-        try:
-            rates = [float(rate) for rate in names_in(self.bench.peft_rates)]
-        except ValueError:
-            rates = []
-        if not rates or not all(0 < rate < math.inf for rate in rates):
-            yield f"--peft_rates {self.bench.peft_rates!r}: write learning rates, as in 0.001,0.01"
+        for flag_name, text in (
+            ("peft_rates", self.bench.peft_rates),
+            ("prompt_rates", self.few_shot.prompt_rates),
+        ):
+            try:
+                rates = [float(rate) for rate in names_in(text)]
+            except ValueError:
+                rates = []
+            if not rates or not all(0 < rate < math.inf for rate in rates):
+                yield f"--{flag_name} {text!r}: write learning rates, as in 0.001,0.01"
         if "few_shot" in names and not self.few_shot.few_shot:
             yield "--sections few_shot: --few_shot DIR is needed, the directory of its tasks"
         if self.model.weight_bits != "full":

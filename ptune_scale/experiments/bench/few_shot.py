@@ -1,16 +1,16 @@
 """What PEFT's prompt tuning answers on SuperGLUE's few records, after so much processor time.
 
-Its vectors stand in front of the text of our pattern, from which the slots are taken out; what is
-minimized, how answers are read and what is scored are those of ``superglue.py``. So what differs is
-the prompt, and how fast it learns. The step is chosen on dev, as ours is, and looking at dev takes
-nothing off its time.
+Its vectors, as many as in its guide, stand in front of the text of our pattern, from which the
+slots are taken out, and begin as words of the vocabulary. It gets our dtype, attention spelled out,
+which is the faster one for rows as short as these, logits at the targets alone, and a rate that
+falls to 0. What is minimized, how answers are read, which step is kept and what is scored are those
+of ``superglue.py``; looking at dev takes nothing off its time.
 
 Shapes: N rows, K targets in a row, V vocabulary, S vectors, H embedding size.
 """
 
-import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from ptune_scale.backbone.families import context_length
+from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.case import Case
+from ptune_scale.experiments.bench.config import BenchSections
 from ptune_scale.experiments.bench.reference_way import load_model, padded
 from ptune_scale.flags import names_in
 from ptune_scale.parallel import generation
@@ -35,13 +37,28 @@ from ptune_scale.task.candidates import Candidates
 from ptune_scale.task.example import NO_SLOT, Batch, Example
 from ptune_scale.task.metrics import find_metric
 from ptune_scale.train.order import TaskOrder
+from ptune_scale.train.selection import DevScore, Selection
 
-NUM_VECTORS = 20
-"""S: as many as PEFT's own comparison of methods gives to P-tuning."""
+NUM_VECTORS = 8
+"""S, as in PEFT's guide to prompt tuning of causal models."""
 
 _BATCH_SIZE = 8
 _LOOKS = 12
 """Evaluations on dev, evenly over the time."""
+
+
+def few_shot_tasks(config: BenchSections) -> list[ReadTask]:
+    """The tasks that were asked for.
+
+    Raises:
+        UserError: one cannot be read, or has nothing to learn from.
+    """
+    data = RecordsConfig(data_dir=config.few_shot.few_shot, tasks=config.few_shot.tasks)
+    found = read_tasks(SuperglueConfig(data=data))
+    for read in found:
+        if not read.task.splits.learned:
+            raise UserError(f"{read.task.name}: no training record has an answer to learn")
+    return found
 
 
 def measure_few_shot(case: Case) -> Iterator[dict[str, Any]]:
@@ -53,10 +70,9 @@ def measure_few_shot(case: Case) -> Iterator[dict[str, Any]]:
         metrics that it was chosen by.
     """
     asked = case.config.few_shot
-    config = SuperglueConfig(data=RecordsConfig(data_dir=asked.few_shot, tasks=asked.tasks))
-    tasks, limit = read_tasks(config), context_length(case.backbone.config)
-    model = load_model(case, case.dtype, "sdpa")
-    rates = [float(rate) for rate in names_in(case.config.bench.peft_rates)]
+    tasks, limit = few_shot_tasks(case.config), context_length(case.backbone.config)
+    model = load_model(case, case.dtype, "eager")
+    rates = [float(rate) for rate in names_in(asked.prompt_rates)]
     seconds = case.config.bench.minutes * 60 / len(tasks)
     total = len(tasks) * len(rates) * asked.repetitions
     with bar("peft, few-shot", total, "trainings", shown=True) as done:
@@ -77,32 +93,37 @@ def _trained(
     """Train for so much processor time, and score the step that is best on dev."""
     panels, asker = Panels([task]), Asker(side, torch.empty(0), batch_size=_BATCH_SIZE)
     order = TaskOrder(task.task.name, task.learn, _BATCH_SIZE, seed)
+    kept = Selection((1, *side.prompt.shape), patience=0, rule="reference_strict")
     visit = records = looks = 0
-    spent, best_state = 0.0, side.state()
-    best: tuple[float, ...] = (-math.inf,)
-    best_dev: dict[str, float] = {}
+    spent, dev, best = 0.0, {}, {}
     while spent < seconds:
         questions = order.chunk(visit)
         started = time.process_time()
-        side.step(panels.batches(questions))
+        side.step(panels.batches(questions), share_left=1 - spent / seconds)
         spent += time.process_time() - started
         visit, records = visit + 1, records + len(questions)
         if spent >= seconds * (looks + 1) / _LOOKS:
             looks = int(spent * _LOOKS / seconds)
             dev = _scored(panels, asker, task, task.dev)
-            decisive = tuple(dev[NAMES.get(name, name)] for name in read.task.select_on)
-            if decisive >= best:
-                best, best_dev, best_state = decisive, dev, side.state()
-    side.load(best_state)
+            score = DevScore(_decisive(read, dev), len(task.dev))
+            if kept.record(0, score, side.prompt.detach(), visit):
+                best = dev
+    side.take_back(kept.prompts[0])
     same = task.task.splits.test is task.task.splits.dev
-    test = best_dev if same else _scored(panels, asker, task, task.test)
+    test = best if same else _scored(panels, asker, task, task.test)
+    decisive = _decisive(read, best)
     return {
         "records": records,
         "cpu_seconds": spent,
-        "decisive": best,
-        "dev": best_dev,
+        "decisive": decisive,
+        "dev": best,
         "test": test,
     }
+
+
+def _decisive(read: ReadTask, metrics: Mapping[str, float]) -> tuple[float, ...]:
+    """The metrics that a step is chosen by."""
+    return tuple(metrics[NAMES.get(name, name)] for name in read.task.select_on)
 
 
 def _scored(
@@ -118,6 +139,9 @@ class PeftPromptTuning:
     """A prompt of PEFT's and its frozen model, asked as a frozen side of ours is (``task.ask``).
 
     The prompt matrix that those who ask hand over is not looked at.
+
+    Attributes:
+        prompt: (S, H), what is trained.
     """
 
     def __init__(self, case: Case, model: Any, rate: float, seed: int) -> None:
@@ -132,25 +156,24 @@ class PeftPromptTuning:
         self._case = case
         self._vocabulary = WholeVocabulary()
         self._model = get_peft_model(model, config)
-        self._trained = [p for p in self._model.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._trained, lr=rate)
+        [self.prompt] = [p for p in self._model.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW([self.prompt], lr=rate)
+        self._rate = rate
 
-    def state(self) -> list[Tensor]:
-        """A copy of what is trained, (S, H)."""
-        return [p.detach().clone() for p in self._trained]
-
-    def load(self, state: Sequence[Tensor]) -> None:
-        """Take back what ``state`` gave."""
+    def take_back(self, prompt: Tensor) -> None:
+        """Go back to vectors (S, H) of an earlier step."""
         with torch.no_grad():
-            for parameter, value in zip(self._trained, state, strict=True):
-                parameter.copy_(value)
+            self.prompt.copy_(prompt)
 
-    def step(self, batches: Sequence[tuple[Batch, Callable[..., Tensor]]]) -> None:
-        """One update."""
+    def step(
+        self, batches: Sequence[tuple[Batch, Callable[..., Tensor]]], share_left: float
+    ) -> None:
+        """One update, at that share of the learning rate."""
         self._model.train()
         for batch, objective in batches:
             losses = objective(self._vocabulary, self._logits(batch), batch)
             (losses * batch.shares).sum().backward()
+        self._optimizer.param_groups[0]["lr"] = share_left * self._rate
         self._optimizer.step()
         self._optimizer.zero_grad()
 
@@ -188,9 +211,8 @@ class PeftPromptTuning:
         rows = [_without_slots(row) for row in batch.examples]
         ids = padded([list(row.ids) for row in rows], 0, self._case)
         mask = padded([[1] * row.num_tokens for row in rows], 0, self._case)
-        logits = self._model(input_ids=ids, attention_mask=mask).logits  # (N, S + T, V)
         targets = replace(batch, examples=tuple(rows)).targets + NUM_VECTORS
-        return logits.gather(1, targets[..., None].expand(-1, -1, logits.shape[-1]))
+        return self._model(input_ids=ids, attention_mask=mask, logits_to_keep=targets).logits
 
 
 def _without_slots(row: Example) -> Example:

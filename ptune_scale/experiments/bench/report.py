@@ -79,7 +79,8 @@ def _page(sections: Mapping[str, Result], where: Result) -> Iterator[str]:
             yield "\nPEFT, an adapter for each relation, its fastest settings:\n"
             yield _table(_quality(rates))
         if trainings := result.get("trainings"):
-            yield "\nPEFT's prompt tuning, the step chosen on dev; mean (deviation over seeds):\n"
+            dtype = result["settings"]["model"]["dtype"]
+            yield f"\nPEFT's prompt tuning in {dtype}, the step chosen on dev; mean (deviation):\n"
             yield _table(_few_shot(trainings))
 
 

@@ -30,6 +30,7 @@ from ptune_scale.experiments.bench.texts import PLACES, text_case
 from ptune_scale.flags import names_in
 from ptune_scale.parser import called
 from ptune_scale.progress import bar
+from ptune_scale.run.precision import with_precision
 
 _TOKENS_PER_STEP = 2048
 """At most: logits at all positions, as other sides have them, fill the memory beyond that."""
@@ -46,8 +47,10 @@ class Bench:
     texts: Sequence[str]
 
     def run(self, section: str, result: Result) -> None:
-        """Measure a section."""
-        getattr(self, f"_{section}")(result)
+        """Measure a section, in the precision of the device that it is measured on."""
+        config = with_precision(self.config, gpu=0 if section == "cuda" else None)
+        case = replace(self.case, config=config, model=config.model)
+        getattr(replace(self, config=config, case=case), f"_{section}")(result)
 
     def _main(
         self,
@@ -133,12 +136,14 @@ class Bench:
 
     def _quality(self, result: Result) -> None:
         """PEFT's P@1 after as much CPU time as was asked for."""
+        result["settings"] = self.config.as_dict()
         points = result.setdefault("rates", [])
         for point in measure_quality(self.case):
             points.append(point)
 
     def _few_shot(self, result: Result) -> None:
         """What PEFT's prompt tuning answers on SuperGLUE after as much CPU time."""
+        result["settings"] = self.config.as_dict()
         points = result.setdefault("trainings", [])
         for point in measure_few_shot(self.case):
             points.append(point)

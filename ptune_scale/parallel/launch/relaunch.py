@@ -59,6 +59,11 @@ def local_size() -> int:
     return int(size)
 
 
+def local_rank() -> int:
+    """This process's number among those."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
 def host_memory() -> int:
     """Bytes of this machine's memory, or of the part of it that this process may use."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.config import BenchSections
-from ptune_scale.experiments.bench.few_shot import NUM_VECTORS, PeftPromptTuning
+from ptune_scale.experiments.bench.few_shot import NUM_VECTORS, PeftPromptTuning, few_shot_tasks
 from ptune_scale.experiments.bench.report import write
 from ptune_scale.experiments.bench.sections import Bench
 from ptune_scale.task.example import Example, collate
@@ -25,6 +25,8 @@ ROWS = [
     Example(0, (5, 0, 6, 7), (-1, 0, -1, -1), (3,), (9,)),
     Example(0, (5, 6, 8, 0), (-1, -1, -1, 0), (3,), (4,)),
     Example(0, (3, 4), (-1, -1), (1,), (2,)),
+    # Three targets, the first of which is a slot, and the answer's tokens behind it.
+    Example(0, (5, 0, 7, 8), (-1, 0, -1, -1), (1, 2, 3), (7, 8, 9)),
 ]
 
 
@@ -37,34 +39,34 @@ def side(tiny_case) -> PeftPromptTuning:
 @needs_peft
 def test_what_is_found_is_the_models_own_behind_the_vectors(side, tiny_case) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_case.model.model, dtype=torch.float32)
-    [vectors] = side.state()
+    vectors = side.prompt.detach()
     assert vectors.shape == (NUM_VECTORS, model.config.hidden_size)
     found = side.log_probabilities(collate(ROWS), torch.empty(0))
     for row, given in zip(ROWS, found, strict=True):
         ids = torch.tensor([i for i, slot in zip(row.ids, row.slots, strict=True) if slot < 0])
         words = torch.cat([vectors, model.get_input_embeddings()(ids)])
-        logits = model(inputs_embeds=words[None]).logits[0, -1]
-        assert given.item() == pytest.approx(
-            logits.log_softmax(-1)[row.answers[0]].item(), abs=1e-4
-        )
+        ends = model(inputs_embeds=words[None]).logits[0, -len(row.targets) :].log_softmax(-1)
+        expected = [end[answer].item() for end, answer in zip(ends, row.answers, strict=True)]
+        assert given[: len(expected)].tolist() == pytest.approx(expected, abs=1e-4)
+        assert not given[len(expected) :].any()
 
 
 @needs_peft
 def test_it_learns_and_goes_back_to_the_step_that_was_kept(side) -> None:
     batch = collate(ROWS)
-    before = side.state()
+    before = side.prompt.detach().clone()
     losses = [float(-side.log_probabilities(batch, torch.empty(0)).mean())]
     for _ in range(8):
-        side.step([(batch, cross_entropy)])
+        side.step([(batch, cross_entropy)], share_left=1.0)
     losses.append(float(-side.log_probabilities(batch, torch.empty(0)).mean()))
     assert losses[1] < losses[0] - 0.1
-    side.load(before)
+    side.take_back(before)
     assert float(-side.log_probabilities(batch, torch.empty(0)).mean()) == losses[0]
 
 
 @needs_peft
 def test_it_writes_the_likeliest_tokens_one_after_another(side) -> None:
-    rows = ROWS[2:]
+    rows = ROWS[2:3]
     [written] = side.generate(collate(rows), torch.empty(0), max_tokens=3)
     ids = list(rows[0].ids)
     for token in written.tokens:
@@ -79,7 +81,7 @@ def test_each_task_rate_and_seed_trains_for_the_time_asked(
     tiny_case, tiny_causal, tiny_tasks, tmp_path
 ):
     flags = {"model": str(tiny_causal), "dtype": "float32", "few_shot": str(tiny_tasks)}
-    flags |= {"tasks": "CB,COPA,WSC", "repetitions": 2, "minutes": 0.03, "peft_rates": "0.01,0.1"}
+    flags |= {"tasks": "CB,COPA,WSC", "repetitions": 2, "minutes": 0.03, "prompt_rates": "0.01,0.1"}
     config = BenchSections.from_flags(flags)
     result: dict = {}
     case = replace(tiny_case, config=config, model=config.model)
@@ -99,6 +101,11 @@ def test_each_task_rate_and_seed_trains_for_the_time_asked(
     assert table.count("| CB |") == 2 and table.count("| * |") >= 3
 
 
-def test_the_tasks_have_to_be_somewhere(tiny_llama) -> None:
+def test_what_is_wrong_with_the_tasks_is_said_first(tiny_llama, tmp_path) -> None:
+    with pytest.raises(UserError, match="--prompt_rates '0.1,fast'"):
+        BenchSections.from_flags({"model": str(tiny_llama), "prompt_rates": "0.1,fast"})
+    flags = {"model": str(tiny_llama), "sections": "few_shot", "few_shot": str(tmp_path)}
+    with pytest.raises(UserError, match="does not exist"):
+        few_shot_tasks(BenchSections.from_flags(flags))
     with pytest.raises(UserError, match="--few_shot DIR is needed"):
         BenchSections.from_flags({"model": str(tiny_llama), "sections": "few_shot"})
