@@ -149,7 +149,8 @@ def test_texts_longer_than_the_model_takes_are_cut_on_the_left(save: Save) -> No
     ids = own.tok_encode(long)
     short = ids[len(ids) - room :]
     found = own._loglikelihood_tokens([(None, ids, [5]), (None, short, [5])])
-    assert found[0] == found[1]
+    # Rows of other lengths round otherwise on some processors.
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5) and found[0][1] == found[1][1]
     [total] = own.loglikelihood_rolling(ask("loglikelihood_rolling", (long,)))
     assert len(ids) > room and total < 0
     [text] = own.generate_until(ask("generate_until", (long, {"until": [], "max_gen_toks": 3})))
