@@ -109,7 +109,7 @@ class FactsTrainConfig(TrainConfig):
     """training"""
 
     steps_per_task: ClassVar[int] = 35
-    """Twice as many are worth a point; see docs/lama.md."""
+    """Twice as many are worth a point on dev; see docs/throughput.md, "A whole job"."""
 
 
 @dataclass(frozen=True, kw_only=True)

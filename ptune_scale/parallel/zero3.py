@@ -48,10 +48,11 @@ def read_config(path: Path, dtype: torch.dtype) -> dict[str, Any]:
             raise UserError(f"DeepSpeed config {path}: remove {key!r}: the backbone is frozen")
     wants_bf16 = dtype == torch.bfloat16
     if config.get("bf16", {}).get("enabled", wants_bf16) != wants_bf16 or "fp16" in config:
-        here = str(dtype).removeprefix("torch.")
+        here, there = str(dtype).removeprefix("torch."), "float32" if wants_bf16 else "bfloat16"
+        advice = "" if "fp16" in config else f", or say --dtype {there}"
         raise UserError(
-            f"DeepSpeed config {path}: its precision is not the run's, {here}; remove it there, or "
-            "say which it is by --dtype"
+            f"DeepSpeed config {path}: its precision is not the run's, {here}; remove it there"
+            f"{advice}"
         )
     config["bf16"] = {"enabled": wants_bf16}
     # DeepSpeed insists on a batch size; ours is global and lives on the other side of the waist.

@@ -4,7 +4,7 @@ Shapes: R tasks, S prompt slots, H embedding size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,10 @@ def begin(
             f"the pattern of {', '.join(without)} has no prompt slot [P] to train; write [P]*4, "
             "say, where the slots are to stand"
         )
-    config = with_default_steps(config or job.config.train, len(asked))
+    config = config or job.config.train
+    if config.max_steps < 0 and resumed_from is not None:
+        config = replace(config, max_steps=_steps_begun_with(job, resumed_from))
+    config = with_default_steps(config, len(asked))
     identity = identity or job.identity(name, asked) | {"max_steps": config.max_steps}
     trainer = trainer or build_trainer(job, asked, config, start, job.problem(asked))
     if resumed_from is not None:
@@ -145,6 +148,16 @@ def begin(
         job.config.as_flags(),
         resumed_from,
     )
+
+
+def _steps_begun_with(job: Job, path: Path) -> int:
+    """What a default came to when the training of a checkpoint was begun; -1 if it does not say."""
+
+    def read() -> int:
+        steps = checkpoint.read_meta(path)["identity"].get("max_steps")
+        return steps if isinstance(steps, int) else -1
+
+    return job.world.together(read)[0]
 
 
 def found_by(

@@ -38,6 +38,7 @@ def test_bfloat16_is_taken_where_the_processor_multiplies_it(has, fast, monkeypa
 @pytest.mark.parametrize(("capability", "fast"), [((7, 5), "float32"), ((9, 0), "bfloat16")])
 def test_a_gpu_is_asked_where_one_computes(capability, fast, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: capability)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)

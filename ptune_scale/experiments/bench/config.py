@@ -79,7 +79,7 @@ class BenchDataConfig:
 class FewShotBenchConfig:
     """the section few_shot"""
 
-    few_shot: str = flag("", "directory of FewGLUE or SuperGLUE, with a directory for each task")
+    few_shot: str = flag("", "directory of FewGLUE, with a directory for each task")
     tasks: str = flag("all", "comma-separated names of its tasks, or 'all'")
     repetitions: int = flag(3, "trainings of each task; seeds count on from --seed", at_least=1)
     prompt_rates: str = flag("0.003,0.03", "learning rates to try; PEFT's guide has 0.03")

@@ -32,6 +32,9 @@ from ptune_scale.parser import called
 from ptune_scale.progress import bar
 from ptune_scale.run.precision import with_precision
 
+_ON_GPUS = ("cuda", "ranks")
+"""Sections that compute on GPUs where there are any."""
+
 _TOKENS_PER_STEP = 2048
 """At most: logits at all positions, as other sides have them, fill the memory beyond that."""
 
@@ -48,7 +51,7 @@ class Bench:
 
     def run(self, section: str, result: Result) -> None:
         """Measure a section, in the precision of the device that it is measured on."""
-        config = with_precision(self.config, gpu=0 if section == "cuda" else None)
+        config = with_precision(self.config, gpu=0 if section in _ON_GPUS else None)
         case = replace(self.case, config=config, model=config.model)
         getattr(replace(self, config=config, case=case), f"_{section}")(result)
 
@@ -121,15 +124,19 @@ class Bench:
     def _ablations(self, result: Result) -> None:
         """Ours with each thing switched off, in the same rounds."""
         asked, case = self.config.bench, self.case.at_its_fastest()
-        if asked.ablations == "all":  # on a CPU there are no CUDA graphs to do without
-            names = [name for name in ABLATIONS if name != "cuda_graphs_off"]
+        if asked.ablations == "all":
+            # On a CPU there are no CUDA graphs to do without, and some compute in fp32 anyway.
+            fp32 = ["dtype_float32"] if case.dtype == torch.float32 else []
+            names = [name for name in ABLATIONS if name not in ("cuda_graphs_off", *fp32)]
         else:
             names = list(names_in(asked.ablations))
+        result["settings"] = self.config.as_dict()
         sides = _of_names([OURS, *(f"{OURS}_{name}" for name in names)], case)
         self._compare(sides, case, result, "ablations", rounds=asked.section_rounds)
 
     def _ranks(self, result: Result) -> None:
         """Processes."""
+        result["settings"] = self.config.as_dict()
         points = result.setdefault("points", [])
         for point in throughputs(self.config):
             points.append(point)

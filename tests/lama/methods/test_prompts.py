@@ -14,7 +14,7 @@ from ptune_scale.run.told import RUN_FILE
 from ptune_scale.task.answers.ranked import Ranked
 from ptune_scale.task.answers.text import Text
 from ptune_scale.train import checkpoint
-from ptune_scale.tune.prompts import build_trainer, start_from_words
+from ptune_scale.tune.prompts import begin, build_trainer, start_from_words, train_prompts
 from ptune_scale.use.export import PromptExport
 from ptune_scale.use.prompt import load_prompt
 
@@ -70,6 +70,19 @@ def test_each_method_keeps_its_own_prompts_and_goes_on_from_its_own_checkpoint(j
     for name, before in zip(TRAINED, results, strict=True):
         assert METHODS[name].run(again)[0].predictions == before.predictions
         assert again.training[name]["throughput"] == job.training[name]["throughput"]
+
+
+def test_a_default_number_of_steps_is_that_of_the_run_that_is_gone_on_with(
+    job_of, tiny_gpt2, tmp_path
+):
+    begun = job_of(tiny_gpt2, max_steps=3, checkpoint_every=1)
+    train_prompts(begun, "ptuning", begun.asked(), directory=tmp_path / "begun")
+    path = checkpoint.find(tmp_path / "begun")
+    job = job_of(tiny_gpt2, max_steps=-1, checkpoint_every=1)
+    anew = begin(job, "ptuning", job.asked(), directory=tmp_path / "anew")
+    assert anew.identity["max_steps"] == 480
+    on = begin(job, "ptuning", job.asked(), directory=tmp_path / "on", resumed_from=path)
+    assert on.identity["max_steps"] == 3 and on.trainer.step == checkpoint.read_meta(path)["step"]
 
 
 def test_a_checkpoint_beside_others_is_refused_under_other_flags(job_of, tiny_gpt2):
