@@ -15,7 +15,7 @@ from ptune_scale.task.answers.answer import (
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.example import Batch, collate
 from ptune_scale.task.fill import Filler
-from ptune_scale.task.metrics import Outcome
+from ptune_scale.task.metrics import Outcome, find_metric
 from ptune_scale.task.objective import Objective
 from ptune_scale.task.record import Record
 from ptune_scale.task.task import Task, Wording
@@ -98,6 +98,16 @@ class AskedTask:
         """What was expected beside what was predicted, to be scored."""
         records = [question.record for question in questions]
         return outcomes_of(self.wording.answer, records, predictions)
+
+    def measured(
+        self,
+        metrics: Sequence[str],
+        questions: Sequence[Question],
+        predictions: Sequence[Prediction],
+    ) -> dict[str, float]:
+        """Metrics of predictions, by name."""
+        outcomes = self.outcomes(questions, predictions)
+        return {name: find_metric(name).compute(outcomes) for name in metrics}
 
 
 GROUP = "group"

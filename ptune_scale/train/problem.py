@@ -80,19 +80,15 @@ class TaskProblem:
             task = self.tasks[index]
             part = found[start : start + len(task.dev)]
             start += len(task.dev)
-            self.found[index], self.metrics[index] = part, self._metrics(task, part)
+            self.found[index] = part
+            names = task.task.select_on if part else ()
+            self.metrics[index] = task.measured(names, task.dev, part)
             values = [
                 _for_selection(name, self.metrics[index].get(name, 0.0))
                 for name in task.task.select_on
             ]
             scores[index] = DevScore(tuple(values), len(part))
         return scores
-
-    def _metrics(self, task: AskedTask, found: Sequence[Prediction]) -> dict[str, float]:
-        if not found:
-            return {}
-        outcomes = task.outcomes(task.dev, found)
-        return {name: find_metric(name).compute(outcomes) for name in task.task.select_on}
 
 
 def _for_selection(name: str, value: float) -> float:

@@ -119,19 +119,15 @@ def check(config: PredictConfig) -> CheckedAnswers:
         "dtype": str(opened.backbone.dtype).removeprefix("torch."),
         "on_bad_record": asked.on_bad_record,
     }
-    begun = _begun(output, identity, is_served=bool(config.served.backbone))
-    return CheckedAnswers(config, opened, output, begun)
+    return CheckedAnswers(config, opened, output, _begun(output, identity))
 
 
 def _progress_file(output: Path) -> Path:
     return output.with_name(f".{output.name}.unfinished")
 
 
-def _begun(output: Path, identity: dict[str, str], *, is_served: bool = False) -> Begun:
+def _begun(output: Path, identity: dict[str, str]) -> Begun:
     """How far an earlier run came with the same answers.
-
-    Args:
-        is_served: the precision is a server's.
 
     Raises:
         UserError: there is something else of that name.
@@ -147,10 +143,9 @@ def _begun(output: Path, identity: dict[str, str], *, is_served: bool = False) -
     whole = has_file(output) and output.stat().st_size >= begun.bytes
     precision = begun.identity.get("dtype")
     if whole and begun.identity == {**identity, "dtype": precision} != identity:
-        served = "a server that was started with " if is_served else ""
         raise UserError(
-            f"--output {output}: its answers were begun in {precision}; go on with {served}--dtype "
-            f"{precision}"
+            f"--output {output}: its answers were begun in {precision}; if the model is served, "
+            f"its server has to be started in that; else go on with --dtype {precision}"
         )
     if begun.identity != identity or not whole:
         raise UserError(

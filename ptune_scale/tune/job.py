@@ -35,7 +35,6 @@ from ptune_scale.run.told import find_run
 from ptune_scale.task.answers.answer import Prediction, Question
 from ptune_scale.task.ask import Asker
 from ptune_scale.task.asking import GROUP, AskedTask, Panels
-from ptune_scale.task.metrics import find_metric
 from ptune_scale.task.task import Task, Wording
 from ptune_scale.trackers.tracker import Curves, Training, check_trackers
 from ptune_scale.train import checkpoint
@@ -341,8 +340,7 @@ class Job:
         part: Callable[[AskedTask], list[Question]] = lambda task: task.test,
     ) -> dict[str, float]:
         """The task's metrics of predictions."""
-        outcomes = task.outcomes(part(task), predictions)
-        return {name: find_metric(name).compute(outcomes) for name in task.task.metrics}
+        return task.measured(task.task.metrics, part(task), predictions)
 
 
 def digest(content: Any) -> str:

@@ -53,6 +53,7 @@ class Bench:
         """Measure a section, in the precision of the device that it is measured on."""
         config = with_precision(self.config, gpu=0 if section in _ON_GPUS else None)
         case = replace(self.case, config=config, model=config.model)
+        result["settings"] = config.as_dict()
         getattr(replace(self, config=config, case=case), f"_{section}")(result)
 
     def _main(
@@ -72,7 +73,6 @@ class Bench:
         clock = clock or asked.clock
         names = (*MAIN, *more)
         self._compare(_of_names(names, case), case, result, f"main on {device}", clock=clock)
-        result["settings"] = self.config.as_dict()
         result["ours"] = {"attention": case.attention, "shortcuts": vars(case.shortcuts)}
         if asked.memory_steps:
             steps = [Feed(case).round(steps=asked.memory_steps)]
@@ -130,27 +130,23 @@ class Bench:
             names = [name for name in ABLATIONS if name not in ("cuda_graphs_off", *fp32)]
         else:
             names = list(names_in(asked.ablations))
-        result["settings"] = self.config.as_dict()
         sides = _of_names([OURS, *(f"{OURS}_{name}" for name in names)], case)
         self._compare(sides, case, result, "ablations", rounds=asked.section_rounds)
 
     def _ranks(self, result: Result) -> None:
         """Processes."""
-        result["settings"] = self.config.as_dict()
         points = result.setdefault("points", [])
         for point in throughputs(self.config):
             points.append(point)
 
     def _quality(self, result: Result) -> None:
         """PEFT's P@1 after as much CPU time as was asked for."""
-        result["settings"] = self.config.as_dict()
         points = result.setdefault("rates", [])
         for point in measure_quality(self.case):
             points.append(point)
 
     def _few_shot(self, result: Result) -> None:
         """What PEFT's prompt tuning answers on SuperGLUE after as much CPU time."""
-        result["settings"] = self.config.as_dict()
         points = result.setdefault("trainings", [])
         for point in measure_few_shot(self.case):
             points.append(point)

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from ptune_scale.errors import UserError
 from ptune_scale.experiments.bench.config import BenchSections
-from ptune_scale.experiments.bench.few_shot import NUM_VECTORS, PeftPromptTuning, few_shot_tasks
+from ptune_scale.experiments.bench.few_shot import few_shot_tasks
+from ptune_scale.experiments.bench.peft_prompt import NUM_VECTORS, PeftPromptTuning
 from ptune_scale.experiments.bench.report import write
 from ptune_scale.experiments.bench.sections import Bench
 from ptune_scale.task.example import Example, collate
