@@ -105,7 +105,7 @@ class AskedTask:
         questions: Sequence[Question],
         predictions: Sequence[Prediction],
     ) -> dict[str, float]:
-        """Metrics of predictions, by name."""
+        """Metrics of predictions, by their names in ``task.metrics``."""
         outcomes = self.outcomes(questions, predictions)
         return {name: find_metric(name).compute(outcomes) for name in metrics}
 

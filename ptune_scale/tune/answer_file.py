@@ -144,8 +144,8 @@ def _begun(output: Path, identity: dict[str, str]) -> Begun:
     precision = begun.identity.get("dtype")
     if whole and begun.identity == {**identity, "dtype": precision} != identity:
         raise UserError(
-            f"--output {output}: its answers were begun in {precision}; if the model is served, "
-            f"its server has to be started in that; else go on with --dtype {precision}"
+            f"--output {output}: its answers were begun in {precision}; go on with --dtype "
+            f"{precision}, or, where the model is served, with a server that was started with it"
         )
     if begun.identity != identity or not whole:
         raise UserError(

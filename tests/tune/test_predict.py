@@ -106,8 +106,7 @@ def test_unfinished_answers_of_something_else_are_not_gone_on_with(
     other = predict(new, "--task", "city", status=2)
     assert "holds the unfinished answers of another prompt or input; remove it and" in other
     other = predict(new, *flags, "--dtype", "bfloat16", status=2)
-    assert "its answers were begun in float32; if the model is served" in other
-    assert other.endswith("go on with --dtype float32")
+    assert "its answers were begun in float32; go on with --dtype float32, or" in other
     with new.open("a") as stream:
         stream.write('{"place": "Rome"}\n')
     assert "another prompt or input" in predict(new, *flags, status=2)

@@ -8,7 +8,8 @@ rounds.py   rounds of all sides in turn, timed, and what they say about each sid
 memory.py   peak memory of one side, in a process of its own
 texts.py    long texts, and where slots stand
 asking.py   ways of answering that are compared
+quality.py  what PEFT answers after so much time: facts; few_shot.py SuperGLUE, by peft_prompt.py
 machine.py  what it ran on
-sections.py main (facts, texts, answers), ablations, ranks (ranks.py), cuda
+sections.py main (facts, texts, answers), ablations, ranks (ranks.py), cuda, quality, few_shot
 report.py   bench.json, bench.md and bench.png
 """

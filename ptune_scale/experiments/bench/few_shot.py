@@ -51,8 +51,8 @@ def measure_few_shot(case: Case) -> Iterator[dict[str, Any]]:
 
     Yields:
         ``task``, ``rate``, ``seed``, ``records`` trained on, ``cpu_seconds`` of training, and of
-        the step that was best on dev ``dev`` and ``test``, by metric, and ``decisive``, the dev
-        metrics that it was chosen by.
+        the step that was best on dev ``dev`` and ``test``, by name in ``task.metrics``, and
+        ``decisive``, the dev metrics that it was chosen by.
     """
     asked = case.config.few_shot
     tasks, limit = few_shot_tasks(case.config), context_length(case.backbone.config)

@@ -50,7 +50,7 @@ class Bench:
     texts: Sequence[str]
 
     def run(self, section: str, result: Result) -> None:
-        """Measure a section, in the precision of the device that it is measured on."""
+        """Measure a section in the precision of its device, and note the settings."""
         config = with_precision(self.config, gpu=0 if section in _ON_GPUS else None)
         case = replace(self.case, config=config, model=config.model)
         result["settings"] = config.as_dict()
