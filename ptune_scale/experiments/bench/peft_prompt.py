@@ -1,4 +1,4 @@
-"""PEFT's prompt tuning, as its guide has it, asked as a frozen side of ours is (``task.ask``).
+"""PEFT's prompt tuning, as its guide has it.
 
 Its vectors, as many as in the guide, stand in front of the text of our pattern, from which the
 slots are taken out, and begin as words of the vocabulary. Logits are computed at the targets alone.
